@@ -1,0 +1,218 @@
+"""Checkpoints that are whole or not there, and say so when a file of theirs has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from distributed.statetree import pack, unpack
+
+FORMAT = 1
+BEST = "best_checkpoint"
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+UNFINISHED, REPLACED = ".unfinished_", ".replaced_"
+NAME = re.compile(rf"({re.escape(REPLACED)})?checkpoint_(\d+)")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, damaged or cannot be written. The message is one line and names the path."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read back.
+
+    Attributes:
+        path: its directory.
+        step: the step it was saved at.
+        state: the state that was saved, equal bit for bit.
+        score: the score it was saved with, if any.
+    """
+
+    path: Path
+    step: int
+    state: Any
+    score: float | None
+
+
+def save_checkpoint(
+    directory: str | Path,
+    step: int,
+    state: Any,
+    *,
+    score: float | None = None,
+    keep: int = 3,
+    extras: Callable[[Path], None] | None = None,
+) -> Path:
+    """Saves a checkpoint as ``directory/checkpoint_{step}``, and forgets old ones.
+
+    All files are written and synced under another name first; one rename makes them the checkpoint. A kill at any
+    moment leaves the checkpoints of before. One process writes to a directory at a time.
+
+    Args:
+        directory: where the checkpoints of a run lie.
+        step: number of the step.
+        state: nested dicts, lists and tuples of tensors, arrays and plain values; see ``statetree.pack``.
+        score: higher is better; ``best_checkpoint`` comes to point at the best one, which is never forgotten.
+        keep: how many of the latest to keep, at least 1.
+        extras: writes more files into the directory it is given, such as an export.
+
+    Returns:
+        The checkpoint's directory.
+
+    Raises:
+        TypeError: the state holds something that is not plain.
+        CheckpointError: the files cannot be written.
+    """
+    if keep < 1:
+        raise ValueError("keep is at least 1")
+    folder, tensors, rest = Path(directory), *pack(state)
+    final = folder / f"checkpoint_{step:06d}"
+    draft = folder / f"{UNFINISHED}{final.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _tidy(folder)
+        draft.mkdir()
+        save_file(tensors, draft / TENSORS)
+        (draft / STATE).write_text(json.dumps({"step": step, "score": score, "state": rest}))
+        if extras:
+            extras(draft)
+        _write_manifest(draft)
+        _put_in_place(draft, final)
+        if score is not None:
+            _point_at_best(folder, final, score)
+        _forget(folder, keep)
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {final}: {error}") from error
+    return final
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint, after checking that every file is what was written.
+
+    Args:
+        path: its directory; ``best_checkpoint`` is one too.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    folder = Path(path)
+    _verify(folder)
+    try:
+        saved = json.loads((folder / STATE).read_text())
+        state = unpack(load_file(folder / TENSORS), saved["state"])
+        return Checkpoint(folder, int(saved["step"]), state, saved["score"])
+    except Exception as error:  # whatever a reader raises on files that pass the check but are not ours
+        raise CheckpointError(f"the checkpoint {folder} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def latest(directory: str | Path) -> Path | None:
+    """The checkpoint of the highest step in a directory, or None. A save that was cut short is no checkpoint."""
+    found = _steps(Path(directory))
+    return found[max(found)] if found else None
+
+
+def best(directory: str | Path) -> Path | None:
+    """The checkpoint of the best score in a directory, or None."""
+    link = Path(directory) / BEST
+    return link.resolve() if link.exists() else None
+
+
+def _steps(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a directory by step; one that was being replaced counts where the new one is not there."""
+    found: dict[int, Path] = {}
+    for entry in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []:
+        if (match := NAME.fullmatch(entry.name)) and entry.is_dir() and not (match[1] and int(match[2]) in found):
+            found[int(match[2])] = entry
+    return found
+
+
+def _tidy(folder: Path) -> None:
+    """Removes what a save that was killed left behind, and completes or undoes its last renaming."""
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
+    for aside in folder.glob(f"{REPLACED}*"):
+        final = folder / aside.name.removeprefix(REPLACED)
+        shutil.rmtree(aside) if final.exists() else aside.rename(final)
+
+
+def _write_manifest(draft: Path) -> None:
+    """Writes the hash of every file, and syncs them all to the disk."""
+    files = sorted(entry for entry in draft.rglob("*") if entry.is_file())
+    hashes = {entry.relative_to(draft).as_posix(): _sha256(entry) for entry in files}
+    (draft / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": hashes}, indent=1))
+    for entry in [*files, draft / MANIFEST, draft]:
+        _sync(entry)
+
+
+def _put_in_place(draft: Path, final: Path) -> None:
+    """Renames a draft to its final name. A checkpoint of the same step steps aside for a moment."""
+    aside = final.with_name(f"{REPLACED}{final.name}")
+    if final.exists():
+        final.rename(aside)
+    draft.rename(final)
+    _sync(final.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _point_at_best(folder: Path, final: Path, score: float) -> None:
+    """Lets ``best_checkpoint`` point at this one if none before it scored more. A link is replaced in one step."""
+    standing = best(folder)
+    if standing is not None and standing != final.resolve():
+        standing_score = json.loads((standing / STATE).read_text())["score"]
+        if standing_score is not None and standing_score > score:
+            return
+    draft = folder / f"{UNFINISHED}best"
+    draft.symlink_to(final.name)
+    os.replace(draft, folder / BEST)
+
+
+def _forget(folder: Path, keep: int) -> None:
+    """Removes all but the last ``keep`` checkpoints and the best."""
+    found = _steps(folder)
+    for step in sorted(found)[:-keep]:
+        if found[step].resolve() != best(folder):
+            shutil.rmtree(found[step])
+
+
+def _verify(folder: Path) -> None:
+    """Checks every file of a checkpoint against its manifest."""
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no checkpoint at {folder}")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        version, hashes = manifest["format"], dict(manifest["files"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {MANIFEST}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the checkpoint {folder} is damaged: {MANIFEST} cannot be read: {error!r}") from error
+    if version != FORMAT:
+        raise CheckpointError(f"the checkpoint {folder} has format {version}; this version reads {FORMAT}")
+    for name in {TENSORS, STATE, *hashes}:
+        entry = folder / name
+        if not entry.is_file():
+            raise CheckpointError(f"the checkpoint {folder} is damaged: {name} is missing")
+        if hashes.get(name) != _sha256(entry):
+            raise CheckpointError(f"the checkpoint {folder} is damaged: {name} is not what was written")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,162 @@
+"""One place in a rollout pool: the Ray actor that holds a worker, and the driver's view of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ray
+from ray.actor import ActorHandle
+
+from distributed.messages import PromptState, RolloutRequest, Rollouts
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Worker(Protocol):
+    """What answers requests. It lives in an actor, or in this process."""
+
+    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
+        """Answers one request."""
+        ...
+
+    def close(self) -> None:
+        """Ends the worker's subprocesses."""
+        ...
+
+
+class Host:
+    """The actor: builds a worker from its class and arguments, and passes requests to it."""
+
+    def __init__(self, build: Callable[..., Worker], kwargs: Mapping[str, Any], **shared: Any) -> None:
+        self._build = lambda: build(**kwargs, **shared)
+        self._worker: Worker | None = None
+
+    def start(self) -> int:
+        """Builds the worker, which can take seconds, and returns this process's id. Again is free."""
+        if self._worker is None:
+            self._worker = self._build()
+        return os.getpid()
+
+    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
+        """Answers one request."""
+        if self._worker is None:  # a request can reach a process that has just replaced the one it was meant for
+            self.start()
+        assert self._worker is not None
+        return self._worker.generate(request, state)
+
+    def close(self) -> None:
+        """Ends the worker's subprocesses."""
+        if self._worker is not None:
+            self._worker.close()
+
+
+def host_factory(
+    build: Callable[..., Worker],
+    kwargs: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    options: Mapping[str, Any],
+    threads: int,
+) -> Callable[[], ActorHandle]:
+    """Returns a function that starts one more host.
+
+    Args:
+        build: class of the worker, importable on every node.
+        kwargs: its small arguments, copied to every host.
+        shared: its large ones (weights as numpy arrays): put into the object store once, or already references.
+        options: Ray's actor options.
+        threads: threads of the numerical libraries in each host.
+    """
+    references = {name: value if isinstance(value, ray.ObjectRef) else ray.put(value) for name, value in shared.items()}
+    actor: Any = ray.remote(Host).options(
+        # Ray brings a lost process back, but never repeats a call by itself: it would repeat one that hangs.
+        max_restarts=-1,
+        max_task_retries=0,
+        runtime_env={"env_vars": {name: str(threads) for name in THREAD_VARIABLES}},
+        **options,
+    )
+
+    def start() -> ActorHandle:
+        return actor.remote(build, dict(kwargs), **references)
+
+    return start
+
+
+@dataclass
+class Call:
+    """A request given to a slot, and the reference its answer will come by."""
+
+    job: Any
+    reference: ray.ObjectRef
+
+
+class Slot:
+    """The driver's view of one host: is it started, which calls wait in it, and since when it works on the first.
+
+    A host answers in order, one call at a time, so only the first call is running: its clock starts when it becomes
+    the first, or when the host is ready.
+    """
+
+    def __init__(self, name: str, factory: Callable[[], ActorHandle]) -> None:
+        self.name = name
+        self.calls: deque[Call] = deque()
+        self.pid: int | None = None
+        self.was_up = False
+        self._factory = factory
+        self.respawn()
+
+    def respawn(self) -> None:
+        """Starts a new host in this slot, and lets it build its worker at once."""
+        self.actor = self._factory()
+        self.restarting(0.0)
+        self.listen()
+
+    def restarting(self, pause: float) -> None:
+        """Notes that the host is on its way up; the first look at it comes after ``pause`` seconds."""
+        self.pid = None
+        self.late = False
+        self.since = time.monotonic()
+        self.look_again(pause)
+
+    def look_again(self, pause: float) -> None:
+        """Forgets the present look at a host that is on its way up; the next comes after ``pause`` seconds."""
+        self._probe: ray.ObjectRef | None = None
+        self._probe_at = time.monotonic() + pause
+
+    @property
+    def started(self) -> bool:
+        """Whether the host takes requests."""
+        return self.pid is not None
+
+    def listen(self) -> ray.ObjectRef | None:
+        """The reference that speaks next: of the start while the host comes up, of the first call after that."""
+        if self.started:
+            return self.calls[0].reference if self.calls else None
+        if self._probe is None and time.monotonic() >= self._probe_at:
+            self._probe = self.actor.start.remote()
+        return self._probe
+
+    def up(self, pid: int) -> None:
+        """Notes that the host is ready."""
+        self.pid, self.since, self.was_up = pid, time.monotonic(), True
+
+    def give(self, job: Any, request: RolloutRequest, state: ray.ObjectRef) -> None:
+        """Sends one request."""
+        if not self.calls:
+            self.since = time.monotonic()
+        self.calls.append(Call(job, self.actor.generate.remote(request, state)))
+
+    def pop(self) -> Call:
+        """Takes the first call off; the clock of the next one starts."""
+        self.since = time.monotonic()
+        return self.calls.popleft()
+
+    def drain(self) -> list[Any]:
+        """Takes all calls off and returns their jobs, the one that was running first."""
+        jobs = [call.job for call in self.calls]
+        self.calls.clear()
+        return jobs

@@ -1,0 +1,104 @@
+"""What the learner and the rollout workers say to each other: plain numbers, a few kilobytes a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PromptState:
+    """All a worker needs to act as the current policy. Its array is never written to once it is sent.
+
+    Attributes:
+        version: how many updates the learner had made; a rollout carries it back, which tells its staleness.
+        prompts: soft prompts, shape (n_terrains, n_soft_tokens, d), float32; None for the bare language model.
+    """
+
+    version: int
+    prompts: np.ndarray | None
+
+    def __post_init__(self) -> None:
+        if self.prompts is not None and self.prompts.ndim != 3:
+            raise ValueError(f"prompts must be (n_terrains, n_soft_tokens, d), not {self.prompts.shape}")
+
+
+@dataclass(frozen=True)
+class RolloutRequest:
+    """One piece of work, and the unit of determinism: with one prompt state it has one answer, whoever gives it.
+
+    Attributes:
+        id: names the request in logs; unique among the requests sent together.
+        seed: decides every sample of the request.
+        groups: (terrain index, number of programs) pairs; the rows of the answer follow this order.
+        use_prompt: False asks the bare language model, which is the baseline of every comparison.
+        score_on: ``own`` scores a program on its own terrain, ``all`` on every terrain (a row of the transfer matrix).
+    """
+
+    id: int
+    seed: int
+    groups: tuple[tuple[int, int], ...]
+    use_prompt: bool = True
+    score_on: Literal["own", "all"] = "own"
+
+    def __post_init__(self) -> None:
+        if not self.groups:
+            raise ValueError(f"request {self.id} asks for nothing: groups is empty")
+        if any(terrain < 0 or count < 1 for terrain, count in self.groups):
+            raise ValueError(f"request {self.id}: a group is (terrain index >= 0, count >= 1), not {self.groups}")
+        if self.score_on not in ("own", "all"):
+            raise ValueError(f"request {self.id}: score_on is 'own' or 'all', not {self.score_on!r}")
+
+    @property
+    def size(self) -> int:
+        """Number of programs asked for."""
+        return sum(count for _, count in self.groups)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """The answer to one request: b programs of at most l sampled tokens, scored on s terrains (1, or all).
+
+    Attributes:
+        request_id: the request answered.
+        version: version of the prompt state that acted.
+        ids: sampled token ids, the instruction left out, right-padded, shape (b, l), int64.
+        mask: which of them were sampled, shape (b, l), bool.
+        logprobs: natural log-probabilities under the behaviour policy, 0 where masked, shape (b, l), float32.
+        terrain: index of the terrain each program was written for, shape (b,), int64.
+        programs: the b whole texts, instruction included.
+        rewards: what the learner maximises, shape (b, s), float64.
+        fitness: the world's measure, 0 for a failure, shape (b, s), float64.
+        failures: failure kinds, None for a valid program, b lists of s.
+        seconds: wall-clock time by part, ``generate`` and ``score``. The only part that differs between two runs.
+    """
+
+    request_id: int
+    version: int
+    ids: np.ndarray
+    mask: np.ndarray
+    logprobs: np.ndarray
+    terrain: np.ndarray
+    programs: list[str]
+    rewards: np.ndarray
+    fitness: np.ndarray
+    failures: list[list[str | None]]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        b = len(self.programs)
+        token_shapes = {self.ids.shape, self.mask.shape, self.logprobs.shape}
+        if len(token_shapes) != 1 or self.ids.ndim != 2 or len(self.ids) != b or self.terrain.shape != (b,):
+            raise ValueError(f"rollouts of request {self.request_id}: token arrays {token_shapes} for {b} programs")
+        if self.rewards.shape != self.fitness.shape or self.rewards.ndim != 2 or len(self.rewards) != b:
+            raise ValueError(f"rollouts of request {self.request_id}: rewards {self.rewards.shape} for {b} programs")
+        if len(self.failures) != b or any(len(row) != self.rewards.shape[1] for row in self.failures):
+            raise ValueError(f"rollouts of request {self.request_id}: failures do not match rewards")
+
+    @property
+    def size(self) -> int:
+        """Number of programs."""
+        return len(self.programs)

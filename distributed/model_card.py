@@ -1,0 +1,143 @@
+"""What a language model can do before any prompt is trained: the figures of its card, each measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from softprompt.replay import likelihood_loss
+
+from softprompt.model import FrozenLM
+from softprompt.prompts import initial_prompts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from terrains.base import Attempt, World
+
+PROMPT_SIZES = (1, 4, 8, 20, 50)
+"""Sizes of the untrained prompts behind which validity is measured."""
+
+CHUNK = 128
+"""Programs sampled at a time."""
+
+OnPart = Callable[[str], None]
+
+
+def sample_programs(
+    lm: FrozenLM, instruction: str, count: int, seed: int, prompts: torch.Tensor | None = None
+) -> tuple[list[str], np.ndarray]:
+    """Samples programs for one terrain.
+
+    Args:
+        lm: the language model.
+        instruction: the hard prompt.
+        count: how many programs.
+        seed: decides all of them.
+        prompts: one soft prompt, shape (1, n_soft_tokens, d), or None.
+
+    Returns:
+        The whole texts, and their lengths in sampled tokens, shape (count,).
+    """
+    tokens = tuple(lm.tokenizer(instruction)["input_ids"])
+    sampler = Sampler(lm, GenerationConfig())
+    texts: list[str] = []
+    lengths: list[np.ndarray] = []
+    for k in range(0, count, CHUNK):
+        samples = sampler.sample(prompts, [SampleRequest(0, tokens, min(CHUNK, count - k), seed * 1_000_003 + k)])
+        rows = [ids[mask].tolist() for ids, mask in zip(samples.ids, samples.mask, strict=True)]
+        texts += [instruction + t for t in lm.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+        lengths.append(samples.mask.sum(1).cpu().numpy())
+    return texts, np.concatenate(lengths)
+
+
+def measure_model(
+    lm: FrozenLM,
+    world: World,
+    terrains: Sequence[str],
+    seed: int = 0,
+    count: int = 512,
+    best_of: int = 1024,
+    on_part: OnPart = lambda _: None,
+) -> dict:
+    """Measures validity, uniqueness, length, fitness, and readiness for soft prompts.
+
+    Args:
+        lm: the language model.
+        world: scores its programs.
+        terrains: names of the terrains to score on.
+        seed: seed of every sample.
+        count: samples of the validity figures.
+        best_of: samples of the fitness figures.
+        on_part: told the name of each part before it is measured.
+
+    Returns:
+        JSON-ready figures: ``valid``, ``unique``, ``median_tokens``, ``fitness`` by terrain, ``behind_untrained_prompts`` and
+        ``tuned_on_one_program``.
+    """
+    instruction = world.terrain(terrains[0]).instruction
+    on_part(f"{best_of} samples of the model alone")
+    programs, lengths = sample_programs(lm, instruction, best_of, seed)
+    scores = world.score([Attempt(t, p) for p in programs for t in terrains])
+    fitness = np.array([s.fitness for s in scores]).reshape(best_of, len(terrains))
+    valid = np.array([s.valid for s in scores]).reshape(best_of, len(terrains)).any(axis=1)
+    figures = {
+        "samples": count,
+        "valid": round(float(valid[:count].mean()), 3),
+        "unique": round(len(set(programs[:count])) / count, 3),
+        "median_tokens": int(np.median(lengths[:count])),
+        "fitness": {
+            t: {
+                "mean": round(float(fitness[:, k].mean()), 2),
+                f"best_of_{best_of}": round(float(fitness[:, k].max()), 1),
+            }
+            for k, t in enumerate(terrains)
+        },
+    }
+    on_part("validity behind untrained prompts")
+    figures["behind_untrained_prompts"] = _untrained_prompts(lm, world, terrains[0], seed, min(count, 128))
+    on_part("likelihood of one program behind a tuned prompt")
+    figures["tuned_on_one_program"] = _tune_on_one(lm, instruction, programs[int(fitness[:, 0].argmax())], seed)
+    return figures
+
+
+def _untrained_prompts(lm: FrozenLM, world: World, terrain: str, seed: int, count: int) -> dict[str, dict[str, float]]:
+    """Validity behind prompts of every size, born from the vocabulary and at random; four prompts each."""
+    instruction = world.terrain(terrain).instruction
+    result: dict[str, dict[str, float]] = {}
+    for birth in ("vocabulary", "random"):
+        result[birth] = {}
+        for size in PROMPT_SIZES:
+            generator = torch.Generator().manual_seed(seed)
+            specials = lm.tokenizer.all_special_ids
+            prompts = initial_prompts(
+                lm.embedding, 4, size, generator, birth == "vocabulary", lm.token_counts, specials
+            )
+            programs = [
+                p
+                for k in range(4)
+                for p in sample_programs(lm, instruction, count // 4, seed + k, prompts[k : k + 1])[0]
+            ]
+            result[birth][str(size)] = round(
+                float(np.mean([s.valid for s in world.score([Attempt(terrain, p) for p in programs])])), 3
+            )
+    return result
+
+
+def _tune_on_one(
+    lm: FrozenLM, instruction: str, program: str, seed: int, rows: int = 20, steps: int = 150, lr: float = 0.05
+) -> dict[str, float]:
+    """Nats of one program behind a prompt tuned on it by maximum likelihood with Adam, at every 50th step."""
+    head = torch.tensor(lm.tokenizer(instruction)["input_ids"])
+    ids = torch.tensor([lm.tokenizer(program)["input_ids"][len(head) :] + [lm.eos_id]])
+    prompt = initial_prompts(
+        lm.embedding, 1, rows, torch.Generator().manual_seed(seed), True, lm.token_counts, lm.tokenizer.all_special_ids
+    ).requires_grad_()
+    optimizer = torch.optim.Adam([prompt], lr=lr)
+    nats = {}
+    for step in range(steps + 1):
+        loss = likelihood_loss(lm, prompt, head, ids, torch.ones_like(ids, dtype=torch.bool))
+        if step % 50 == 0:
+            nats[str(step)] = round(float(loss.detach()) * ids.numel(), 2)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return nats

@@ -1,0 +1,115 @@
+"""What every rollout pool offers, and how it names what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from ray.exceptions import RayError
+
+from distributed.messages import PromptState, RolloutRequest, Rollouts
+
+OnResult = Callable[[Rollouts], None]
+
+
+class RolloutError(RuntimeError):
+    """A request, or the pool as a whole, cannot be served. The message is one line and names what and why."""
+
+
+@dataclass
+class Ticket:
+    """Requests on their way; trade it for their answers with ``collect``."""
+
+    requests: tuple[RolloutRequest, ...]
+    state: PromptState
+    results: dict[int, Rollouts] = field(default_factory=dict)
+    unseen: list[Rollouts] = field(default_factory=list)
+    error: RolloutError | None = None
+
+    def __post_init__(self) -> None:
+        if len({request.id for request in self.requests}) != len(self.requests):
+            raise ValueError("requests sent together need ids that differ")
+
+    @property
+    def pending(self) -> list[int]:
+        """Ids of the requests that have no answer yet."""
+        return [request.id for request in self.requests if request.id not in self.results]
+
+
+class Pool:
+    """What both pools share. Usable as a context manager.
+
+    Attributes:
+        n_workers: requests answered at a time.
+        losses: requests taken back from a worker that died or overran its deadline, and sent again.
+        errors: requests that raised in a worker.
+        replacements: workers that died or were killed, and were started again.
+    """
+
+    n_workers: int = 1
+
+    def __init__(self) -> None:
+        self.losses = self.errors = self.replacements = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The fault counters, by the names they are tracked under."""
+        return {"losses": self.losses, "errors": self.errors, "replacements": self.replacements}
+
+    def submit(self, requests: Sequence[RolloutRequest], state: PromptState) -> Ticket:
+        """Sends requests off, to be collected later.
+
+        Raises:
+            ValueError: two requests share an id.
+        """
+        raise NotImplementedError
+
+    def collect(self, ticket: Ticket, on_result: OnResult | None = None) -> list[Rollouts]:
+        """Waits for the answers of a ticket and returns them in the order of its requests.
+
+        Args:
+            ticket: what ``submit`` returned.
+            on_result: called with every answer as it comes, in any order, for progress displays.
+
+        Raises:
+            RolloutError: a request failed too often, or no worker can be had.
+        """
+        raise NotImplementedError
+
+    def run(
+        self, requests: Sequence[RolloutRequest], state: PromptState, on_result: OnResult | None = None
+    ) -> list[Rollouts]:
+        """Submits and collects."""
+        return self.collect(self.submit(requests, state), on_result)
+
+    def close(self) -> None:
+        """Ends the workers. Safe to call twice."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def describe(request: RolloutRequest) -> str:
+    """Names a request in a message, with what it takes to repeat it."""
+    groups = ", ".join(f"{terrain}x{count}" for terrain, count in request.groups[:4])
+    more = f", and {len(request.groups) - 4} more" if len(request.groups) > 4 else ""
+    return f"request {request.id} (seed {request.seed}, terrains {groups}{more})"
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and message without its trace; of an error in a worker, those of its cause."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        error = cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # An error that Ray could not unpickle comes as the text of its trace, whose last line says what it was.
+    message = lines[-1 if isinstance(error, RayError) else 0] if lines else ""
+    return f"{type(error).__name__}: {message}"[:500]

@@ -1,0 +1,170 @@
+"""The HTML parts of a run's report: tiles, tables and panels. Every text from outside is escaped here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from distributed.summary import Summary, TerrainSummary
+
+if TYPE_CHECKING:
+    from distributed.report import WalkerShow
+
+COLOURS = 8  # how many terrain colours the style sheet has
+CONTROLS = (
+    '<div class="controls"><output></output><select class="follow" aria-label="Camera">'
+    '<option value="follow">Follow</option><option value="whole">Whole track</option></select>'
+    '<select class="speed" aria-label="Speed"><option value="0.25">¼×</option><option value="0.5">½×</option>'
+    '<option value="1" selected>1×</option><option value="2">2×</option><option value="4">4×</option></select>'
+    '<button class="play" type="button">Play</button></div>'
+)
+SCRUB = '<input class="scrub" type="range" min="0" max="1000" step="1" value="0" aria-label="Time">'
+
+
+def facts(summary: Summary, meta: Mapping[str, Any]) -> str:
+    """What was run, as labels and values: the caller's first, then the summary's, escaped."""
+    minutes, seconds = divmod(round(summary.seconds), 60)
+    rows = [*meta.items(), ("seed", summary.seed), ("training rollouts", f"{summary.rollouts:,}")]
+    if summary.steps is not None:
+        rows.append(("steps", summary.steps))
+    rows.append(("time", f"{minutes} min {seconds:02d} s"))
+    if summary.lm_hash:
+        rows.append(("frozen LM", summary.lm_hash[:12]))
+    if summary.losses is not None:
+        rows.append(("requests resent", sum(summary.losses.values())))
+    return "".join(f"<div><dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd></div>" for key, value in rows)
+
+
+def _name(terrain: str) -> str:
+    """A terrain's name, escaped, that may break after its commas."""
+    return escape(terrain).replace(",", ",<wbr>")
+
+
+def _dotted(terrain: str) -> str:
+    return f'<span class="dot"></span><span>{_name(terrain)}</span>'
+
+
+def _colour(index: int) -> str:
+    return f"--c:var(--t{index % COLOURS})"
+
+
+def tile(index: int, name: str, row: TerrainSummary) -> str:
+    """One terrain's result at a glance."""
+    low, high = row.tuned_interval
+    ratio = "" if row.ratio is None else f"<small>{row.ratio:.1f}× untuned</small>"
+    return (
+        f'<div class="tile" style="{_colour(index)}"><div class="name named">{_dotted(name)}</div>'
+        f'<div class="big">{row.tuned_mean:.1f}{ratio}</div>'
+        f'<div class="sub">{low:.1f} to {high:.1f} &nbsp; {row.tuned_valid:.0%} valid</div></div>'
+    )
+
+
+def before_after(summary: Summary) -> str:
+    """The table before and after tuning, with a small picture of each row."""
+    rows = summary.terrains.values()
+    reach = max((max(r.best_of_n, r.tuned_interval[1], r.tuned_mean) for r in rows), default=0.0) or 1.0
+    heads = ("untuned", "valid", "best of n", "warm start", "tuned", "95% interval", "ratio", "valid", "unique")
+    lines = []
+    for i, (name, row) in enumerate(summary.terrains.items()):
+        low, high = row.tuned_interval
+        cells = [
+            f"<td>{row.untuned_mean:.1f}</td><td>{row.untuned_valid:.0%}</td>",
+            f"<td>{row.best_of_n:.1f} <small>of {row.n:,}</small></td>",
+            "<td>–</td>" if row.warm_start_mean is None else f"<td>{row.warm_start_mean:.1f}</td>",
+            f'<td class="strong">{row.tuned_mean:.1f}</td><td>{low:.1f} to {high:.1f}</td>',
+            "<td>–</td>" if row.ratio is None else f'<td class="strong">{row.ratio:.1f}×</td>',
+            f"<td>{row.tuned_valid:.0%}</td><td>{row.tuned_unique:.0%}</td>",
+        ]
+        lines.append(
+            f'<tr style="{_colour(i)}"><th scope="row"><span class="named">{_dotted(name)}</span></th>'
+            f'<td style="width:22%">{_range(row, reach)}</td>{"".join(cells)}</tr>'
+        )
+    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
+    head = f'<tr><th>terrain</th><th aria-label="range"></th>{head}</tr>'
+    return f"<table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _range(row: TerrainSummary, reach: float) -> str:
+    """Untuned, warm, tuned and best of n on one line from 0 to ``reach``."""
+    low, high = (100 * end / reach for end in row.tuned_interval)
+    marks = [
+        ("best", row.best_of_n),
+        ("untuned", row.untuned_mean),
+        ("warm", row.warm_start_mean),
+        ("tuned", row.tuned_mean),
+    ]
+    dots = "".join(f'<i class="mark-{k}" style="--x:{100 * v / reach:.2f}"></i>' for k, v in marks if v is not None)
+    return f'<div class="range"><b style="--x:{low:.2f};--w:{high - low:.2f}"></b>{dots}</div>'
+
+
+def transfer_matrix(summary: Summary) -> str:
+    """The heat map of prompts over terrains, under a row for the LM without a prompt."""
+    names = list(summary.terrains)
+    best = {t: max((row[t] for row in summary.transfer.values()), default=0.0) for t in names}
+    untuned = {t: summary.terrains[t].untuned_mean for t in names}
+    intervals = summary.transfer_interval or {}
+
+    def cell(prompt: str, terrain: str, mean: float) -> str:
+        ends = intervals.get(prompt, {}).get(terrain)
+        hint = "" if ends is None else f' title="95% interval {ends[0]:.1f} to {ends[1]:.1f}"'
+        heat = min(max(mean / best[terrain], 0.0), 1.0) if best[terrain] > 0 else 0.0
+        own = ' class="own"' if prompt == terrain else ""
+        return f'<td{own}{hint} style="--h:{heat:.3f}">{mean:.1f}</td>'
+
+    head = "".join(f'<th scope="col">{_name(t)}</th>' for t in names)
+    none = "".join(cell("", t, untuned[t]) for t in names)
+    body = "".join(
+        f'<tr><th scope="row">{_name(prompt)}</th>{"".join(cell(prompt, t, means[t]) for t in names)}</tr>'
+        for prompt, means in summary.transfer.items()
+    )
+    return (
+        f'<table class="heat"><thead><tr><th>prompt</th>{head}</tr></thead>'
+        f'<tbody><tr class="none"><th scope="row">no prompt</th>{none}</tr>{body}</tbody></table>'
+    )
+
+
+def walkers_section(arenas: Mapping[str, Sequence[WalkerShow]], names: Sequence[str]) -> str:
+    """A panel a terrain, its walkers side by side; one without moving walkers shows its programs only."""
+    if not arenas:
+        return ""
+    panels = []
+    for number, (terrain, arena) in enumerate(arenas.items()):
+        moving = any(walker.moving for walker in arena)
+        dot = f'<span class="dot" style="{_colour(names.index(terrain))}"></span>' if terrain in names else ""
+        head = f'<h3 class="named">{dot}<span>{_name(terrain)}</span></h3>{CONTROLS if moving else ""}'
+        panels.append(
+            f'<article class="arena"{f" data-arena={number}" if moving else ""}><div class="arena-head">{head}</div>'
+            f'<div class="stages">{"".join(map(_stage, arena))}</div>{SCRUB if moving else ""}'
+            f'<div class="stages programs">{"".join(map(_program, arena))}</div></article>'
+        )
+    return f"<section><h2>The best programs</h2>{''.join(panels)}</section>"
+
+
+def _stage(walker: WalkerShow) -> str:
+    label = escape(walker.title)
+    canvas = f'<canvas role="img" aria-label="{label} moving"></canvas>' if walker.moving else ""
+    caption = f"<figcaption><span>{label}</span><b>fitness {walker.fitness:.1f}</b></figcaption>"
+    return f'<figure class="stage">{canvas}{caption}</figure>'
+
+
+def _program(walker: WalkerShow) -> str:
+    code = f"<pre><code>{escape(walker.program)}</code></pre>"
+    return f"<details><summary>Program of the {escape(walker.title)}</summary>{code}</details>"
+
+
+def _fold(title: str, text: str) -> str:
+    code = f"<pre><code>{escape(text)}</code></pre>"
+    return f'<details class="more"><summary>{escape(title)}</summary>{code}</details>'
+
+
+def config_section(summary: Summary) -> str:
+    """Configuration, versions and lost requests, folded away; empty where there are none."""
+    parts = {
+        "Configuration": summary.config,
+        "Package versions": summary.versions,
+        "Requests lost and sent again": summary.losses,
+    }
+    shown = "".join(_fold(title, json.dumps(part, indent=2)) for title, part in parts.items() if part)
+    return f"<section><h2>How it was run</h2>{shown}</section>" if shown else ""

@@ -1,0 +1,258 @@
+"""What a run achieved, as numbers: the summary that is written to summary.json and read at the end of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+from rich.text import Text
+
+OPTIONAL_KEYS = ("transfer_interval", "kl", "config", "lm_hash", "losses", "versions", "steps")
+
+
+class TerrainSummary(BaseModel):
+    """One terrain before and after tuning. Every mean counts a failed program as fitness 0.
+
+    Attributes:
+        untuned_mean: mean fitness of the LM without a soft prompt.
+        untuned_valid: share of its programs that were valid, in [0, 1].
+        best_of_n: the best fitness among its ``n`` programs, the bar that tuning should beat per program.
+        n: how many untuned programs were drawn.
+        tuned_mean: mean fitness under the terrain's own prompt.
+        tuned_valid: share of those programs that were valid, in [0, 1].
+        tuned_interval: 95% bootstrap interval of ``tuned_mean``, over the programs of this one run.
+        tuned_unique: distinct programs among those, as a share of all drawn, in [0, 1].
+        warm_start_mean: mean fitness after the warm start alone, or None for a run without one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    untuned_mean: float
+    untuned_valid: float
+    best_of_n: float
+    n: int
+    tuned_mean: float
+    tuned_valid: float
+    tuned_interval: tuple[float, float]
+    tuned_unique: float
+    warm_start_mean: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Tuned mean over untuned mean, or None where the untuned LM never scored."""
+        return self.tuned_mean / self.untuned_mean if self.untuned_mean > 0 else None
+
+
+class Summary(BaseModel):
+    """What a run achieved.
+
+    Attributes:
+        seed: the run's seed.
+        rollouts: programs that were sampled for training, the warm start's included.
+        seconds: wall-clock of the run.
+        terrains: one entry a terrain, in the run's order.
+        transfer: ``transfer[prompt][terrain]`` is the mean fitness of that prompt's programs on that terrain.
+        transfer_interval: 95% bootstrap interval of each of those means.
+        kl: mean KL per program to the untuned LM, per terrain, in nats.
+        config: the run's configuration as plain data.
+        lm_hash: digest of the frozen LM's weights.
+        losses: requests that were lost and sent again, per cause.
+        versions: versions of the packages that took part.
+        steps: optimisation steps taken, the warm start's not included.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: int
+    rollouts: int
+    seconds: float
+    terrains: dict[str, TerrainSummary]
+    transfer: dict[str, dict[str, float]]
+    transfer_interval: dict[str, dict[str, tuple[float, float]]] | None = None
+    kl: dict[str, float] | None = None
+    config: dict[str, Any] | None = None
+    lm_hash: str | None = None
+    losses: dict[str, int] | None = None
+    versions: dict[str, str] | None = None
+    steps: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, optional keys left out where they say nothing."""
+        data = self.model_dump(mode="json")
+        return {key: value for key, value in data.items() if value is not None or key not in OPTIONAL_KEYS}
+
+    def to_json(self) -> str:
+        """Strict JSON, two spaces of indent and a newline at the end."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Summary:
+        """Reads what ``to_json`` wrote.
+
+        Raises:
+            ValueError: the text is not a summary; the message names the key.
+        """
+        return cls.model_validate_json(text)
+
+    def table(self) -> Table:
+        """Before and after, a row a terrain."""
+        table = Table(title="Before and after tuning", title_justify="left", caption_justify="left")
+        table.caption = "fitness means count failed programs as 0; interval: 95% bootstrap over this run's programs"
+        table.add_column("terrain", no_wrap=True)
+        for heading in ("untuned", "valid", "best of n", "warm start", "tuned", "95% interval", "ratio"):
+            table.add_column(heading, justify="right")
+        table.add_column("valid", justify="right")
+        table.add_column("unique", justify="right")
+        for name, row in self.terrains.items():
+            low, high = row.tuned_interval
+            table.add_row(
+                Text(name),
+                f"{row.untuned_mean:.1f}",
+                f"{row.untuned_valid:.0%}",
+                f"{row.best_of_n:.1f} of {row.n}",
+                "-" if row.warm_start_mean is None else f"{row.warm_start_mean:.1f}",
+                Text(f"{row.tuned_mean:.1f}", style="bold"),
+                f"{low:.1f} to {high:.1f}",
+                "-" if row.ratio is None else f"{row.ratio:.1f}x",
+                f"{row.tuned_valid:.0%}",
+                f"{row.tuned_unique:.0%}",
+            )
+        return table
+
+    def transfer_table(self) -> Table:
+        """Every prompt on every terrain, a prompt's own terrain in bold."""
+        table = Table(title="Transfer: mean fitness of each prompt on each terrain", title_justify="left")
+        table.add_column("prompt", no_wrap=True)
+        for terrain in self.terrains:
+            table.add_column(Text(terrain), justify="right")
+        table.add_row("none", *(f"{row.untuned_mean:.1f}" for row in self.terrains.values()), style="dim")
+        for prompt, means in self.transfer.items():
+            cells = (Text(f"{means[t]:.1f}", style="bold" if t == prompt else "") for t in self.terrains)
+            table.add_row(Text(prompt), *cells)
+        return table
+
+
+def bootstrap_interval(
+    values: np.ndarray, rng: np.random.Generator, resamples: int = 2000, level: float = 0.95
+) -> np.ndarray:
+    """Percentile bootstrap interval of the mean (Efron and Tibshirani 1993, An Introduction to the Bootstrap, ch. 13).
+
+    Args:
+        values: (m,) or (m, k); rows are resampled together.
+        rng: source of the resampling.
+        resamples: how many times to resample.
+        level: the interval's coverage.
+
+    Returns:
+        (2,) or (2, k): low and high ends.
+
+    Raises:
+        ValueError: there is nothing to resample.
+    """
+    m = len(values)
+    if m == 0:
+        raise ValueError("no values to bootstrap: evaluate at least one program per prompt")
+    # A resample is a count per row, so that all columns are done by one product.
+    counts = rng.multinomial(m, np.full(m, 1.0 / m), size=resamples)
+    means = counts @ np.asarray(values, dtype=np.float64) / m
+    tail = 50.0 * (1.0 - level)
+    return np.percentile(means, [tail, 100.0 - tail], axis=0)
+
+
+def summarise(
+    seed: int,
+    rollouts: int,
+    seconds: float,
+    terrain_names: Sequence[str],
+    untuned_fitness: np.ndarray,
+    untuned_valid: np.ndarray,
+    warm_fitness: Sequence[np.ndarray] | None,
+    tuned_fitness: Mapping[str, np.ndarray],
+    tuned_valid: Mapping[str, np.ndarray],
+    tuned_programs: Mapping[str, Sequence[str]],
+    rng_seed: int = 0,
+    bootstrap: int = 2000,
+    **extra: Any,
+) -> Summary:
+    """Turns evaluation arrays into a Summary.
+
+    Args:
+        seed: the run's seed.
+        rollouts: programs sampled for training.
+        seconds: wall-clock of the run.
+        terrain_names: T names; each has a prompt of the same name.
+        untuned_fitness: (N, T), the same N untuned programs on every terrain.
+        untuned_valid: (N, T) bool.
+        warm_fitness: per terrain, fitness of programs drawn after the warm start, on that terrain; None without one.
+        tuned_fitness: per prompt, (M, T).
+        tuned_valid: per prompt, (M, T) bool.
+        tuned_programs: per prompt, M program texts.
+        rng_seed: seed of the bootstrap.
+        bootstrap: number of resamples.
+        **extra: optional keys of Summary, such as ``kl`` or ``lm_hash``.
+
+    Raises:
+        ValueError: a terrain has no prompt, shapes disagree, or a valid program's fitness is not finite.
+    """
+    names = list(terrain_names)
+    missing = [name for name in names if name not in tuned_fitness]
+    if missing:
+        raise ValueError(f"no tuned evaluation for {missing}: give tuned_fitness one entry per terrain")
+    untuned = _zero_failures("untuned", untuned_fitness, untuned_valid, len(names))
+    tuned = {p: _zero_failures(p, tuned_fitness[p], tuned_valid[p], len(names)) for p in tuned_fitness}
+    intervals = {
+        prompt: bootstrap_interval(fitness, np.random.default_rng([rng_seed, i]), bootstrap)
+        for i, (prompt, fitness) in enumerate(tuned.items())
+    }
+    terrains = {}
+    for t, name in enumerate(names):
+        programs = tuned_programs[name]
+        if len(programs) != len(tuned[name]):
+            raise ValueError(f"{name}: {len(programs)} programs for {len(tuned[name])} rows of fitness")
+        terrains[name] = TerrainSummary(
+            untuned_mean=untuned[:, t].mean(),
+            untuned_valid=np.mean(untuned_valid, axis=0)[t],
+            best_of_n=untuned[:, t].max(),
+            n=len(untuned),
+            tuned_mean=tuned[name][:, t].mean(),
+            tuned_valid=np.mean(tuned_valid[name], axis=0)[t],
+            tuned_interval=tuple(intervals[name][:, t]),
+            tuned_unique=len(set(programs)) / len(programs),
+            warm_start_mean=None if warm_fitness is None else np.mean(warm_fitness[t]),
+        )
+    return Summary(
+        seed=seed,
+        rollouts=rollouts,
+        seconds=seconds,
+        terrains=terrains,
+        transfer={p: dict(zip(names, fitness.mean(axis=0).tolist(), strict=True)) for p, fitness in tuned.items()},
+        transfer_interval={p: dict(zip(names, ends.T.tolist(), strict=True)) for p, ends in intervals.items()},
+        **extra,
+    )
+
+
+def write_summary(path: str | Path, summary: Summary) -> Path:
+    """Writes summary.json whole or not at all, so that a killed run never leaves half a file."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(summary.to_json(), encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _zero_failures(who: str, fitness: np.ndarray, valid: np.ndarray, n_terrains: int) -> np.ndarray:
+    """Checks one evaluation's shape and returns its fitness with 0 for every failure, float64 (m, T)."""
+    fitness, valid = np.asarray(fitness, dtype=np.float64), np.asarray(valid, dtype=bool)
+    if fitness.shape != valid.shape or fitness.ndim != 2 or fitness.shape[1] != n_terrains or not len(fitness):
+        shapes = f"fitness {fitness.shape}, valid {valid.shape}"
+        raise ValueError(f"{who}: expected two arrays of shape (programs, {n_terrains}), got {shapes}")
+    fitness = np.where(valid, fitness, 0.0)
+    if not np.isfinite(fitness).all():
+        raise ValueError(f"{who}: a valid program has a fitness that is not finite")
+    return fitness

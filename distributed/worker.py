@@ -1,0 +1,146 @@
+"""The rollout worker: writes programs with the frozen language model and lets the world score them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from distributed.messages import PromptState, RolloutRequest, Rollouts
+from softprompt.model import FrozenLM
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from terrains.base import Attempt, Score, Terrain, World
+
+
+class RolloutWorker:
+    """Answers rollout requests, in this process or in a Ray actor.
+
+    An answer depends on the request and the prompt state alone: every group has a seed of its own, and the numerical
+    threads are fixed while it works, because their number changes the order of floating-point sums.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        make_world: Callable[[], World],
+        terrains: Sequence[str],
+        generation: GenerationConfig,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> None:
+        """Builds the language model around its shared weights, and the world.
+
+        Args:
+            model: what ``FrozenLM.export`` returned; its arrays are read where they lie and never written to.
+            make_world: builds the world; it has to be picklable, such as a ``functools.partial`` of its class.
+            terrains: names of the terrains, in the order of the prompts.
+            generation: how tokens are drawn.
+            device: torch device of the language model.
+            threads: torch threads while it works.
+        """
+        self.lm = FrozenLM.from_weights(**model)
+        self.lm.model.to(device)
+        self.world = make_world()
+        self._names = list(terrains)
+        self._sampler = Sampler(self.lm, generation)
+        self._threads = threads
+        self._known: dict[int, tuple[Terrain, tuple[int, ...]]] = {}
+
+    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
+        """Writes the programs of a request and scores them.
+
+        Args:
+            request: what is asked.
+            state: the soft prompts to act with.
+        """
+        began = time.perf_counter()
+        with torch_threads(self._threads):
+            samples = self._sampler.sample(self._prompts(request, state), self._sample_requests(request))
+        ids, mask = samples.ids.cpu().numpy(), samples.mask.cpu().numpy()
+        terrain = np.repeat(*np.array(request.groups, dtype=np.int64).T)
+        programs = self._texts(terrain, ids, mask)
+        generated = time.perf_counter()
+        scores = self._score(programs, terrain, request.score_on == "all")
+        return Rollouts(
+            request_id=request.id,
+            version=state.version,
+            ids=ids,
+            mask=mask,
+            logprobs=samples.logprobs.cpu().numpy(),
+            terrain=terrain,
+            programs=programs,
+            rewards=np.array([[score.reward for score in row] for row in scores]),
+            fitness=np.array([[score.fitness for score in row] for row in scores]),
+            failures=[[score.failure for score in row] for row in scores],
+            seconds={"generate": generated - began, "score": time.perf_counter() - generated},
+        )
+
+    def close(self) -> None:
+        """Ends the world's subprocesses."""
+        self.world.close()
+
+    def _terrain(self, index: int) -> tuple[Terrain, tuple[int, ...]]:
+        """A terrain and the tokens of its instruction, looked up once."""
+        if index not in self._known:
+            terrain = self.world.terrain(self._names[index])
+            self._known[index] = terrain, instruction_ids(self.lm, terrain.instruction)
+        return self._known[index]
+
+    def _prompts(self, request: RolloutRequest, state: PromptState) -> torch.Tensor | None:
+        """The prompt of each group, shape (n_groups, n_soft_tokens, d); a copy, since a message is read-only."""
+        if state.prompts is None or not request.use_prompt:
+            return None
+        rows = state.prompts[[terrain for terrain, _ in request.groups]]
+        return torch.from_numpy(rows).to(self.lm.device)
+
+    def _sample_requests(self, request: RolloutRequest) -> list[SampleRequest]:
+        """One for each group. The n-th group of a terrain has the same seed whatever other terrains are asked for."""
+        seen: Counter[int] = Counter()
+        asked = []
+        for position, (terrain, count) in enumerate(request.groups):
+            seed = np.random.SeedSequence((request.seed, terrain, seen[terrain])).generate_state(1)[0]
+            seen[terrain] += 1
+            asked.append(SampleRequest(position, self._terrain(terrain)[1], count, int(seed)))
+        return asked
+
+    def _texts(self, terrain: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> list[str]:
+        """The whole programs. Tokens are decoded behind their instruction: some tokenizers trim what comes first."""
+        known = [self._terrain(index) for index in terrain.tolist()]
+        before = self._decode([tokens for _, tokens in known])
+        rows = zip(known, ids, mask, strict=True)
+        whole = self._decode([(*tokens, *row[kept].tolist()) for (_, tokens), row, kept in rows])
+        parts = zip(known, before, whole, strict=True)
+        return [ground.instruction + text[len(start) :] for (ground, _), start, text in parts]
+
+    def _decode(self, rows: Sequence[tuple[int, ...]]) -> list[str]:
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        return self.lm.tokenizer.batch_decode([list(row) for row in rows], **options)
+
+    def _score(self, programs: Sequence[str], terrain: np.ndarray, everywhere: bool) -> list[list[Score]]:
+        """Scores of each program, on its own terrain or on all, all in one call, so that the world can share work."""
+        rows = [self._names if everywhere else [self._names[index]] for index in terrain]
+        attempts = [Attempt(name, program) for names, program in zip(rows, programs, strict=True) for name in names]
+        scores = iter(self.world.score(attempts))
+        return [[next(scores) for _ in names] for names in rows]
+
+
+def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:
+    """Token ids of a hard prompt, as in pretraining: with the start token if the tokenizer sets one, and no end."""
+    ids = list(lm.tokenizer(instruction)["input_ids"])
+    return tuple(ids[:-1] if len(ids) > 1 and ids[-1] == lm.eos_id else ids)
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Lets torch use n threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

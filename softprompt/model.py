@@ -1,0 +1,233 @@
+"""The frozen language model: loaded once, never trained, shared between processes as plain numpy arrays."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.initialization import no_init_weights
+
+TOKEN_COUNTS_FILE = "token_counts.json"
+
+
+class FrozenLM:
+    """A causal language model with its tokenizer, whose weights nothing here ever changes.
+
+    Attributes:
+        model: the Hugging Face model, in eval mode, no parameter of which asks for a gradient.
+        tokenizer: its tokenizer.
+        eos_id: the token that ends a program, or None if the model has none.
+        pad_id: what fills the cells behind a program's end. A model without a pad token is padded with its end token;
+            masks, never this id, say which cells are real.
+        token_counts: how often the pretraining corpus has each token, shape (vocab_size,) int64, or None if unknown.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_counts: np.ndarray | None = None
+    ) -> None:
+        """Freezes a model.
+
+        Args:
+            model: any causal language model of transformers.
+            tokenizer: its tokenizer.
+            token_counts: occurrences of each token in the corpus, shape (at most vocab_size,): some models have more
+                rows than their tokenizer has tokens, and nothing is known of those.
+
+        Raises:
+            ValueError: more counts than the vocabulary has tokens.
+        """
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        eos_id, pad_id = (_one(getattr(model.config, name, None)) for name in ("eos_token_id", "pad_token_id"))
+        self.eos_id: int | None = eos_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        candidates = (tokenizer.pad_token_id, pad_id, self.eos_id, 0)
+        self.pad_id: int = next(token for token in candidates if token is not None)
+        if token_counts is not None:
+            if len(token_counts) > self.vocab_size:
+                raise ValueError(f"{len(token_counts)} token counts for a vocabulary of {self.vocab_size} tokens")
+            token_counts = np.pad(np.asarray(token_counts, np.int64), (0, self.vocab_size - len(token_counts)))
+        self.token_counts = token_counts
+
+    @classmethod
+    def load(cls, path: str | Path, dtype: str = "float32", device: str = "cpu") -> FrozenLM:
+        """Loads a model from a directory or, failing that, from the hub. Code that comes with a model is never run.
+
+        Args:
+            path: a local directory, or a hub id such as ``gpt2``. A directory may hold ``token_counts.json``, a list
+                with one count per token.
+            dtype: name of a floating torch dtype.
+            device: a torch device.
+
+        Raises:
+            ValueError: there is no such model; the message is one line.
+        """
+        source = _resolve(path)
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                source, dtype=getattr(torch, dtype), trust_remote_code=False
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot load a language model from {source!r}: {_first_line(error)}") from error
+        counts_file = Path(source) / TOKEN_COUNTS_FILE
+        counts = np.array(json.loads(counts_file.read_text()), np.int64) if counts_file.is_file() else None
+        return cls(model.to(device), tokenizer, counts)
+
+    @classmethod
+    def from_weights(
+        cls,
+        config: Mapping[str, Any],
+        weights: Mapping[str, np.ndarray],
+        tokenizer_files: Mapping[str, bytes],
+        token_counts: np.ndarray | None = None,
+    ) -> FrozenLM:
+        """Rebuilds a model around arrays without copying: processes that share the arrays share the model's memory.
+
+        The arrays may be read-only; the model never writes to them. The arguments are what :meth:`export` returns.
+
+        Args:
+            config: the model's configuration as a dict.
+            weights: parameters by name; uint16 arrays hold the bits of bfloat16.
+            tokenizer_files: name to content of the files of a saved tokenizer.
+            token_counts: occurrences of each token in the corpus, or None.
+
+        Raises:
+            ValueError: the weights are not those of this configuration.
+        """
+        tensors = {name: _to_tensor(array) for name, array in weights.items()}
+        dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype)
+        unexpected = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
+        model.tie_weights()
+        different = set(unexpected) | (_named_tensors(model).keys() ^ tensors.keys())
+        if different:
+            raise ValueError(f"the weights do not fit a {model.config.model_type} model: {sorted(different)[:3]}")
+        return cls(model, _load_tokenizer(tokenizer_files), token_counts)
+
+    def export(self) -> dict[str, Any]:
+        """Returns the keyword arguments from which :meth:`from_weights` rebuilds this model in another process."""
+        return {
+            "config": self.model.config.to_dict(),
+            "weights": self.export_weights(),
+            "tokenizer_files": self.export_tokenizer(),
+            "token_counts": self.token_counts,
+        }
+
+    def export_weights(self) -> dict[str, np.ndarray]:
+        """Returns the weights by name, tied ones once.
+
+        The arrays of a model on the CPU are views of its memory: do not write to them.
+        """
+        return {name: _to_array(tensor) for name, tensor in _named_tensors(self.model).items()}
+
+    def export_tokenizer(self) -> dict[str, bytes]:
+        """Returns the files of the saved tokenizer, name to content."""
+        with tempfile.TemporaryDirectory() as directory:
+            self.tokenizer.save_pretrained(directory)
+            return {file.name: file.read_bytes() for file in Path(directory).iterdir() if file.is_file()}
+
+    @property
+    def hash(self) -> str:
+        """Hex sha256 over names, types, shapes and bits of the weights, computed anew each time."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.export_weights().items()):
+            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    @property
+    def embedding(self) -> Tensor:
+        """What the model reads for each token, shape (vocab_size, d_model); scaled rows in families that scale them."""
+        module = self.model.get_input_embeddings()
+        if type(module) is nn.Embedding:
+            return module.weight.detach()
+        return self.embed(torch.arange(module.weight.shape[0], device=module.weight.device))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Returns the rows of these tokens, shape (..., d_model)."""
+        return self.model.get_input_embeddings()(ids).detach()
+
+    @property
+    def d_model(self) -> int:
+        """Width of one row of a prompt."""
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of rows of the embedding, which is also the width of the logits."""
+        return self.model.get_input_embeddings().weight.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def max_length(self) -> int | None:
+        """Positions the model has: prompt, instruction and program together; None if it does not say."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+
+def _resolve(path: str | Path) -> str:
+    """Returns a directory with a model or a hub id; for a path that is neither, raises and names the nearest path."""
+    local = Path(path).expanduser()
+    if local.is_dir():
+        if not (local / "config.json").is_file():
+            raise ValueError(f"no language model in {str(local)!r}: the directory has no config.json")
+        return str(local)
+    has_hub_form = isinstance(path, str) and path.count("/") <= 1 and not path.startswith((".", "/", "~"))
+    if has_hub_form and not (local.parent != Path(".") and local.parent.is_dir()):
+        return str(path)
+    ancestor = next(parent for parent in local.absolute().parents if parent.exists())
+    wanted = local.absolute().relative_to(ancestor).parts[0]
+    similar = difflib.get_close_matches(wanted, [child.name for child in ancestor.iterdir()], n=1)
+    raise ValueError(
+        f"no language model at {str(path)!r}; the nearest existing path is {str(ancestor.joinpath(*similar))!r}"
+    )
+
+
+def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Everything a saved model holds, tied weights under one name only."""
+    saved = model.state_dict().keys()
+    tensors = dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _to_array(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.cpu()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _to_tensor(array: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():
+        # Arrays from shared memory are read-only, which torch cannot express; frozen weights are never written to.
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
+
+
+def _load_tokenizer(files: Mapping[str, bytes]) -> PreTrainedTokenizerBase:
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in files.items():
+            (Path(directory) / name).write_bytes(content)
+        return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+
+
+def _one(token: int | list[int] | None) -> int | None:
+    """Configurations give one id, several, or none."""
+    return token[0] if isinstance(token, list) else token
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

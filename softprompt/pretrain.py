@@ -1,0 +1,174 @@
+"""Stage 2: a small causal language model that writes programs and is ready for soft prompts."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from softprompt.prefixes import PrefixConfig, PrefixMaker
+from softprompt.tokenizer import train_tokenizer
+
+
+class PretrainConfig(BaseModel):
+    """Settings of Stage 2; the defaults make the bundled model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    vocab_size: int = Field(640, ge=300)
+    """Tokens of the tokenizer, at most: merges end when no pair repeats."""
+    hidden_size: int = Field(192, ge=8)
+    """Width of the model, d."""
+    layers: int = Field(4, ge=1)
+    """Transformer blocks."""
+    heads: int = Field(6, ge=1)
+    """Attention heads."""
+    intermediate_size: int = Field(512, ge=8)
+    """Width of the gated feed-forward layers."""
+    steps: int = Field(6000, ge=1)
+    """Optimizer steps."""
+    batch_size: int = Field(64, ge=1)
+    """Programs a step."""
+    lr: float = Field(3e-3, gt=0)
+    """Peak learning rate of AdamW; linear warm-up over 3% of the steps, then a cosine down to 2% of it."""
+    weight_decay: float = Field(0.05, ge=0)
+    """Decoupled weight decay of the matrices."""
+    held_out: float = Field(0.01, gt=0, lt=1)
+    """Share of the programs kept for the held-out loss."""
+    max_tokens: int = Field(160, ge=16)
+    """Longer programs are left out; how many is reported."""
+    seed: int = 0
+    """Seed of the split, the weights, the order and the prefixes."""
+    prefixes: PrefixConfig = PrefixConfig()
+    """What stands before the programs."""
+
+
+class Stage2:
+    """Trains the model step by step.
+
+    Args:
+        programs: the corpus, each beginning with ``instruction``.
+        instruction: the hard prompt; the loss is on what follows it, the end token included.
+        config: settings.
+
+    Raises:
+        ValueError: fewer than 100 programs are short enough, or one does not begin with the instruction.
+    """
+
+    def __init__(self, programs: Sequence[str], instruction: str, config: PretrainConfig) -> None:
+        if any(not p.startswith(instruction) for p in programs):
+            raise ValueError(f"every program must begin with the instruction {instruction!r}")
+        self.config = config
+        self.tokenizer = train_tokenizer(programs, config.vocab_size, instruction)
+        self.instruction_tokens = len(self.tokenizer(instruction)["input_ids"])
+        encoded = [ids + [self.tokenizer.eos_token_id] for ids in self.tokenizer(list(programs))["input_ids"]]
+        kept = [ids for ids in encoded if len(ids) <= config.max_tokens]
+        self.left_out = len(encoded) - len(kept)
+        if len(kept) < 100:
+            raise ValueError(f"{len(kept)} programs of at most {config.max_tokens} tokens are too few to train on")
+        random.Random(config.seed).shuffle(kept)
+        cut = max(32, int(len(kept) * config.held_out))
+        self.held_out, self.training = kept[:cut], kept[cut:]
+        self.token_counts = torch.bincount(
+            torch.tensor([t for ids in kept for t in ids]), minlength=len(self.tokenizer)
+        )
+        torch.manual_seed(config.seed)
+        self.model = LlamaForCausalLM(_llama_config(config, self.tokenizer))
+        digits = [self.tokenizer.convert_tokens_to_ids(d) for d in "0123456789"]
+        embedding = self.model.get_input_embeddings().weight
+        self._prefixes = PrefixMaker(embedding, self.token_counts, digits, config.prefixes, config.seed + 1)
+        self._probes = PrefixMaker(embedding, self.token_counts, digits, config.prefixes, config.seed + 2)
+
+    def train(self) -> Iterator[dict[str, float]]:
+        """Runs the steps; yields ``step``, ``loss`` (nats a token) and ``lr`` after each."""
+        config = self.config
+        optimizer = _optimizer(self.model, config)
+        batches = self._batches()
+        self.model.train()
+        for step in range(1, config.steps + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * _schedule(step / config.steps)
+            loss = self._loss(next(batches), self._prefixes, self._prefixes.rows())
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            yield {"step": step, "loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]}
+        self.model.eval()
+
+    @torch.no_grad()
+    def held_out_loss(self, rows: int) -> float:
+        """Nats a token on held-out programs behind ``rows`` prefix rows of the training mixture."""
+        self.model.eval()
+        chunks = [self.held_out[i : i + 64] for i in range(0, min(len(self.held_out), 512), 64)]
+        loss = sum(self._loss(c, self._probes, rows).item() for c in chunks) / len(chunks)
+        self.model.train()
+        return loss
+
+    def save(self, directory: Path) -> None:
+        """Writes model (safetensors), tokenizer and token counts as transformers and `FrozenLM.load` read them."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(directory, safe_serialization=True)
+        self.tokenizer.save_pretrained(directory)
+        counts = {i: c for i, c in enumerate(self.token_counts.tolist()) if c}
+        (directory / "token_counts.json").write_text(json.dumps(counts))
+
+    def _batches(self) -> Iterator[list[list[int]]]:
+        """Endless batches of programs of like length, in an order of their own every epoch."""
+        rng = random.Random(self.config.seed)
+        size = self.config.batch_size
+        while True:
+            order = sorted(range(len(self.training)), key=lambda i: len(self.training[i]) + 6 * rng.random())
+            chunks = [order[i : i + size] for i in range(0, len(order), size)]
+            rng.shuffle(chunks)
+            yield from ([self.training[i] for i in chunk] for chunk in chunks)
+
+    def _loss(self, batch: Sequence[Sequence[int]], maker: PrefixMaker, rows: int) -> Tensor:
+        """Mean cross-entropy over the programs' tokens after the instruction."""
+        width = max(len(p) for p in batch)
+        ids = torch.full((len(batch), width), self.tokenizer.pad_token_id)
+        for row, program in enumerate(batch):
+            ids[row, : len(program)] = torch.tensor(program)
+        embeds = self.model.get_input_embeddings()(ids)
+        if rows:
+            embeds = torch.cat([maker.prefix(batch, rows), embeds], dim=1)
+        hidden = self.model.model(inputs_embeds=embeds).last_hidden_state
+        skip = self.instruction_tokens
+        logits = self.model.lm_head(hidden[:, rows + skip - 1 : -1])
+        targets = ids[:, skip:].masked_fill(ids[:, skip:] == self.tokenizer.pad_token_id, -100)
+        return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+
+
+def _llama_config(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+
+
+def _optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
+
+
+def _schedule(progress: float) -> float:
+    """Share of the peak learning rate at that progress in [0, 1]."""
+    return min(1.0, progress / 0.03) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -1,0 +1,219 @@
+"""Sampling programs: many terrains in one batch, each request with its own chance, log-probabilities on the side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from softprompt.decoder import make_decoder
+from softprompt.model import FrozenLM
+
+
+class GenerationConfig(BaseModel):
+    """How the next token is drawn. The defaults draw from the model's own distribution.
+
+    Attributes:
+        max_new_tokens: most tokens of a program, its end token included.
+        temperature: logits are divided by it.
+        top_k: only the k likeliest tokens are drawn; 0 for all.
+        top_p: only the fewest tokens that hold this much probability are drawn (Holtzman et al. 2020, arXiv 1904.09751,
+            section 3.1).
+        do_sample: False takes the likeliest token every time, whatever the three above say.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_new_tokens: int = Field(default=160, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    do_sample: bool = True
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Asks for programs for one terrain.
+
+    Attributes:
+        terrain: row of the prompts to use.
+        instruction: token ids of the hard prompt.
+        count: how many programs.
+        seed: decides, with the prompt and nothing else, what is drawn.
+    """
+
+    terrain: int
+    instruction: tuple[int, ...]
+    count: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What was drawn, one row per program: the first request's rows first.
+
+    Attributes:
+        ids: new tokens only, the end token included, right-padded, shape (b, l) int64.
+        mask: which cells are real, shape (b, l) bool.
+        logprobs: log-probability of each token under the distribution it was drawn from, temperature, top_k and top_p
+            included, zero where the mask is False, shape (b, l) float32. With neutral settings, and when do_sample is
+            False, it is the model's own.
+        terrain: shape (b,) int64.
+        instructions: token ids of each row's instruction.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    logprobs: Tensor
+    terrain: Tensor
+    instructions: list[tuple[int, ...]]
+
+
+class Sampler:
+    """Draws programs from a frozen language model behind soft prompts."""
+
+    def __init__(self, lm: FrozenLM, config: GenerationConfig | None = None, fast: bool = True) -> None:
+        """Prepares a decoder, which then lives as long as the sampler.
+
+        Args:
+            lm: the language model.
+            config: how tokens are drawn, the defaults if None.
+            fast: False decodes with transformers' own forward even where there is a faster one.
+        """
+        self.lm = lm
+        self.config = config or GenerationConfig()
+        with torch.inference_mode():
+            self._decoder = make_decoder(lm.model, fast)
+
+    def sample(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> Samples:
+        """Draws all programs of all requests in one batch.
+
+        Args:
+            prompts: shape (n_terrains, n_soft_tokens, d_model), or None for the bare language model.
+            requests: at least one. What a request draws does not depend on the others.
+
+        Raises:
+            ValueError: nothing to draw, nothing to begin with, or more positions needed than the model has.
+        """
+        self._check(prompts, requests)
+        with torch.inference_mode():
+            ids, mask, logprobs = self._decode(prompts, requests)
+        terrain = torch.tensor(
+            [request.terrain for request in requests for _ in range(request.count)], device=self.lm.device
+        )
+        instructions = [request.instruction for request in requests for _ in range(request.count)]
+        # Copies made outside inference mode may take part in a loss.
+        return Samples(ids.clone(), mask.clone(), logprobs.clone(), terrain, instructions)
+
+    def _decode(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns ids, mask and log-probabilities, each (b, l) with l the length of the longest program."""
+        config, device = self.config, self.lm.device
+        embedded, padding = self._embed(prompts, requests)
+        counts = torch.tensor([request.count for request in requests], device=device)
+        uniforms = torch.cat([_uniforms(request, config.max_new_tokens) for request in requests]).to(device)
+        ids = torch.full(uniforms.shape, self.lm.pad_id, device=device)
+        mask = torch.zeros(uniforms.shape, dtype=torch.bool, device=device)
+        logprobs = torch.zeros(uniforms.shape, device=device)
+
+        logits = self._decoder.prefill(embedded, padding, counts, config.max_new_tokens)
+        rows = torch.arange(len(uniforms), device=device)
+        for step in range(config.max_new_tokens):
+            chosen, chosen_logprobs = draw(logits, uniforms[rows, step], config)
+            ids[rows, step], logprobs[rows, step], mask[rows, step] = chosen, chosen_logprobs, True
+            if self.lm.eos_id is not None:
+                kept = _close_ranks(chosen != self.lm.eos_id)
+                if len(kept) < len(rows):
+                    self._decoder.keep(kept)
+                    rows, chosen = rows[kept], chosen[kept]
+            if len(rows) == 0 or step == config.max_new_tokens - 1:
+                break
+            logits = self._decoder.step(chosen)
+        return ids[:, : step + 1], mask[:, : step + 1], logprobs[:, : step + 1]
+
+    def _embed(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> tuple[Tensor, Tensor]:
+        """Returns each request's ``[soft prompt; instruction]``, left-padded (r, s, d_model), and its padding (r,)."""
+        embedding, device = self.lm.embed, self.lm.device
+        sequences = []
+        for request in requests:
+            instruction = embedding(torch.tensor(request.instruction, dtype=torch.int64, device=device))
+            prompt = [] if prompts is None else [prompts[request.terrain].detach().to(instruction)]
+            sequences.append(torch.cat([*prompt, instruction]))
+        lengths = torch.tensor([len(sequence) for sequence in sequences], device=device)
+        return torch.nn.utils.rnn.pad_sequence(sequences, True, padding_side="left"), lengths.max() - lengths
+
+    def _check(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> None:
+        if not requests or any(request.count < 1 for request in requests):
+            raise ValueError("a batch needs at least one request, and a request at least one program")
+        n_soft_tokens = 0 if prompts is None else prompts.shape[1]
+        lengths = [n_soft_tokens + len(request.instruction) for request in requests]
+        if min(lengths) == 0:
+            raise ValueError("nothing to begin with: give the request an instruction or the terrain a soft prompt")
+        needed, available = max(lengths) + self.config.max_new_tokens, self.lm.max_length
+        if available is not None and needed > available:
+            raise ValueError(
+                f"{n_soft_tokens} soft tokens, an instruction of {max(lengths) - n_soft_tokens} and "
+                f"{self.config.max_new_tokens} new tokens need {needed} positions; the language model has {available}"
+            )
+
+
+def draw(logits: Tensor, uniforms: Tensor, config: GenerationConfig) -> tuple[Tensor, Tensor]:
+    """Draws one token per row by inverting the cumulative distribution at the row's uniform number.
+
+    Args:
+        logits: shape (n, vocab_size).
+        uniforms: numbers in [0, 1), shape (n,).
+        config: how tokens are drawn.
+
+    Returns:
+        Ids, shape (n,), and the log-probability each was drawn with, shape (n,).
+    """
+    if config.do_sample:
+        probabilities = shape_logits(logits, config).softmax(dim=-1)
+        cumulative = probabilities.cumsum(dim=-1)
+        # Below the total even after rounding: the first entry above the threshold always exists and is never ruled out.
+        total = cumulative[:, -1:]
+        threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+        chosen = torch.searchsorted(cumulative, threshold, right=True)
+    else:
+        probabilities = logits.softmax(dim=-1)
+        chosen = probabilities.argmax(dim=-1, keepdim=True)
+    return chosen[:, 0], probabilities.gather(1, chosen)[:, 0].log()
+
+
+def shape_logits(logits: Tensor, config: GenerationConfig) -> Tensor:
+    """Returns logits after temperature, top_k and top_p, in this order; -inf for tokens ruled out.
+
+    Args:
+        logits: shape (n, vocab_size).
+        config: temperature, top_k and top_p.
+    """
+    if config.temperature != 1:
+        logits = logits / config.temperature
+    if 0 < config.top_k < logits.shape[-1]:
+        smallest = logits.topk(config.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, -torch.inf)
+    if config.top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probabilities = ordered.softmax(dim=-1)
+        # A token is ruled out when the likelier ones already hold top_p; the likeliest always stays.
+        ruled_out = probabilities.cumsum(dim=-1) - probabilities >= config.top_p
+        logits = logits.masked_fill(ruled_out.scatter(1, order, ruled_out), -torch.inf)
+    return logits
+
+
+def _uniforms(request: SampleRequest, length: int) -> Tensor:
+    """All chance of a request, (count, length), drawn up front: neither neighbours nor finished rows can shift it."""
+    return torch.rand(request.count, length, generator=torch.Generator().manual_seed(request.seed))
+
+
+def _close_ranks(alive: Tensor) -> Tensor:
+    """Returns the indices of the living rows, the last ones moved into the gaps, so that few rows change place."""
+    survivors = alive.nonzero()[:, 0]
+    n = len(survivors)
+    order = torch.arange(n, device=alive.device)
+    gaps = ~alive[:n]
+    order[gaps] = survivors[survivors >= n]
+    return order

@@ -1,0 +1,210 @@
+"""Random programs in several styles: the raw material of Stage 1.
+
+Each style is a function ``rng -> source``. The styles differ in *how* they build a body (joints written one by one, lists, grids,
+wheels, trusses, helper functions, fields that set muscles by position), so that a soft prompt has something to choose between.
+Every program is short on purpose: what a language model has to write is what sampling and learning pay for.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Callable
+from textwrap import dedent, indent
+
+INSTRUCTION = "import math\n"
+"""What every program begins with; the hard prompt of every sodarace terrain."""
+
+Style = Callable[[random.Random], str]
+
+
+def _coordinate(rng: random.Random, low: int = 0, high: int = 10) -> str:
+    value = rng.randint(low * 2, high * 2) / 2 if rng.random() < 0.3 else rng.randint(low, high)
+    return f"{value:g}"
+
+
+def _amplitude(rng: random.Random) -> str:
+    return f"{rng.choice([0.0, 0.5, 1.0, 1.5, 2.0, rng.randint(0, 21) / 10]):.1f}"
+
+
+def _phase(rng: random.Random) -> str:
+    return f"{rng.randint(0, 9) / 10:.1f}"
+
+
+def _phase_of(rng: random.Random, index: str) -> str:
+    """An expression that gives the muscles of a series a travelling wave, or one shared beat."""
+    form = rng.random()
+    if form < 0.6:
+        return f"{index} * {rng.randint(1, 9) / 10:.1f}"
+    if form < 0.75:
+        return f"{index} / {rng.randint(2, 9)}"
+    if form < 0.88:
+        return f"{_phase(rng)} - {index} * {rng.randint(1, 5) / 10:.1f}"
+    return _phase(rng)
+
+
+def _program(body: str, helpers: str = "") -> str:
+    """Wraps a body into a whole program in one canonical layout, so that equal programs have equal texts."""
+    source = f"{INSTRUCTION}{helpers}\ndef make_walker():\n    wc = walker_creator()\n{indent(body, '    ')}\n    return wc.get_walker()\n"
+    return canonical(source)
+
+
+def canonical(source: str) -> str:
+    """Returns the program in the one layout of the corpus: as ``ast.unparse`` writes it, without blank lines.
+
+    Raises:
+        SyntaxError: the source is not Python.
+    """
+    text = ast.unparse(ast.parse(source))
+    return "\n".join(line for line in text.split("\n") if line.strip()) + "\n"
+
+
+def _connected_pairs(rng: random.Random, n: int, extra: int) -> list[tuple[int, int]]:
+    pairs = {(rng.randrange(k), k) for k in range(1, n)}
+    for _ in range(extra * 3):
+        a, b = sorted(rng.sample(range(n), 2))
+        if len(pairs) < n - 1 + extra:
+            pairs.add((a, b))
+    return sorted(pairs)
+
+
+def _points(rng: random.Random, n: int) -> list[tuple[str, str]]:
+    """Distinct points whose box is drawn first, so that flat, tall, small and large bodies all occur."""
+    width, height = rng.randint(3, 12), rng.choice([1, 2, 3, 4, 6, 8, 10])
+    points: list[tuple[str, str]] = []
+    while len(points) < n:
+        point = (_coordinate(rng, 0, width), _coordinate(rng, 0, height))
+        if point not in points:
+            points.append(point)
+    return points
+
+
+def straight(rng: random.Random) -> str:
+    """Joints and muscles written out one by one, as in ELM's square seed."""
+    n = rng.randint(3, 5)
+    lines = [f"j{i} = wc.add_joint({x}, {y})" for i, (x, y) in enumerate(_points(rng, n))]
+    for a, b in _connected_pairs(rng, n, rng.randint(1, 3)):
+        lines.append(f"wc.add_muscle(j{a}, j{b}, {_amplitude(rng)}, {_phase(rng)})")
+    return _program("\n".join(lines))
+
+
+def listed(rng: random.Random) -> str:
+    """Joints and muscles as lists of tuples that two loops read."""
+    n = rng.randint(3, 7)
+    points = ", ".join(f"({x}, {y})" for x, y in _points(rng, n))
+    pairs = _connected_pairs(rng, n, rng.randint(1, 3))
+    if rng.random() < 0.5:
+        muscles = ", ".join(f"({a}, {b}, {_phase(rng)})" for a, b in pairs)
+        loop = f"for a, b, p in [{muscles}]:\n    wc.add_muscle(js[a], js[b], {_amplitude(rng)}, p)"
+    else:
+        muscles = ", ".join(f"({a}, {b}, {_amplitude(rng)}, {_phase(rng)})" for a, b in pairs)
+        loop = f"for a, b, r, p in [{muscles}]:\n    wc.add_muscle(js[a], js[b], r, p)"
+    return _program(f"js = [wc.add_joint(x, y) for x, y in [{points}]]\n{loop}")
+
+
+def complete(rng: random.Random) -> str:
+    """A few joints, every pair of them joined by a muscle whose phase depends on the pair."""
+    points = ", ".join(f"({x}, {y})" for x, y in _points(rng, rng.randint(3, 6)))
+    phase = rng.choice(
+        [_phase_of(rng, "i"), _phase_of(rng, "k"), f"(i + k) * {_phase(rng)}", f"i * {_phase(rng)} + k * {_phase(rng)}"]
+    )
+    body = f"""\
+        js = [wc.add_joint(x, y) for x, y in [{points}]]
+        for i in range(len(js)):
+            for k in range(i):
+                wc.add_muscle(js[i], js[k], {_amplitude(rng)}, {phase})"""
+    return _program(dedent(body))
+
+
+def grid(rng: random.Random) -> str:
+    """A lattice of joints with muscles along rows, columns and diagonals."""
+    columns, rows = rng.randint(2, 5), rng.randint(2, 3)
+    dx, dy = _coordinate(rng, 1, max(2, 12 // columns)), _coordinate(rng, 1, 4)
+    slant = f" + y * {_coordinate(rng, 0, 2)}" if rng.random() < 0.4 else ""
+    lines = [f"g = [[wc.add_joint(x * {dx}{slant}, y * {dy}) for y in range({rows})] for x in range({columns})]"]
+    lines += [f"for x in range({columns}):", f"    for y in range({rows - 1}):"]
+    lines += [f"        wc.add_muscle(g[x][y], g[x][y + 1], {_amplitude(rng)}, {_phase_of(rng, 'x')})"]
+    lines += [f"for x in range({columns - 1}):", f"    for y in range({rows}):"]
+    lines += [f"        wc.add_muscle(g[x][y], g[x + 1][y], {_amplitude(rng)}, {_phase_of(rng, rng.choice('xy'))})"]
+    if rng.random() < 0.75:
+        lines += [f"for x in range({columns - 1}):"]
+        ends = rng.choice(["g[x][0], g[x + 1][1]", "g[x][1], g[x + 1][0]"])
+        lines += [f"    wc.add_muscle({ends}, {_amplitude(rng)}, {_phase_of(rng, 'x')})"]
+    return _program("\n".join(lines))
+
+
+def radial(rng: random.Random) -> str:
+    """A hub with a rim of joints around it: spokes and rim are muscles."""
+    n, rx, ry = rng.randint(3, 8), _coordinate(rng, 2, 6), _coordinate(rng, 1, 5)
+    turn = f" + {_phase(rng)}" if rng.random() < 0.3 else ""
+    angle = f"i * {6.28 / n:.2f}{turn}"
+    lines = [f"c = wc.add_joint({_coordinate(rng, 0, 3)}, {_coordinate(rng, 0, 3)})"]
+    lines += [
+        f"js = [wc.add_joint({rx} * math.cos({angle}), {ry} * math.sin({angle})) for i in range({n})]",
+        f"for i in range({n}):",
+    ]
+    lines += [f"    wc.add_muscle(c, js[i], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
+    lines += [f"    wc.add_muscle(js[i], js[(i + 1) % {n}], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
+    if n > 4 and rng.random() < 0.3:
+        lines += [f"    wc.add_muscle(js[i], js[(i + 2) % {n}], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
+    return _program("\n".join(lines))
+
+
+def truss(rng: random.Random) -> str:
+    """Two rows of joints, a spine above and feet below, braced by muscles: the caterpillars."""
+    n, dx = rng.randint(2, 6), _coordinate(rng, 1, 4)
+    lines = [f"top = [wc.add_joint(i * {dx}, {_coordinate(rng, 2, 6)}) for i in range({n})]"]
+    lines += [
+        f"low = [wc.add_joint(i * {dx} + {_coordinate(rng, 0, 3)}, {_coordinate(rng, 0, 1)}) for i in range({n})]"
+    ]
+    lines += [f"for i in range({n}):", f"    wc.add_muscle(top[i], low[i], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
+    lines += [f"for i in range({n - 1}):"]
+    braces = ["top[i], top[i + 1]", "low[i], low[i + 1]", "top[i], low[i + 1]", "low[i], top[i + 1]"]
+    for ends in rng.sample(braces, rng.randint(2, 4)):
+        lines += [f"    wc.add_muscle({ends}, {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
+    return _program("\n".join(lines))
+
+
+def legged(rng: random.Random) -> str:
+    """A helper that adds one leg, called several times, and a body that joins the legs."""
+    x, h, foot = _coordinate(rng, 2, 5), _coordinate(rng, 2, 6), _coordinate(rng, -3, 3)
+    helper = f"""\
+        def leg(wc, x, h, p):
+            a = wc.add_joint(x, h)
+            b = wc.add_joint(x + {foot}, 0)
+            wc.add_muscle(a, b, {_amplitude(rng)}, p)
+            return (a, b)
+    """
+    n = rng.randint(2, 5)
+    body = f"""\
+        legs = [leg(wc, i * {x}, {h}, {_phase_of(rng, "i")}) for i in range({n})]
+        for i in range({n - 1}):
+            wc.add_muscle(legs[i][0], legs[i + 1][0], {_amplitude(rng)}, {_phase_of(rng, "i")})
+            wc.add_muscle(legs[i][{rng.choice("01")}], legs[i + 1][1], {_amplitude(rng)}, {_phase_of(rng, "i")})"""
+    if rng.random() < 0.6:
+        body += f"\n            wc.add_muscle(legs[i][1], legs[i + 1][0], {_amplitude(rng)}, {_phase(rng)})"
+    return _program(dedent(body), dedent(helper))
+
+
+def field(rng: random.Random) -> str:
+    """Points joined wherever they are near, each muscle's beat a function of where it sits: ELM's CPPN walkers, made small."""
+    points = ", ".join(f"({x}, {y})" for x, y in _points(rng, rng.randint(4, 7)))
+    wave = rng.choice(["math.sin", "math.cos"])
+    helper = f"""\
+        def beat(x, y):
+            return {wave}(x * {_phase(rng)} + y * {_phase(rng)})
+    """
+    body = f"""\
+        ps = [{points}]
+        js = [wc.add_joint(x, y) for x, y in ps]
+        for i in range(len(ps)):
+            for k in range(i):
+                if math.dist(ps[i], ps[k]) < {rng.randint(4, 9)}:
+                    wc.add_muscle(js[i], js[k], {_amplitude(rng)}, beat(ps[i][0], ps[k][1]))"""
+    return _program(dedent(body), dedent(helper))
+
+
+STYLES: dict[str, Style] = {
+    style.__name__: style for style in (straight, listed, complete, grid, radial, truss, legged, field)
+}
+"""Every style by its name."""

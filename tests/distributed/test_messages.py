@@ -1,0 +1,64 @@
+"""Messages that would break a worker or the learner cannot be made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from distributed.messages import PromptState, RolloutRequest, Rollouts
+
+
+def some_rollouts(**changes: object) -> Rollouts:
+    """Rollouts of two programs, with some fields replaced."""
+    fields = {
+        "request_id": 4,
+        "version": 1,
+        "ids": np.zeros((2, 3), dtype=np.int64),
+        "mask": np.ones((2, 3), dtype=bool),
+        "logprobs": np.zeros((2, 3), dtype=np.float32),
+        "terrain": np.zeros(2, dtype=np.int64),
+        "programs": ["a", "b"],
+        "rewards": np.zeros((2, 1)),
+        "fitness": np.zeros((2, 1)),
+        "failures": [[None], ["did not move"]],
+    }
+    return Rollouts(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_request_counts_its_programs() -> None:
+    assert RolloutRequest(0, 1, ((0, 3), (5, 4))).size == 7
+    assert some_rollouts().size == 2
+
+
+@pytest.mark.parametrize("groups", [(), ((0, 0),), ((-1, 2),)])
+def test_request_for_nothing_is_refused(groups: tuple[tuple[int, int], ...]) -> None:
+    with pytest.raises(ValueError, match="request 3"):
+        RolloutRequest(3, 1, groups)
+
+
+def test_request_scored_elsewhere_is_refused() -> None:
+    with pytest.raises(ValueError, match="'own' or 'all'"):
+        RolloutRequest(3, 1, ((0, 1),), score_on="mine")  # type: ignore[arg-type]
+
+
+def test_prompts_of_another_shape_are_refused() -> None:
+    assert PromptState(0, None).prompts is None
+    with pytest.raises(ValueError, match="n_terrains, n_soft_tokens, d"):
+        PromptState(0, np.zeros((20, 8), dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"programs": ["a"]},
+        {"mask": np.ones((2, 4), dtype=bool)},
+        {"terrain": np.zeros(3, dtype=np.int64)},
+        {"rewards": np.zeros((2, 2))},
+        {"rewards": np.zeros((3, 1)), "fitness": np.zeros((3, 1))},
+        {"failures": [[None]]},
+        {"failures": [[None], []]},
+    ],
+)
+def test_rollouts_with_a_missing_row_are_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="request 4"):
+        some_rollouts(**changes)

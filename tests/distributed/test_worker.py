@@ -1,0 +1,153 @@
+"""The rollout worker with a small random language model: same request, same rollouts, wherever it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.pool import LocalPool, RolloutPool
+from distributed.worker import RolloutWorker, instruction_ids
+from softprompt.model import FrozenLM
+from softprompt.sampling import GenerationConfig
+from softprompt.tokenizer import train_tokenizer
+from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
+
+Arguments = tuple[dict[str, Any], dict[str, Any]]
+TERRAINS = ["a", "e", "i"]
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def arguments() -> Arguments:
+    """Small and shared arguments of a worker with a random language model over a corpus of vowels."""
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["import math\ndef make_walker(): pass", "aeiou " * 20], 300, INSTRUCTION)
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    lm = FrozenLM(LlamaForCausalLM(config), tokenizer)
+    generation = GenerationConfig(max_new_tokens=24)
+    return {"make_world": LetterWorld, "terrains": TERRAINS, "generation": generation}, {"model": lm.export()}
+
+
+STATE = PromptState(3, np.random.default_rng(0).normal(size=(3, 4, 32)).astype(np.float32))
+REQUESTS = [
+    RolloutRequest(0, 11, ((0, 3), (2, 2))),
+    RolloutRequest(1, 12, ((1, 4),), score_on="all"),
+    RolloutRequest(2, 13, ((2, 2), (2, 2)), use_prompt=False),
+]
+
+
+@pytest.fixture(scope="module")
+def worker(arguments: Arguments) -> RolloutWorker:
+    """A worker in this process."""
+    small, shared = arguments
+    return RolloutWorker(**small, **shared)
+
+
+def assert_same(left: Rollouts, right: Rollouts) -> None:
+    """Equal to the bit in all but the time they took."""
+    for name in ("ids", "mask", "logprobs", "terrain", "rewards", "fitness"):
+        one, other = getattr(left, name), getattr(right, name)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other, err_msg=name)
+    for name in ("request_id", "version", "programs", "failures"):
+        assert getattr(left, name) == getattr(right, name)
+
+
+def test_rollouts_hold_what_was_asked(worker: RolloutWorker) -> None:
+    rollouts = worker.generate(REQUESTS[0], STATE)
+    assert (rollouts.request_id, rollouts.version) == (0, 3)
+    assert rollouts.terrain.tolist() == [0, 0, 0, 2, 2] and rollouts.terrain.dtype == np.int64
+    assert rollouts.ids.dtype == np.int64 and rollouts.mask.dtype == bool and rollouts.logprobs.dtype == np.float32
+    assert (rollouts.logprobs[~rollouts.mask] == 0).all() and (rollouts.logprobs[rollouts.mask] < 0).all()
+    for terrain, program, reward, fitness, failure in zip(
+        rollouts.terrain, rollouts.programs, rollouts.rewards, rollouts.fitness, rollouts.failures, strict=True
+    ):
+        count = program.removeprefix(INSTRUCTION).count(TERRAINS[terrain])
+        assert (reward.tolist(), fitness.tolist()) == ([count], [count / 2])
+        assert failure == [None if count else "no letter"]
+    assert set(rollouts.seconds) == {"generate", "score"}
+
+
+def test_program_is_its_instruction_and_the_sampled_tokens(worker: RolloutWorker) -> None:
+    rollouts = worker.generate(REQUESTS[0], STATE)
+    for program, ids, mask in zip(rollouts.programs, rollouts.ids, rollouts.mask, strict=True):
+        text = worker.lm.tokenizer.batch_decode([ids[mask].tolist()], skip_special_tokens=True)
+        assert program == INSTRUCTION + text[0]
+
+
+def test_scored_on_all_gives_a_column_for_each_terrain(worker: RolloutWorker) -> None:
+    rollouts = worker.generate(REQUESTS[1], STATE)
+    counts = [[program.removeprefix(INSTRUCTION).count(name) for name in TERRAINS] for program in rollouts.programs]
+    assert rollouts.rewards.tolist() == counts
+    assert sum(map(sum, counts)) > 0
+
+
+def test_same_request_same_rollouts_and_another_seed_others(worker: RolloutWorker) -> None:
+    first = worker.generate(REQUESTS[0], STATE)
+    worker.generate(REQUESTS[1], STATE)
+    assert_same(first, worker.generate(REQUESTS[0], STATE))
+    assert first.programs != worker.generate(replace(REQUESTS[0], seed=99), STATE).programs
+
+
+def test_prompt_acts_only_where_it_is_used(worker: RolloutWorker) -> None:
+    with_prompt = worker.generate(REQUESTS[0], STATE)
+    bare = replace(REQUESTS[0], use_prompt=False)
+    without = worker.generate(bare, STATE)
+    assert with_prompt.programs != without.programs
+    assert_same(without, worker.generate(bare, PromptState(3, None)))
+    other = PromptState(3, STATE.prompts[::-1].copy() if STATE.prompts is not None else None)
+    assert with_prompt.programs != worker.generate(REQUESTS[0], other).programs
+
+
+def test_mixed_request_equals_its_terrains_one_by_one(worker: RolloutWorker) -> None:
+    mixed = worker.generate(REQUESTS[0], STATE)
+    alone = [worker.generate(replace(REQUESTS[0], groups=(group,)), STATE) for group in REQUESTS[0].groups]
+    assert mixed.programs == [program for rollouts in alone for program in rollouts.programs]
+
+
+def test_two_groups_of_one_terrain_differ(worker: RolloutWorker) -> None:
+    programs = worker.generate(REQUESTS[2], STATE).programs
+    assert programs[:2] != programs[2:]
+
+
+def test_number_of_threads_outside_changes_nothing(worker: RolloutWorker) -> None:
+    first = worker.generate(REQUESTS[0], STATE)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert_same(first, worker.generate(REQUESTS[0], STATE))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_instruction_keeps_the_start_token_and_drops_the_end(worker: RolloutWorker) -> None:
+    plain = instruction_ids(worker.lm, INSTRUCTION)
+    assert worker.lm.tokenizer.decode(list(plain)) == INSTRUCTION
+    assert all(token not in plain for token in worker.lm.tokenizer.all_special_ids)
+
+
+def test_same_seed_same_rollouts_on_one_or_two_workers_or_in_process(local_ray: None, arguments: Arguments) -> None:
+    expected = LocalPool(RolloutWorker, *arguments).run(REQUESTS, STATE)
+    for n_workers in (1, 2):
+        with RolloutPool(RolloutWorker, *arguments, n_workers=n_workers) as pool:
+            for left, right in zip(pool.run(REQUESTS, STATE), expected, strict=True):
+                assert_same(left, right)

@@ -1,0 +1,88 @@
+"""Workers and a world, small enough to know exactly what they do. Ray's actors import them from here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from distributed.messages import PromptState, RolloutRequest, Rollouts
+from terrains.base import Attempt, Score, Terrain
+
+INSTRUCTION = "import math\n"
+
+
+class DrawingWorker:
+    """Draws its tokens from the request's seed, and can be told by a seed to misbehave.
+
+    A seed below 0 is a bad deed, done while the file ``deeds/<request id>`` is not there, or every time without deeds.
+    """
+
+    RAISE, HANG, EXIT = -1, -2, -3
+
+    def __init__(self, weights: np.ndarray, seconds: float = 0.0, deeds: str | None = None, broken: str = "") -> None:
+        if broken:
+            raise ValueError(broken)
+        self.weights, self.seconds, self.deeds = weights, seconds, deeds
+
+    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
+        """Answers, unless the seed says otherwise."""
+        time.sleep(self.seconds)
+        if request.seed < 0 and not self._done(request.id):
+            self._misbehave(request.seed)
+        b, length = request.size, 4
+        generator = np.random.default_rng(abs(request.seed))
+        return Rollouts(
+            request_id=request.id,
+            version=state.version,
+            ids=generator.integers(0, 100, (b, length)),
+            mask=np.ones((b, length), dtype=bool),
+            logprobs=np.zeros((b, length), dtype=np.float32),
+            terrain=np.repeat([terrain for terrain, _ in request.groups], [count for _, count in request.groups]),
+            programs=[f"pid {os.getpid()} writeable {self.weights.flags.writeable} {os.environ.get('OMP_NUM_THREADS')}"]
+            * b,
+            rewards=np.full((b, 1), float(self.weights.sum())),
+            fitness=np.zeros((b, 1)),
+            failures=[[None]] * b,
+        )
+
+    def _done(self, request_id: int) -> bool:
+        if self.deeds is None:
+            return False
+        mark = Path(self.deeds) / str(request_id)
+        done = mark.exists()
+        mark.touch()
+        return done
+
+    def _misbehave(self, deed: int) -> None:
+        if deed == self.RAISE:
+            raise KeyError("no such token\nat all")
+        if deed == self.HANG:
+            time.sleep(600)
+        os._exit(1)
+
+    def close(self) -> None:
+        """Leaves a mark that the worker was told to end."""
+        if self.deeds:
+            (Path(self.deeds) / f"closed-{os.getpid()}").touch()
+
+
+class LetterWorld:
+    """Pays for every occurrence of the terrain's letter; a program without it has failed."""
+
+    name = "letters"
+
+    def terrain(self, name: str) -> Terrain:
+        """The terrain of a letter."""
+        return Terrain(name, INSTRUCTION, np.zeros(1, dtype=np.float32), name)
+
+    def score(self, attempts: Sequence[Attempt]) -> list[Score]:
+        """Counts letters behind the instruction."""
+        counts = [attempt.program.removeprefix(INSTRUCTION).count(attempt.terrain) for attempt in attempts]
+        return [Score(float(count), count / 2, None if count else "no letter") for count in counts]
+
+    def close(self) -> None:
+        """There is nothing to end."""

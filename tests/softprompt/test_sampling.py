@@ -1,0 +1,230 @@
+"""The sampler: what it draws, what it reports, and that neighbours do not matter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Samples, draw, shape_logits
+
+FAST = [True, False]
+
+
+def config(**changes) -> GenerationConfig:
+    return GenerationConfig(**({"max_new_tokens": 24} | changes))
+
+
+def uncached_logits(lm, prompts: torch.Tensor | None, samples: Samples, row: int) -> torch.Tensor:
+    """Logits of a row's tokens from one forward over the whole sequence, without cache, padding or neighbours."""
+    ids = samples.ids[row][samples.mask[row]]
+    instruction = torch.tensor(samples.instructions[row], dtype=torch.int64)
+    parts = [lm.embed(instruction), lm.embed(ids)]
+    if prompts is not None:
+        parts.insert(0, prompts[samples.terrain[row]])
+    with torch.no_grad():
+        logits = lm.model(inputs_embeds=torch.cat(parts)[None], use_cache=False).logits[0]
+    return logits[-len(ids) - 1 : -1]
+
+
+def rows_of(samples: Samples, row: slice) -> list[tuple[list[int], list[float]]]:
+    return [
+        (i[m].tolist(), p[m].tolist())
+        for i, m, p in zip(samples.ids[row], samples.mask[row], samples.logprobs[row], strict=True)
+    ]
+
+
+def assert_same_rows(left, right) -> None:
+    assert [ids for ids, _ in left] == [ids for ids, _ in right]
+    for (_, a), (_, b) in zip(left, right, strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+
+
+EQUAL = [SampleRequest(t, (1, 40 + t, 7), 6, 10 + t) for t in range(3)]
+UNEQUAL = [
+    SampleRequest(0, (1, 40, 7), 6, 10),
+    SampleRequest(1, (5,), 7, 11),
+    SampleRequest(2, (9, 8, 7, 6, 30, 31), 5, 12),
+]
+
+
+@pytest.mark.parametrize("requests", [EQUAL, UNEQUAL], ids=["equal lengths", "unequal lengths"])
+@pytest.mark.parametrize(
+    ("family", "fast"), [("llama", True), ("llama-grouped", True), ("llama", False), ("gpt2", False)]
+)
+def test_cached_equals_uncached(make_lm, prompts, family, fast, requests):
+    lm = make_lm(family)
+    samples = Sampler(lm, config(), fast).sample(prompts, requests)
+    uniforms = torch.cat([torch.rand(r.count, 24, generator=torch.Generator().manual_seed(r.seed)) for r in requests])
+    for row in range(len(samples.ids)):
+        logits = uncached_logits(lm, prompts, samples, row)
+        n = len(logits)
+        ids, logprobs = draw(logits, uniforms[row, :n], config())
+        assert torch.equal(samples.ids[row, :n], ids)
+        assert torch.allclose(samples.logprobs[row, :n], logprobs, atol=1e-4)
+        assert torch.allclose(logprobs, logits.log_softmax(-1).gather(1, ids[:, None])[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_a_mixed_batch_equals_its_terrains_one_by_one(llama, prompts, fast):
+    sampler = Sampler(llama, config(), fast)
+    together = sampler.sample(prompts, UNEQUAL)
+    start = 0
+    for request in UNEQUAL:
+        alone = sampler.sample(prompts, [request])
+        assert_same_rows(rows_of(alone, slice(None)), rows_of(together, slice(start, start + request.count)))
+        assert together.terrain[start] == request.terrain and together.instructions[start] == request.instruction
+        start += request.count
+
+
+def test_the_order_of_requests_only_orders_the_rows(llama, prompts):
+    sampler = Sampler(llama, config())
+    forward, backward = sampler.sample(prompts, UNEQUAL), sampler.sample(prompts, UNEQUAL[::-1])
+    assert_same_rows(rows_of(forward, slice(0, 6)), rows_of(backward, slice(12, 18)))
+
+
+def test_the_fast_path_samples_what_the_general_path_samples(llama, prompts):
+    fast, general = (Sampler(llama, config(), f).sample(prompts, EQUAL) for f in FAST)
+    assert_same_rows(rows_of(fast, slice(None)), rows_of(general, slice(None)))
+
+
+def test_seeds_are_reproducible_and_matter(llama, prompts):
+    sampler = Sampler(llama, config())
+    torch.manual_seed(1)
+    first = sampler.sample(prompts, EQUAL)
+    torch.manual_seed(2)
+    again = sampler.sample(prompts, EQUAL)
+    assert torch.equal(first.ids, again.ids) and torch.equal(first.logprobs, again.logprobs)
+    other = sampler.sample(prompts, [SampleRequest(0, (1, 40, 7), 6, 99)])
+    assert rows_of(other, slice(None)) != rows_of(first, slice(0, 6))
+    assert len({tuple(ids) for ids, _ in rows_of(first, slice(0, 6))}) == 6
+
+
+def test_prompts_change_what_is_sampled(llama, prompts):
+    sampler = Sampler(llama, config())
+    one, two = (sampler.sample(prompts, [SampleRequest(t, (1, 40), 6, 5)]) for t in (0, 1))
+    assert rows_of(one, slice(None)) != rows_of(two, slice(None))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_without_a_prompt_it_is_the_bare_language_model(make_lm, family):
+    lm = make_lm(family)
+    samples = Sampler(lm, config(do_sample=False, max_new_tokens=8)).sample(None, [SampleRequest(0, (1, 40, 7), 1, 0)])
+    bare = lm.model.generate(
+        torch.tensor([[1, 40, 7]]), max_new_tokens=8, do_sample=False, attention_mask=torch.ones(1, 3)
+    )
+    assert rows_of(samples, slice(None))[0][0] == bare[0, 3:].tolist()
+    empty = Sampler(lm, config()).sample(torch.zeros(1, 0, lm.d_model), [EQUAL[0]])
+    none = Sampler(lm, config()).sample(None, [EQUAL[0]])
+    assert torch.equal(empty.ids, none.ids)
+
+
+class CountingDecoder:
+    """Records how many rows each step decodes."""
+
+    def __init__(self, decoder) -> None:
+        self.decoder, self.rows = decoder, []
+
+    def __getattr__(self, name):
+        return getattr(self.decoder, name)
+
+    def step(self, ids):
+        self.rows.append(len(ids))
+        return self.decoder.step(ids)
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_finished_rows_leave_the_batch_and_keep_their_end_token(llama, prompts, fast):
+    sampler = Sampler(llama, config(max_new_tokens=60), fast)
+    sampler._decoder = counting = CountingDecoder(sampler._decoder)
+    samples = sampler.sample(prompts, [SampleRequest(t, (1, 40, 7), 20, t) for t in range(3)])
+    lengths = samples.mask.sum(1)
+    finished = (samples.ids == llama.eos_id).any(1)
+    assert 3 < finished.sum() < 60
+    assert (lengths[~finished] == 60).all()
+    assert samples.ids[finished, lengths[finished] - 1].tolist() == [llama.eos_id] * int(finished.sum())
+    assert counting.rows == [int((lengths - finished.long() > step).sum()) for step in range(59)]
+    assert (samples.mask[:, 1:] <= samples.mask[:, :-1]).all()
+    assert (samples.ids[~samples.mask] == llama.pad_id).all() and (samples.logprobs[~samples.mask] == 0).all()
+
+
+def test_decoding_stops_when_all_rows_are_finished(llama, prompts):
+    sampler = Sampler(llama, config(max_new_tokens=4))
+    first = sampler.sample(prompts, [SampleRequest(0, (1,), 1, 3)]).ids[0, 0]
+    eos = llama.eos_id
+    try:
+        llama.eos_id = int(first)
+        samples = sampler.sample(prompts, [SampleRequest(0, (1,), 1, 3)])
+    finally:
+        llama.eos_id = eos
+    assert samples.ids.tolist() == [[int(first)]] and samples.mask.all()
+
+
+def test_shaped_distributions_report_their_own_logprobs(llama, prompts):
+    settings = config(temperature=0.7, top_k=5, top_p=0.9)
+    samples = Sampler(llama, settings).sample(prompts, EQUAL)
+    for row in (0, 7, 17):
+        shaped = shape_logits(uncached_logits(llama, prompts, samples, row), settings).log_softmax(-1)
+        ids = samples.ids[row, : len(shaped), None]
+        assert torch.allclose(shaped.gather(1, ids)[:, 0], samples.logprobs[row, : len(shaped)], atol=1e-4)
+
+
+def test_top_k_keeps_the_k_likeliest_and_top_p_the_fewest_that_hold_p():
+    logits = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log()
+    assert shape_logits(logits, config(top_k=2)).isfinite().tolist() == [[False, True, False, True]]
+    assert shape_logits(logits, config(top_p=0.69)).isfinite().tolist() == [[False, True, False, True]]
+    assert shape_logits(logits, config(top_p=0.71)).isfinite().tolist() == [[False, True, True, True]]
+    assert shape_logits(logits, config(top_p=0.01)).isfinite().tolist() == [[False, True, False, False]]
+    assert torch.equal(shape_logits(logits, config(top_k=9)), logits)
+    assert torch.allclose(shape_logits(logits, config(temperature=0.5)).softmax(-1), torch.tensor([[1, 16, 4, 9]]) / 30)
+
+
+def test_draws_follow_the_distribution_and_never_take_what_is_ruled_out():
+    probabilities = torch.tensor([0.0, 0.5, 0.0, 0.2, 0.3, 0.0])
+    uniforms = torch.cat([torch.linspace(0, 1, 10_001)[:-1], torch.tensor([1 - 2**-24])])
+    ids, logprobs = draw(probabilities.log().expand(len(uniforms), -1), uniforms, config())
+    shares = torch.bincount(ids, minlength=6) / len(ids)
+    assert torch.allclose(shares, probabilities, atol=1e-3) and (shares[probabilities == 0] == 0).all()
+    assert torch.allclose(logprobs, probabilities.log()[ids], atol=1e-5)
+
+
+def test_greedy_takes_the_likeliest_and_reports_the_models_own_logprob():
+    logits = torch.tensor([[0.0, 2.0, 1.0]])
+    ids, logprobs = draw(logits, torch.tensor([0.999]), config(do_sample=False, temperature=9))
+    assert ids.tolist() == [1]
+    assert torch.allclose(logprobs, logits.log_softmax(-1)[:, 1])
+
+
+def test_frozen_weights_are_untouched_and_samples_may_enter_a_loss(llama, prompts):
+    before = llama.hash
+    trained = prompts.clone().requires_grad_()
+    samples = Sampler(llama, config()).sample(trained, EQUAL)
+    assert llama.hash == before
+    weight = torch.zeros(264, requires_grad=True)
+    (weight[samples.ids] * samples.logprobs)[samples.mask].sum().backward()
+    assert weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("requests", "soft_tokens", "message"),
+    [
+        ([], 4, "at least one request"),
+        ([SampleRequest(0, (1,), 0, 0)], 4, "at least one program"),
+        ([SampleRequest(0, (), 1, 0)], None, "nothing to begin with"),
+        (
+            [SampleRequest(0, (1,) * 120, 1, 0)],
+            4,
+            "4 soft tokens, an instruction of 120 and 24 new tokens need 148 positions",
+        ),
+    ],
+)
+def test_impossible_requests_are_refused_in_words(llama, requests, soft_tokens, message):
+    prompts = None if soft_tokens is None else torch.zeros(1, soft_tokens, llama.d_model)
+    with pytest.raises(ValueError, match=message):
+        Sampler(llama, config()).sample(prompts, requests)
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": 0}, {"top_p": 0}, {"top_k": -1}, {"max_new_tokens": 0}, {"topk": 3}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        GenerationConfig(**wrong)

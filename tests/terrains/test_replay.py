@@ -1,0 +1,72 @@
+"""Invariants of terrains.sodarace.replay."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from terrains.sodarace.replay import draw_walker, player_data
+
+MUSCLES = np.array([[0, 1], [1, 2]])
+
+
+def ground_of(floor, ceiling=None):
+    return SimpleNamespace(
+        floor=np.array(floor, dtype=float), ceiling=None if ceiling is None else np.array(ceiling, float)
+    )
+
+
+def walk(n_frames=20, step=1.0):
+    body = np.array([[0.0, 2.0], [6.8, 2.0], [3.4, 8.0]])
+    return body + np.arange(n_frames)[:, None, None] * np.array([step, 0.0])
+
+
+FLAT = ground_of([[-500.0, 0.0], [500.0, 0.0]])
+
+
+def test_player_data_is_strict_json_of_one_decimal():
+    frames = walk() + np.pi / 100 - 0.04
+    data = json.loads(json.dumps(player_data(frames, MUSCLES, FLAT, np.array([True, False])), allow_nan=False))
+    shown = np.array(data["frames"]).reshape(frames.shape)
+    assert np.abs(shown - frames).max() <= 0.05 + 1e-9
+    assert all(round(value, 1) == value for frame in data["frames"] for value in frame)
+    assert data["muscles"] == [[0, 1, 1], [1, 2, 0]]
+    assert data["ceiling"] is None
+
+
+def test_frames_end_where_the_simulation_blew_up():
+    frames = walk()
+    frames[12:, 1] = np.nan
+    assert len(player_data(frames, MUSCLES, FLAT)["frames"]) == 12
+    with pytest.raises(ValueError, match="no finite frame"):
+        player_data(frames * np.nan, MUSCLES, FLAT)
+
+
+def test_floor_under_the_walk_is_kept_whole_and_the_rest_left_out():
+    xs = np.arange(-5000.0, 5000.0, 10.0)
+    floor = np.stack([xs, np.sin(xs)], axis=1)
+    shown = np.array(player_data(walk(), MUSCLES, ground_of(floor))["floor"])
+    assert len(shown) < 100
+    assert shown[0, 0] <= -400 and shown[-1, 0] >= 400
+    assert np.allclose(np.diff(shown[:, 0]), 10.0)
+
+
+def test_a_floor_of_two_far_points_is_kept():
+    assert player_data(walk(), MUSCLES, ground_of([[-9e4, 0.0], [9e4, 0.0]]))["floor"] == [[-9e4, 0.0], [9e4, 0.0]]
+
+
+def test_wrong_frames_are_refused():
+    with pytest.raises(ValueError, match=r"frames must be \(frames, joints, 2\)"):
+        player_data(np.zeros((4, 6)), MUSCLES, FLAT)
+
+
+def test_still_picture_shows_every_joint_of_every_moment(tmp_path):
+    tunnel = ground_of([[-50, 0], [30, 0], [30, 40], [60, 40]], ceiling=[[5, 900], [5, 30], [20, 30], [20, 900]])
+    path = tmp_path / "walker.png"
+    axes = draw_walker(walk(), MUSCLES, tunnel, path, at=(0.0, 1.0), title="a walk")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    drawn = [points for c in axes.collections if len(points := c.get_offsets()) == 3]
+    assert np.allclose(drawn, walk()[[0, -1]])
+    left, right = axes.get_xlim()
+    assert left < 0 and right > 25.8
