@@ -1,32 +1,50 @@
+# Everything a developer runs. `make help` lists it.
+
 PYTHON ?= python3
-PIP = .venv/bin/pip --disable-pip-version-check
+CONFIG ?= configs/quickstart.yml
+ARGS ?=
+BIN := .venv/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: train test test-all check bench clean help
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-all check format bench clean
 
-train: .venv/.ready  ## set up, then train the quickstart on the bundled model
-	.venv/bin/terraprompt train --config configs/quickstart.yml $(ARGS)
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-test: check  ## set up, check style and types, then run the fast tests
-	.venv/bin/python -m pytest -m "not slow" $(ARGS)
-
-test-all: check  ## the same with the slow tests
-	.venv/bin/python -m pytest $(ARGS)
-
-check: .venv/.ready  ## lint, format and types
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy distributed softprompt terrains
-
-clean:  ## remove the environment and everything that can be made again
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
-
-help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:\t/'
-
-# PyTorch goes in first and by pip, so that pip takes the pinned CPU build and nothing later replaces it.
+# torch goes first and by itself: it is the large one, and pip then takes whatever build of it is already chosen.
 .venv/.ready: pyproject.toml constraints.txt
-	@echo "setting up .venv (a minute or two)"
-	$(PYTHON) -m venv .venv
-	$(PIP) install --quiet torch==2.13.0
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Try: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "Setting up .venv: torch, Ray, MLflow and the rest. This takes a minute or two, and happens once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	@$(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+setup: .venv/.ready ## Make .venv with everything in it
+
+train: setup ## Train on CONFIG (configs/quickstart.yml); ARGS is passed on, as in ARGS="train.total_steps=2"
+	@$(BIN)/terraprompt train --config $(CONFIG) $(ARGS)
+
+test: check ## Check the code and run the fast tests
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: check ## Check the code and run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Lint, formatting, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## Run the benchmarks
+	@for file in benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
+
+clean: ## Remove .venv and caches; runs and their records stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -32,22 +32,18 @@ class Worker(Protocol):
 class Host:
     """The actor: builds a worker from its class and arguments, and passes requests to it."""
 
-    def __init__(self, build: Callable[..., Worker], kwargs: Mapping[str, Any], **shared: Any) -> None:
-        self._build = lambda: build(**kwargs, **shared)
+    def __init__(self) -> None:
         self._worker: Worker | None = None
 
-    def start(self) -> int:
+    def start(self, build: Callable[..., Worker], kwargs: Mapping[str, Any], **shared: Any) -> int:
         """Builds the worker, which can take seconds, and returns this process's id. Again is free."""
         if self._worker is None:
-            self._worker = self._build()
+            self._worker = build(**kwargs, **shared)
         return os.getpid()
 
-    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
-        """Answers one request."""
-        if self._worker is None:  # a request can reach a process that has just replaced the one it was meant for
-            self.start()
-        assert self._worker is not None
-        return self._worker.generate(request, state)
+    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts | None:
+        """Answers one request; None from a process that has just replaced the one that the request was meant for."""
+        return self._worker.generate(request, state) if self._worker is not None else None
 
     def close(self) -> None:
         """Ends the worker's subprocesses."""
@@ -55,35 +51,48 @@ class Host:
             self._worker.close()
 
 
-def host_factory(
-    build: Callable[..., Worker],
-    kwargs: Mapping[str, Any],
-    shared: Mapping[str, Any],
-    options: Mapping[str, Any],
-    threads: int,
-) -> Callable[[], ActorHandle]:
-    """Returns a function that starts one more host.
+class HostFactory:
+    """Starts hosts, all from the same arguments, which travel once."""
 
-    Args:
-        build: class of the worker, importable on every node.
-        kwargs: its small arguments, copied to every host.
-        shared: its large ones (weights as numpy arrays): put into the object store once, or already references.
-        options: Ray's actor options.
-        threads: threads of the numerical libraries in each host.
-    """
-    references = {name: value if isinstance(value, ray.ObjectRef) else ray.put(value) for name, value in shared.items()}
-    actor: Any = ray.remote(Host).options(
+    def __init__(
+        self,
+        build: Callable[..., Worker],
+        kwargs: Mapping[str, Any],
+        shared: Mapping[str, Any],
+        options: Mapping[str, Any],
+        threads: int,
+    ) -> None:
+        """Puts the shared arguments into the object store, where they stay as long as this object.
+
+        Args:
+            build: class of the worker, importable on every node.
+            kwargs: its small arguments, copied to every host.
+            shared: its large ones (weights as numpy arrays), or references to them.
+            options: Ray's actor options.
+            threads: threads of the numerical libraries in each host.
+        """
+        self._arguments = build, dict(kwargs)
+        self._shared = {name: put_once(value) for name, value in shared.items()}
         # Ray brings a lost process back, but never repeats a call by itself: it would repeat one that hangs.
-        max_restarts=-1,
-        max_task_retries=0,
-        runtime_env={"env_vars": {name: str(threads) for name in THREAD_VARIABLES}},
-        **options,
-    )
+        self._actor: Any = ray.remote(Host).options(
+            max_restarts=-1,
+            max_task_retries=0,
+            runtime_env={"env_vars": {name: str(threads) for name in THREAD_VARIABLES}},
+            **options,
+        )
 
-    def start() -> ActorHandle:
-        return actor.remote(build, dict(kwargs), **references)
+    def create(self) -> ActorHandle:
+        """Starts the process of one more host."""
+        return self._actor.remote()
 
-    return start
+    def build(self, actor: ActorHandle) -> ray.ObjectRef:
+        """Lets a host build its worker; the reference gives its process id."""
+        return actor.start.remote(*self._arguments, **self._shared)
+
+
+def put_once(value: Any) -> ray.ObjectRef:
+    """A reference to a value in the object store; a reference is taken as it is."""
+    return value if isinstance(value, ray.ObjectRef) else ray.put(value)
 
 
 @dataclass
@@ -101,7 +110,7 @@ class Slot:
     the first, or when the host is ready.
     """
 
-    def __init__(self, name: str, factory: Callable[[], ActorHandle]) -> None:
+    def __init__(self, name: str, factory: HostFactory) -> None:
         self.name = name
         self.calls: deque[Call] = deque()
         self.pid: int | None = None
@@ -111,7 +120,7 @@ class Slot:
 
     def respawn(self) -> None:
         """Starts a new host in this slot, and lets it build its worker at once."""
-        self.actor = self._factory()
+        self.actor = self._factory.create()
         self.restarting(0.0)
         self.listen()
 
@@ -137,7 +146,7 @@ class Slot:
         if self.started:
             return self.calls[0].reference if self.calls else None
         if self._probe is None and time.monotonic() >= self._probe_at:
-            self._probe = self.actor.start.remote()
+            self._probe = self._factory.build(self.actor)
         return self._probe
 
     def up(self, pid: int) -> None:

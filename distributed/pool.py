@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from distributed.cluster import resource_summary
-from distributed.host import Slot, Worker, host_factory
+from distributed.host import HostFactory, Slot, Worker
 from distributed.messages import PromptState, RolloutRequest, Rollouts
 from distributed.pool_base import OnResult, Pool, RolloutError, Ticket, describe, one_line
 
@@ -126,7 +126,7 @@ class RolloutPool(Pool):
         self._max_attempts, self._in_flight = max_attempts, in_flight
         self._asked = f"{cpus_per_worker:g} CPU" + (f", {gpus_per_worker:g} GPU" if gpus_per_worker else "")
         options = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker, **(actor_options or {})}
-        factory = host_factory(build, kwargs, shared or {}, options, threads)
+        factory = HostFactory(build, kwargs, shared or {}, options, threads)
         self._slots = [Slot(f"worker {index}", factory) for index in range(n_workers)]
         self._backlog: deque[_Job] = deque()
         self._trouble = "no worker said why"
@@ -240,6 +240,9 @@ class RolloutPool(Pool):
         else:
             if not slot.started:
                 return slot.up(answer)
+            if answer is None:  # Ray has replaced the worker before we noticed
+                self._take_back(slot, "died")
+                return slot.restarting(pause=0.0)
             job = slot.pop().job
             job.ticket.results[job.request.id] = answer
             job.ticket.unseen.append(answer)

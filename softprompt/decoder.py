@@ -52,7 +52,11 @@ class TransformersDecoder:
     """Decodes with the model's own forward and transformers' cache; works for every causal language model."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Args: model: the model, in eval mode."""
+        """Wraps a model.
+
+        Args:
+            model: the model, in eval mode.
+        """
         self._model = model
         self._parameters = inspect.signature(model.forward).parameters
         self._cache = DynamicCache(config=model.config)

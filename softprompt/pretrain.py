@@ -117,8 +117,7 @@ class Stage2:
         directory.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(directory, safe_serialization=True)
         self.tokenizer.save_pretrained(directory)
-        counts = {i: c for i, c in enumerate(self.token_counts.tolist()) if c}
-        (directory / "token_counts.json").write_text(json.dumps(counts))
+        (directory / "token_counts.json").write_text(json.dumps(self.token_counts.tolist()))
 
     def _batches(self) -> Iterator[list[list[int]]]:
         """Endless batches of programs of like length, in an order of their own every epoch."""

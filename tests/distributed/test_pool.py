@@ -71,6 +71,19 @@ def test_killed_workers_lose_no_request(local_ray: None, caplog: pytest.LogCaptu
         assert doomed not in pool.pids
 
 
+@pytest.mark.parametrize("pause", [0.0, 2.5])
+def test_worker_killed_while_idle_loses_no_request(local_ray: None, pause: float) -> None:
+    asked = requests(4)
+    with make_pool(1) as pool:
+        pool.wait_ready()
+        doomed = pool.pids[0]
+        assert doomed is not None
+        os.kill(doomed, signal.SIGKILL)
+        time.sleep(pause)  # Ray may or may not have replaced it when the requests come
+        assert_answers(pool.run(asked, STATE), asked)
+        assert pool.replacements == 1 and pool.errors == 0 and doomed not in pool.pids
+
+
 def test_worker_killed_for_good_is_started_anew(local_ray: None) -> None:
     asked = requests(8)
     with make_pool(1, kwargs={"seconds": 0.2}) as pool:

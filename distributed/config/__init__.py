@@ -1,0 +1,116 @@
+"""The configuration of a run: trlx's sections, and this project's own. Every setting is documented where it stands."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import model_validator
+
+from distributed.config.method import GROUPED, GenKwargs, MethodConfig
+from distributed.config.running import (
+    EvaluationConfig,
+    RayConfig,
+    RolloutsConfig,
+    SearchConfig,
+    TerrainsConfig,
+    TrackingConfig,
+    WarmStartConfig,
+)
+from distributed.config.section import Section
+from distributed.config.training import (
+    BUNDLED,
+    ModelConfig,
+    OptimizerConfig,
+    SchedulerConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "BUNDLED",
+    "TRLX_SECTIONS",
+    "EvaluationConfig",
+    "GenKwargs",
+    "MethodConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "RayConfig",
+    "RolloutsConfig",
+    "RunConfig",
+    "SchedulerConfig",
+    "SearchConfig",
+    "Section",
+    "TerrainsConfig",
+    "TokenizerConfig",
+    "TrackingConfig",
+    "TrainConfig",
+    "WarmStartConfig",
+]
+
+TRLX_SECTIONS = ("method", "model", "optimizer", "scheduler", "tokenizer", "train")
+
+
+class RunConfig(Section):
+    """All settings of a run. Read one from a file with ``distributed.config_io.load_config``."""
+
+    method: MethodConfig = MethodConfig()
+    """What is trained, and how the rewards train it."""
+    model: ModelConfig = ModelConfig()
+    """The frozen language model."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """What moves the prompts and the value head."""
+    scheduler: SchedulerConfig = SchedulerConfig()
+    """How the learning rate moves."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """trlx's section for the tokenizer."""
+    train: TrainConfig = TrainConfig()
+    """Length of a run, what it writes, and its seed."""
+    terrains: TerrainsConfig = TerrainsConfig()
+    """What the prompts are trained on."""
+    warm_start: WarmStartConfig = WarmStartConfig()
+    """What happens before the first step."""
+    rollouts: RolloutsConfig = RolloutsConfig()
+    """The workers that write programs and score them."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What the final numbers are made from."""
+    ray: RayConfig = RayConfig()
+    """Where the workers run."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where a run is recorded."""
+    search: SearchConfig = SearchConfig()
+    """A population of runs that differ in some settings."""
+
+    def sequence_length(self, instruction_tokens: int) -> int:
+        """Most positions a program takes up: soft prompt, instruction and the program itself."""
+        kwargs = (self.method.gen_kwargs, self.method.rollout_kwargs)
+        longest = max(each.new_tokens(instruction_tokens) for each in kwargs)
+        return self.method.n_soft_tokens + instruction_tokens + longest
+
+    def replace(self, settings: Mapping[str, Any]) -> RunConfig:
+        """Returns a copy with some settings, named in full as in ``optimizer.kwargs.lr``, changed and checked again.
+
+        Raises:
+            pydantic.ValidationError: there is no such setting, or the value is not one it takes.
+        """
+        data = self.model_dump(by_alias=True)
+        for name, value in settings.items():
+            *path, last = name.split(".")
+            section = data
+            for part in path:
+                section = section.setdefault(part, {})
+            section[last] = copy.deepcopy(value)
+        return RunConfig.model_validate(data)
+
+    @model_validator(mode="after")
+    def _programs_for_every_terrain(self) -> RunConfig:
+        per_terrain = self.method.num_rollouts // len(self.terrains.names)
+        needed = 2 if self.method.estimator in GROUPED else 1
+        if per_terrain < needed:
+            what = f"with method.estimator {self.method.estimator}, {needed} are needed" if needed > 1 else "1 is needed"
+            raise ValueError(
+                f"method.num_rollouts: {self.method.num_rollouts} programs a step for {len(self.terrains.names)} "
+                f"terrains are {per_terrain} each; {what}"
+            )
+        return self

@@ -1,0 +1,146 @@
+"""The ``method`` section: the soft prompt, PPO and what helps it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from distributed.config.section import Arguments, Section, unused
+
+DEFAULT_NEW_TOKENS = 160
+GROUPED = ("rloo", "grpo", "dr_grpo")
+
+
+class GenKwargs(Arguments):
+    """How programs are sampled; the names are those of transformers."""
+
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Most tokens of a program behind its instruction, the end token included; 160 when max_length is not set either."""
+    max_length: int | None = Field(None, ge=2)
+    """Most tokens of instruction and program together; max_new_tokens comes before it. Soft tokens do not count."""
+    min_length: int = Field(0, ge=0)
+    """Fewest tokens of instruction and program together. Only 0 can be trained with."""
+    temperature: float = Field(1.0, gt=0)
+    """Logits are divided by it."""
+    top_k: int = Field(0, ge=0)
+    """Only the k likeliest tokens are drawn; 0 for all."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Only the fewest tokens that hold this much probability are drawn."""
+    do_sample: bool = True
+    """False takes the likeliest token every time."""
+
+    def new_tokens(self, instruction_tokens: int) -> int:
+        """Most tokens of a program whose instruction has so many tokens; at least 1."""
+        if self.max_new_tokens is not None:
+            return self.max_new_tokens
+        if self.max_length is not None:
+            return max(1, self.max_length - instruction_tokens)
+        return DEFAULT_NEW_TOKENS
+
+    def sampler_settings(self, instruction_tokens: int) -> dict[str, Any]:
+        """The arguments of ``softprompt.sampling.GenerationConfig``."""
+        return {
+            "max_new_tokens": self.new_tokens(instruction_tokens),
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "do_sample": self.do_sample,
+        }
+
+
+class MethodConfig(Section):
+    """What is trained, and how the rewards train it.
+
+    For trlx's own PPO set ``estimator: gae``, ``advantage_shaping: none``, ``replay_weight: 0`` and
+    ``warm_start.steps: 0``.
+    """
+
+    name: str = "PPOSoftpromptConfig"
+    """Name of the method: PPOSoftpromptConfig or PPOConfig, in upper or lower case. They mean the same here."""
+
+    n_soft_tokens: int = Field(20, ge=1)
+    """Rows of the soft prompt of each terrain."""
+    initialize_from_vocab: bool = True
+    """Whether rows start as embeddings of tokens drawn from those that programs use often; else as random rows."""
+    tune_v_head: bool = True
+    """Whether the value head is trained; only the estimator gae has one."""
+    measure_soft_embedding_drift: bool = True
+    """Whether the distance of the prompts from their start is logged."""
+
+    estimator: Literal["gae", "rloo", "grpo", "dr_grpo", "reinforce_pp"] = "rloo"
+    """How advantages are estimated: gae needs the value head, rloo and the grpos compare programs of one terrain."""
+    advantage_shaping: Literal["none", "rank"] = "rank"
+    """rank replaces rewards by their rank within the terrain, which tames fitness with a heavy tail."""
+    replay_weight: float = Field(1.0, ge=0)
+    """Weight of the likelihood of each terrain's best programs so far, added to the loss; 0 turns replay off."""
+    replay_size: int = Field(1, ge=1)
+    """How many of a terrain's best programs are replayed. One is learnt fastest; more keep programs varied."""
+
+    ppo_epochs: int = Field(2, ge=1)
+    """Passes over the rollouts of a step."""
+    num_rollouts: int = Field(96, ge=1)
+    """Programs a step, over all terrains; shared out as evenly as can be, and at least one a terrain."""
+    chunk_size: int = unused(128)
+    """Programs trlx samples at a time; here rollouts.request_size says it."""
+
+    init_kl_coef: float = Field(0.05, ge=0)
+    """Coefficient of the divergence from the language model without its prompt, at the start."""
+    target: float | None = Field(None, gt=0)
+    """Divergence that the coefficient is adapted to; null keeps the coefficient."""
+    horizon: int = Field(10_000, ge=1)
+    """Programs over which the coefficient adapts."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Where the divergence counts: taken from the reward of each token, or added to the loss."""
+
+    gamma: float = Field(1.0, ge=0, le=1)
+    """Discount for each token."""
+    lam: float = Field(0.95, ge=0, le=1)
+    """Lambda of gae."""
+    cliprange: float = Field(0.2, gt=0)
+    """Clip range of the probability ratio."""
+    cliprange_value: float = Field(0.2, gt=0)
+    """Clip range of the value function."""
+    vf_coef: float = Field(1.0, ge=0)
+    """Weight of the value loss."""
+
+    scale_reward: Literal["running", "ref", "ignored"] | bool | None = "ignored"
+    """What rewards are divided by: their running deviation, ref_std, or nothing (ignored, false or null)."""
+    ref_mean: float | None = None
+    """Mean reward of the reference, for scale_reward: ref; null measures it on the first rollouts."""
+    ref_std: float | None = Field(None, gt=0)
+    """Deviation of the reference's reward, for scale_reward: ref; null measures it on the first rollouts."""
+    cliprange_reward: float | None = Field(10.0, ge=0)
+    """Rewards are clipped to plus and minus this before they are scaled; null or 0 does not clip."""
+
+    gen_kwargs: GenKwargs = GenKwargs()
+    """How programs are sampled for evaluation, and for rollouts unless gen_experience_kwargs is set."""
+    gen_experience_kwargs: GenKwargs | None = None
+    """How programs are sampled for rollouts."""
+    num_value_layers_unfrozen: int = Field(0, ge=0)
+    """Layers that the value function has to itself. Only 0 can be trained with."""
+
+    @property
+    def rollout_kwargs(self) -> GenKwargs:
+        """How programs are sampled for rollouts."""
+        return self.gen_experience_kwargs or self.gen_kwargs
+
+    @field_validator("name")
+    @classmethod
+    def _is_ppo(cls, name: str) -> str:
+        if name.casefold() not in ("ppoconfig", "pposoftpromptconfig"):
+            raise ValueError(f"must be PPOSoftpromptConfig or PPOConfig, not {name}: PPO is the one method here")
+        return name
+
+    @field_validator("scale_reward")
+    @classmethod
+    def _says_by_what(cls, value: str | bool | None) -> str | bool | None:
+        if value is True:
+            raise ValueError("must be running, ref or false: true does not say what to scale by")
+        return value
+
+    @model_validator(mode="after")
+    def _value_head_is_needed(self) -> MethodConfig:
+        if self.estimator == "gae" and not self.tune_v_head:
+            raise ValueError("estimator gae with tune_v_head false would judge by an untrained value head")
+        return self

@@ -1,0 +1,128 @@
+"""The sections that are this project's own: what is trained on, where it runs and what is made of it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from distributed.config.section import Section
+
+
+class TerrainsConfig(Section):
+    """What the prompts are trained on."""
+
+    world: Literal["sodarace"] = "sodarace"
+    """Kind of task."""
+    names: tuple[str, ...] = Field(("left_wall", "right_wall", "tunnel"), min_length=1)
+    """Terrains, each with a soft prompt; a name may hold parameters, as in ``bumpy(amplitude=12, seed=3)``."""
+    seconds: float = Field(20.0, gt=0)
+    """Simulated time that a walker has."""
+
+    @field_validator("names")
+    @classmethod
+    def _differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"must differ; {', '.join(twice)} is there more than once")
+        return names
+
+
+class RolloutsConfig(Section):
+    """The workers that write programs and score them."""
+
+    workers: int = Field(2, ge=1)
+    """Rollout workers."""
+    request_size: int = Field(16, ge=1)
+    """Most programs a worker is asked for at a time. Results depend on it, but not on the number of workers."""
+    in_flight: int = Field(2, ge=1)
+    """Requests at a worker at a time, the running one included."""
+    max_staleness: int = Field(0, ge=0)
+    """Updates that the learner may be ahead of the prompts that wrote a program; 0 waits for every program."""
+    deadline_s: float = Field(300.0, gt=0)
+    """Longest a request may take, in seconds; then its worker is replaced and the request is sent again."""
+    start_deadline_s: float = Field(120.0, gt=0)
+    """Longest the workers may take to start, in seconds."""
+    max_attempts: int = Field(3, ge=1)
+    """Failures of one request before the run ends with an error."""
+    threads_per_worker: int = Field(1, ge=1)
+    """Threads of the numerical libraries in a worker. Another number can change results in the last digits."""
+    cpus_per_worker: float = Field(1.0, gt=0)
+    """CPUs that Ray sets aside for a worker."""
+    gpus_per_worker: float = Field(0.0, ge=0)
+    """GPUs, or parts of one, that Ray sets aside for a worker; above 0 the worker's language model is on it."""
+
+
+class RayConfig(Section):
+    """Where the workers run."""
+
+    enabled: bool = True
+    """Whether workers are Ray actors; without Ray one worker is in the training process itself."""
+    address: str | None = None
+    """Address of a Ray cluster; null starts one on this machine. RAY_ADDRESS in the environment comes first."""
+    num_cpus: int | None = Field(None, ge=1)
+    """CPUs of a cluster started on this machine; null for all."""
+    include_dashboard: bool = False
+    """Whether a cluster started on this machine serves Ray's dashboard."""
+
+
+class TrackingConfig(Section):
+    """Where a run is recorded."""
+
+    experiment: str = Field("terraprompt", min_length=1)
+    """Experiment in MLflow."""
+    uri: str | None = None
+    """MLflow's store; null for MLFLOW_TRACKING_URI of the environment, else ``sqlite:///mlflow.db``."""
+    register_prompts: bool = Field(False, alias="register")
+    """Whether the prompts are registered as models when the run ends, one a terrain."""
+
+
+class WarmStartConfig(Section):
+    """Before the first step: the best of the untuned language model's own programs, learnt by likelihood."""
+
+    samples: int = Field(512, ge=1)
+    """Programs drawn without a prompt and scored on every terrain; they are the best-of-n baseline too."""
+    steps: int = Field(90, ge=0)
+    """Steps of likelihood on the best programs; 0 turns the warm start off."""
+    elites: int = Field(1, ge=1)
+    """Programs a terrain that are learnt. One is learnt fastest."""
+    lr: float = Field(0.05, gt=0)
+    """Learning rate of these steps."""
+
+
+class EvaluationConfig(Section):
+    """What the final numbers are made from."""
+
+    samples_per_terrain: int = Field(128, ge=2)
+    """Programs under each prompt; every one is scored on every terrain."""
+    bootstrap: int = Field(2000, ge=100)
+    """Resamples for each confidence interval."""
+
+
+class SearchConfig(Section):
+    """A population of runs that differ in some settings."""
+
+    algorithm: Literal["pbt", "asha", "random"] = "pbt"
+    """Population-based training, successive halving, or a random choice of settings."""
+    members: int = Field(8, ge=1)
+    """Runs in the population."""
+    concurrent: int | None = Field(None, ge=1)
+    """Runs at a time; null for as many as fit."""
+    interval: int = Field(2, ge=1)
+    """Steps between two decisions on who goes on."""
+    quantile: float = Field(0.25, gt=0, le=0.5)
+    """Share of the population that pbt replaces by copies of the best."""
+    space: dict[str, tuple[Any, ...]] = {
+        "method.n_soft_tokens": (5, 10, 20, 40),
+        "method.initialize_from_vocab": (True, False),
+        "optimizer.kwargs.lr": (0.01, 0.02, 0.05, 0.1),
+    }
+    """Settings that differ between members, by full name, each with the values it may have."""
+
+    @field_validator("space")
+    @classmethod
+    def _has_choices(cls, space: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for name, values in space.items():
+            if not values:
+                raise ValueError(f"{name} has no values to choose from")
+        return space

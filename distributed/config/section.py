@@ -1,0 +1,44 @@
+"""What all sections of the configuration have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+UNUSED = "unused"
+
+
+class Section(BaseModel):
+    """A frozen group of settings. A setting that it does not have is an error, and every setting is documented."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+    )
+
+
+class Arguments(Section):
+    """Arguments for something else, where null means not given: such arguments are left out when they are written."""
+
+    @model_serializer(mode="wrap")
+    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+def unused(default: Any = None, *, factory: Any = None) -> Any:
+    """Declares a setting that only trlx reads: accepted so that its files load, and named in the log when it is set."""
+    marked = {UNUSED: True}
+    if factory is not None:
+        return Field(default_factory=factory, json_schema_extra=marked)
+    return Field(default, json_schema_extra=marked)
+
+
+def is_unused(section: type[BaseModel], name: str) -> bool:
+    """Whether a setting was declared with :func:`unused`."""
+    extra = section.model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get(UNUSED))

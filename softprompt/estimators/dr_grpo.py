@@ -1,0 +1,24 @@
+"""GRPO done right: without the division that favours terrains on which all programs do alike."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from softprompt.estimators.groups import Groups, program_rewards, spread
+
+
+def dr_grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Returns advantages, shape (b, l): a program's reward less its terrain's mean.
+
+    Source: Liu et al. 2025, arXiv 2503.20783, section 3.2. Its other half, a loss that does not divide by the number
+    of tokens, is the ``divisor`` of :func:`softprompt.ppo.policy_loss`.
+
+    Args:
+        rewards: per token, KL penalty included, shape (b, l).
+        mask: real tokens, shape (b, l) bool.
+        terrain: each program's terrain, shape (b,) int64.
+        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.estimators.groups.spread`.
+    """
+    groups = Groups(terrain)
+    totals = program_rewards(rewards, mask)
+    return spread(totals - groups.mean(totals), mask, groups, valid)

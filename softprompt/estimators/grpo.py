@@ -1,0 +1,24 @@
+"""Group relative policy optimisation: rewards standardised within the group."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from softprompt.estimators.groups import Groups, program_rewards, spread
+
+
+def grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None, epsilon: float = 1e-4) -> Tensor:
+    """Returns advantages, shape (b, l): reward less the terrain's mean, over the terrain's standard deviation.
+
+    Source: Shao et al. 2024, arXiv 2402.03300, section 4.1.2, with the KL penalty in the reward instead of the loss.
+
+    Args:
+        rewards: per token, KL penalty included, shape (b, l).
+        mask: real tokens, shape (b, l) bool.
+        terrain: each program's terrain, shape (b,) int64.
+        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.estimators.groups.spread`.
+        epsilon: added to the standard deviation.
+    """
+    groups = Groups(terrain)
+    totals = program_rewards(rewards, mask)
+    return spread((totals - groups.mean(totals)) / (groups.std(totals) + epsilon), mask, groups, valid)

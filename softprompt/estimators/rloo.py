@@ -1,0 +1,27 @@
+"""REINFORCE with a leave-one-out baseline: no critic, no division."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from softprompt.estimators.groups import Groups, program_rewards, spread
+
+
+def rloo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Returns advantages, shape (b, l): a program's reward less the mean reward of the terrain's other programs.
+
+    Source: Ahmadian et al. 2024, arXiv 2402.14740, section 3.3. A terrain with one program has nothing to compare
+    with, and no advantage.
+
+    Args:
+        rewards: per token, KL penalty included, shape (b, l).
+        mask: real tokens, shape (b, l) bool.
+        terrain: each program's terrain, shape (b,) int64.
+        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.estimators.groups.spread`.
+    """
+    groups = Groups(terrain)
+    totals = program_rewards(rewards, mask)
+    others = groups.size() - 1
+    baseline = (groups.sum(totals) - totals) / others.clamp(min=1)
+    return spread(torch.where(others > 0, totals - baseline, 0), mask, groups, valid)

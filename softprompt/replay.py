@@ -1,0 +1,142 @@
+"""Elite replay: the best programs found so far stay teachers (self-imitation, Oh et al. 2018, arXiv 1806.05635)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softprompt.ppo import masked_mean
+
+
+@dataclass(frozen=True)
+class Elite:
+    """A program worth repeating.
+
+    Attributes:
+        ids: token ids of the response, its end token included.
+        fitness: how good it is.
+    """
+
+    ids: tuple[int, ...]
+    fitness: float
+
+
+@dataclass(frozen=True)
+class EliteBatch:
+    """Elites of several terrains as tensors, best first within a terrain.
+
+    Attributes:
+        ids: right-padded, shape (b, l) int64.
+        mask: which cells are real, shape (b, l) bool.
+        terrain: shape (b,) int64.
+        fitness: shape (b,) float32.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    terrain: Tensor
+    fitness: Tensor
+
+
+class EliteBuffer:
+    """The k best distinct programs of each terrain. Of equally good ones the first found stays."""
+
+    def __init__(self, n_terrains: int, k: int) -> None:
+        """Starts empty.
+
+        Args:
+            n_terrains: how many terrains there are.
+            k: programs kept per terrain.
+
+        Raises:
+            ValueError: k is less than 1.
+        """
+        if k < 1:
+            raise ValueError(f"an elite buffer keeps at least 1 program per terrain, not {k}")
+        self.k = k
+        self._elites: list[list[Elite]] = [[] for _ in range(n_terrains)]
+
+    def __len__(self) -> int:
+        """Returns how many programs there are on all terrains."""
+        return sum(len(elites) for elites in self._elites)
+
+    def best(self, terrain: int) -> tuple[Elite, ...]:
+        """Returns a terrain's elites, best first."""
+        return tuple(self._elites[terrain])
+
+    def add(self, terrain: int, ids: Iterable[int], fitness: float) -> bool:
+        """Offers a program; returns whether it entered or rose. One already known keeps its higher fitness."""
+        new = Elite(tuple(ids), fitness)
+        if not new.ids:
+            return False
+        known = self._elites[terrain]
+        if any(elite.ids == new.ids and elite.fitness >= fitness for elite in known):
+            return False
+        others = [elite for elite in known if elite.ids != new.ids]
+        kept = sorted([*others, new], key=lambda elite: -elite.fitness)[: self.k]
+        self._elites[terrain] = kept
+        return new in kept
+
+    def update(self, ids: Tensor, mask: Tensor, terrain: Tensor, fitness: Tensor, valid: Tensor) -> int:
+        """Offers the valid programs of a batch; returns how many entered.
+
+        Args:
+            ids: right-padded, shape (b, l).
+            mask: which cells are real, shape (b, l) bool.
+            terrain: shape (b,).
+            fitness: shape (b,).
+            valid: which programs may become elites, shape (b,) bool.
+        """
+        entered = 0
+        for row in valid.nonzero()[:, 0].tolist():
+            entered += self.add(int(terrain[row]), ids[row][mask[row]].tolist(), float(fitness[row]))
+        return entered
+
+    def batch(self, terrains: Iterable[int] | None = None, best: int | None = None) -> EliteBatch:
+        """Returns elites as tensors to learn from; an empty batch where there are none.
+
+        Args:
+            terrains: which terrains; None for all.
+            best: at most this many of each; None for all k.
+        """
+        chosen = range(len(self._elites)) if terrains is None else terrains
+        rows = [(terrain, elite) for terrain in chosen for elite in self._elites[terrain][:best]]
+        lengths = torch.tensor([len(elite.ids) for _, elite in rows], dtype=torch.int64)
+        mask = torch.arange(int(lengths.max()) if rows else 0) < lengths[:, None]
+        ids = torch.zeros(mask.shape, dtype=torch.int64)
+        ids[mask] = torch.tensor([token for _, elite in rows for token in elite.ids], dtype=torch.int64)
+        return EliteBatch(
+            ids,
+            mask,
+            torch.tensor([terrain for terrain, _ in rows], dtype=torch.int64),
+            torch.tensor([elite.fitness for _, elite in rows], dtype=torch.float32),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns plain lists and numbers from which :meth:`load_state_dict` continues."""
+        return {"elites": [[{"ids": list(e.ids), "fitness": e.fitness} for e in elites] for elites in self._elites]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over the elites of another buffer, at most k of each terrain.
+
+        Raises:
+            ValueError: the other buffer had another number of terrains.
+        """
+        saved = state["elites"]
+        if len(saved) != len(self._elites):
+            raise ValueError(f"elites of {len(saved)} terrains do not fit a buffer of {len(self._elites)}")
+        self._elites = [[Elite(tuple(e["ids"]), e["fitness"]) for e in elites][: self.k] for elites in saved]
+
+
+def likelihood_loss(logprobs: Tensor, mask: Tensor) -> Tensor:
+    """Returns nats per token, a scalar: minus the mean log-probability of the real tokens.
+
+    Args:
+        logprobs: of programs to imitate, shape (b, l), differentiable.
+        mask: real tokens, shape (b, l) bool.
+    """
+    return -masked_mean(logprobs, mask)

@@ -1,0 +1,56 @@
+"""Bringing scores to a size that suits the KL penalty: trlx's ``cliprange_reward`` and ``scale_reward``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RunningMoments:
+    """Mean and standard deviation of all numbers seen so far (Chan, Golub, LeVeque 1979, pairwise update of moments).
+
+    Attributes:
+        mean: their mean, 0 before the first.
+        std: their unbiased standard deviation, 1 before the second.
+        count: how many there were.
+    """
+
+    def __init__(self) -> None:
+        """Starts with nothing seen."""
+        self.mean = 0.0
+        self.count = 0
+        self._squares = 0.0
+
+    @property
+    def std(self) -> float:
+        """Unbiased standard deviation."""
+        return (self._squares / (self.count - 1)) ** 0.5 if self.count > 1 else 1.0
+
+    def update(self, x: Tensor) -> None:
+        """Takes in more numbers, any shape."""
+        n = x.numel()
+        if n == 0:
+            return
+        variance, mean = (moment.item() for moment in torch.var_mean(x.double(), correction=0))
+        delta, total = mean - self.mean, self.count + n
+        self._squares += variance * n + delta**2 * self.count * n / total
+        self.mean += delta * n / total
+        self.count = total
+
+    def state_dict(self) -> dict[str, float]:
+        """Returns what :meth:`load_state_dict` takes."""
+        return {"mean": self.mean, "count": self.count, "squares": self._squares}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Continues where another instance was."""
+        self.mean, self.count, self._squares = state["mean"], int(state["count"]), state["squares"]
+
+
+def clip_scores(scores: Tensor, cliprange_reward: float | None) -> Tensor:
+    """Returns scores within +-cliprange_reward; None or 0 leaves them as they are."""
+    return scores.clamp(-cliprange_reward, cliprange_reward) if cliprange_reward else scores
+
+
+def scale_scores(scores: Tensor, std: float) -> Tensor:
+    """Returns scores over a standard deviation; as they are where it is 0 or not finite (one score, or all equal)."""
+    return scores / std if 0 < std < float("inf") else scores
