@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,11 +56,23 @@ def connect_ray(options: RayOptions) -> bool:
     if not address or address == "local":
         ray.init(address="local", num_cpus=options.num_cpus, include_dashboard=options.include_dashboard, **settings)
         return True
+    _knock(address)
     try:
         ray.init(address=address, **settings)
     except ConnectionError as error:
         raise ConnectionError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
     return True
+
+
+def _knock(address: str) -> None:
+    """Asks whether anything listens at a ``host:port``; Ray alone would take minutes to notice that nothing does."""
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+    except OSError as error:
+        raise ConnectionError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
 
 
 def resource_summary() -> str:

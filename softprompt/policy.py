@@ -17,7 +17,8 @@ from softprompt.token_logprobs import token_logprobs
 LINEAR_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox")
 """Model types whose logits are the head's linear map of the last hidden state; others may scale or cap them."""
 
-CHUNK_CELLS = 4096
+CPU_CHUNK_CELLS = 2048
+ACCELERATOR_CHUNK_CELLS = 65536
 
 
 def evaluate(
@@ -58,7 +59,8 @@ def evaluate(
     order = sorted((row for row in range(len(ids)) if lengths[row]), key=totals.__getitem__)
 
     rows_done, logprobs, hidden = [], [], []
-    for rows in _chunks(order, totals):
+    limit = CPU_CHUNK_CELLS if ids.device.type == "cpu" else ACCELERATOR_CHUNK_CELLS
+    for rows in _chunks(order, totals, limit):
         index = torch.tensor(rows, device=ids.device)
         chunk_prompts = None if prompts is None else prompts[index]
         chunk_lengths, chunk_before = [lengths[row] for row in rows], [before[row] for row in rows]
@@ -106,7 +108,7 @@ def _evaluate_chunk(
     n_soft_tokens = 0 if prompts is None else prompts.shape[1]
     rows = torch.arange(len(sequences), device=device).repeat_interleave(torch.tensor(lengths, device=device))
     spans = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-    positions = torch.cat(spans).to(device) + n_soft_tokens - 1
+    positions = torch.cat(spans).to(device) + n_soft_tokens
     targets = torch.cat([row[start:] for row, start in zip(sequences, starts, strict=True)])
 
     head = lm.model.get_output_embeddings()
@@ -119,11 +121,11 @@ def _evaluate_chunk(
     return logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0], hidden
 
 
-def _chunks(order: list[int], totals: list[int]) -> list[list[int]]:
-    """Cuts rows, shortest first, into runs of at most ``CHUNK_CELLS`` cells, padding included."""
+def _chunks(order: list[int], totals: list[int], limit: int) -> list[list[int]]:
+    """Cuts rows, shortest first, into runs of at most ``limit`` cells, padding included."""
     chunks: list[list[int]] = []
     for row in order:
-        if chunks and (len(chunks[-1]) + 1) * totals[row] <= CHUNK_CELLS:
+        if chunks and (len(chunks[-1]) + 1) * totals[row] <= limit:
             chunks[-1].append(row)
         else:
             chunks.append([row])

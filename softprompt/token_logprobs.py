@@ -23,7 +23,7 @@ def token_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets:
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """Each output depends on one row of ``hidden``, so its gradient, w[target] - E[w], is worked out while the row's logits are there.
+    """Works out an output's gradient, w[target] - E[w], while its logits are there: it depends on one row alone.
 
     What is kept for the backward pass is (n, d_model) numbers instead of (n, vocab_size).
     """

@@ -15,11 +15,10 @@ class ValueHead(nn.Module):
     def __init__(self, d_model: int) -> None:
         """Makes a critic for hidden states of width ``d_model``."""
         super().__init__()
-        last = nn.Linear(2 * d_model, 1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.layers = nn.Sequential(nn.Linear(d_model, 2 * d_model), nn.ReLU(), last)
+        self.first, self.last = nn.Linear(d_model, 2 * d_model), nn.Linear(2 * d_model, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Returns the values of hidden states, shape (..., d_model) to (...)."""
-        return self.layers(hidden.to(self.layers[0].weight.dtype)).squeeze(-1)
+        return self.last(self.first(hidden.to(self.first.weight.dtype)).relu()).squeeze(-1)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from typing import Any
-
 from pydantic import model_validator
 
 from distributed.config.method import GROUPED, GenKwargs, MethodConfig
@@ -88,27 +84,12 @@ class RunConfig(Section):
         longest = max(each.new_tokens(instruction_tokens) for each in kwargs)
         return self.method.n_soft_tokens + instruction_tokens + longest
 
-    def replace(self, settings: Mapping[str, Any]) -> RunConfig:
-        """Returns a copy with some settings, named in full as in ``optimizer.kwargs.lr``, changed and checked again.
-
-        Raises:
-            pydantic.ValidationError: there is no such setting, or the value is not one it takes.
-        """
-        data = self.model_dump(by_alias=True)
-        for name, value in settings.items():
-            *path, last = name.split(".")
-            section = data
-            for part in path:
-                section = section.setdefault(part, {})
-            section[last] = copy.deepcopy(value)
-        return RunConfig.model_validate(data)
-
     @model_validator(mode="after")
     def _programs_for_every_terrain(self) -> RunConfig:
         per_terrain = self.method.num_rollouts // len(self.terrains.names)
         needed = 2 if self.method.estimator in GROUPED else 1
         if per_terrain < needed:
-            what = f"with method.estimator {self.method.estimator}, {needed} are needed" if needed > 1 else "1 is needed"
+            what = "1 is needed" if needed == 1 else f"{self.method.estimator} needs {needed} to compare"
             raise ValueError(
                 f"method.num_rollouts: {self.method.num_rollouts} programs a step for {len(self.terrains.names)} "
                 f"terrains are {per_terrain} each; {what}"

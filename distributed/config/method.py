@@ -16,7 +16,7 @@ class GenKwargs(Arguments):
     """How programs are sampled; the names are those of transformers."""
 
     max_new_tokens: int | None = Field(None, ge=1)
-    """Most tokens of a program behind its instruction, the end token included; 160 when max_length is not set either."""
+    """Most tokens of a program behind its instruction, its end token included; 160 without max_length either."""
     max_length: int | None = Field(None, ge=2)
     """Most tokens of instruction and program together; max_new_tokens comes before it. Soft tokens do not count."""
     min_length: int = Field(0, ge=0)

@@ -73,7 +73,7 @@ class TrackingConfig(Section):
     """Experiment in MLflow."""
     uri: str | None = None
     """MLflow's store; null for MLFLOW_TRACKING_URI of the environment, else ``sqlite:///mlflow.db``."""
-    register_prompts: bool = Field(False, alias="register")
+    register_prompts: bool = False
     """Whether the prompts are registered as models when the run ends, one a terrain."""
 
 

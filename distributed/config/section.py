@@ -32,7 +32,7 @@ class Arguments(Section):
 
 def unused(default: Any = None, *, factory: Any = None) -> Any:
     """Declares a setting that only trlx reads: accepted so that its files load, and named in the log when it is set."""
-    marked = {UNUSED: True}
+    marked: dict[str, Any] = {UNUSED: True}
     if factory is not None:
         return Field(default_factory=factory, json_schema_extra=marked)
     return Field(default, json_schema_extra=marked)

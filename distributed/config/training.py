@@ -10,7 +10,7 @@ from distributed.config.section import Arguments, Section, unused
 
 BUNDLED = "bundled"
 ADAM_BETAS = (0.9, 0.95)
-OPTIMIZER_SETTINGS = {
+OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {
     "adam": ("lr", "betas", "eps", "weight_decay"),
     "adamw": ("lr", "betas", "eps", "weight_decay"),
     "sgd": ("lr", "momentum", "nesterov", "weight_decay"),
@@ -78,7 +78,7 @@ class OptimizerConfig(Section):
     """What moves the prompts and the value head."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimizer."""
+    """The optimizer, by its name in torch."""
     kwargs: OptimizerKwargs = OptimizerKwargs()
     """Its arguments."""
 
@@ -113,7 +113,7 @@ class SchedulerConfig(Section):
     """How the learning rate moves."""
 
     name: Literal["constant", "cosine_annealing", "linear"] = "constant"
-    """Schedule."""
+    """The schedule: constant is none, the others are torch's."""
     kwargs: SchedulerKwargs = SchedulerKwargs()
     """Its arguments."""
 

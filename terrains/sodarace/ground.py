@@ -21,6 +21,9 @@ END = 1000.0
 WALL_HEIGHT = 400.0
 """Height of every wall: no walker climbs it."""
 
+SKY = 3 * WALL_HEIGHT
+"""Height of a ceiling where there is none: no walker is ever there."""
+
 _PROFILE = np.array([-160, -120, -90, -70, -55, -42, -30, -20, -10, 10, 20, 30, 42, 55, 70, 90, 120, 160], dtype=np.float64)
 _FEATURE_SCALE = 50.0
 
@@ -31,25 +34,32 @@ class Ground:
 
     Attributes:
         floor: polyline from left to right, shape (n, 2); two points at one x are a vertical wall.
-        ceilings: polylines with the solid above them, each shape (m, 2); their vertical ends reach up to where no walker is.
+        ceiling: polyline from left to right with the solid above it, shape (m, 2), or None; it begins and ends at
+            SKY, and is up there wherever the sky is open.
         spawn: the part of the walker's bounding box that is put at x = 0.
     """
 
     floor: np.ndarray
-    ceilings: tuple[np.ndarray, ...] = ()
+    ceiling: np.ndarray | None = None
     spawn: Literal["left", "center", "right"] = "center"
 
     def segments(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns all segments (s, 4) as x0, y0, x1, y1, and their kind (s,): 0 for floor, 1 for ceiling."""
-        lines = [(self.floor, 0), *((line, 1) for line in self.ceilings)]
-        parts = [np.hstack([line[:-1], line[1:]]) for line, _ in lines]
-        kinds = [np.full(len(part), kind, dtype=np.int64) for part, (_, kind) in zip(parts, lines, strict=True)]
+        parts = [np.hstack([line[:-1], line[1:]]) for line in self._lines()]
+        kinds = [np.full(len(part), kind, dtype=np.int64) for kind, part in enumerate(parts)]
         return np.concatenate(parts), np.concatenate(kinds)
 
     def floor_between(self, low: float, high: float) -> float:
         """Returns the greatest height of the floor between two x."""
         inside = self.floor[(self.floor[:, 0] >= low) & (self.floor[:, 0] <= high), 1]
         return float(max([_height_at(self.floor, low), _height_at(self.floor, high), *inside]))
+
+    def ceiling_between(self, low: float, high: float) -> float:
+        """Returns the least height of the ceiling between two x, infinity without one."""
+        if self.ceiling is None:
+            return float("inf")
+        inside = self.ceiling[(self.ceiling[:, 0] > low) & (self.ceiling[:, 0] < high), 1]
+        return float(min([_height_at(self.ceiling, low), _height_at(self.ceiling, high), *inside]))
 
     def features(self) -> np.ndarray:
         """Returns the profile a terrain embedding network reads, shape (36,), float32.
@@ -58,16 +68,19 @@ class Ground:
         ceiling there; both in units of 50 and clipped to [0, 2], so that open sky reads 2.
         """
         heights = np.array([_height_at(self.floor, x) for x in _PROFILE])
-        tops = np.array([min([_height_at(c, x) for c in self.ceilings], default=np.inf) for x in _PROFILE])
+        tops = np.array([self.ceiling_between(x, x) for x in _PROFILE])
         clearance = np.maximum(tops - heights, 0.0)
         return np.clip(np.concatenate([heights, clearance]) / _FEATURE_SCALE, 0.0, 2.0).astype(np.float32)
 
     def fingerprint(self) -> str:
         """Returns a hex digest of the geometry."""
         digest = hashlib.sha256(self.spawn.encode())
-        for line in (self.floor, *self.ceilings):
+        for line in self._lines():
             digest.update(np.ascontiguousarray(line, dtype=np.float64).tobytes())
         return digest.hexdigest()
+
+    def _lines(self) -> list[np.ndarray]:
+        return [self.floor] if self.ceiling is None else [self.floor, self.ceiling]
 
 
 def _height_at(line: np.ndarray, x: float) -> float:
@@ -106,10 +119,9 @@ def right_wall(distance: float = 10.0) -> Ground:
 
 def tunnel(height: float = 20.0, mouth: float = 55.0) -> Ground:
     """A ceiling `height` above the floor on both sides, from `mouth` outwards; open sky over the start."""
-    sky = 3 * WALL_HEIGHT
-    right = [(mouth, sky), (mouth, height), (END, height)]
+    right = [(mouth, SKY), (mouth, height), (END, height), (END, SKY)]
     left = [(-x, y) for x, y in reversed(right)]
-    return Ground(_polyline(_open_floor()), (_polyline(left), _polyline(right)))
+    return Ground(_polyline(_open_floor()), _polyline(left + right))
 
 
 def bumpy(amplitude: float = 12.0, spacing: float = 40.0, seed: int = 0) -> Ground:

@@ -50,7 +50,7 @@ def fits(walker: Walker, ground: Ground) -> bool:
     low, high, top = joints[:, 0].min() - NODE_RADIUS, joints[:, 0].max() + NODE_RADIUS, joints[:, 1].max() + NODE_RADIUS
     if low < -END or high > END:
         return False
-    return all(top < c[:, 1].min() or high < c[:, 0].min() or low > c[:, 0].max() for c in ground.ceilings)
+    return top < ground.ceiling_between(low, high)
 
 
 def simulate(walkers: Sequence[Walker], grounds: Sequence[Ground], seconds: float = 20.0, threads: int = 1) -> np.ndarray:

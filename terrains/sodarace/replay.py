@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from terrains.sodarace.physics import NODE_RADIUS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from terrains.sodarace.ground import Ground
 
-NODE_RADIUS = 1.948  # world units, the radius the physics gives every joint
 
 
 def player_data(

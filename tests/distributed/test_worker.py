@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -16,6 +20,7 @@ from distributed.worker import RolloutWorker, instruction_ids
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig
 from softprompt.tokenizer import train_tokenizer
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
 
 Arguments = tuple[dict[str, Any], dict[str, Any]]
@@ -151,3 +156,30 @@ def test_same_seed_same_rollouts_on_one_or_two_workers_or_in_process(local_ray: 
         with RolloutPool(RolloutWorker, *arguments, n_workers=n_workers) as pool:
             for left, right in zip(pool.run(REQUESTS, STATE), expected, strict=True):
                 assert_same(left, right)
+
+
+@pytest.mark.slow
+def test_killed_worker_of_sodarace_loses_no_request_and_leaves_no_sandbox(
+    local_ray: None, arguments: Arguments
+) -> None:
+    small, shared = arguments
+    small = small | {"make_world": partial(SodaraceWorld, WorldConfig()), "terrains": ["flat", "tunnel", "left_wall"]}
+    asked = [replace(request, id=index) for index, request in enumerate(REQUESTS * 4)]
+    with LocalPool(RolloutWorker, small, shared) as local:
+        expected = local.run(asked, STATE)
+    assert {kind for rollouts in expected for row in rollouts.failures for kind in row} - {None}
+    with RolloutPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
+        pool.wait_ready()
+        pool.run(asked[:4], STATE)
+        doomed = pool.pids[0]
+        assert doomed is not None
+        children = psutil.Process(doomed).children(recursive=True)
+
+        def kill_once(rollouts: Rollouts) -> None:
+            if rollouts.request_id == 0:
+                os.kill(doomed, signal.SIGKILL)
+
+        for left, right in zip(pool.run(asked, STATE, kill_once), expected, strict=True):
+            assert_same(left, right)
+        assert pool.replacements == 1
+    assert children and not psutil.wait_procs(children, timeout=10)[1]

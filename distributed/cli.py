@@ -1,0 +1,117 @@
+"""The command ``terraprompt``. Each command imports what it needs when it runs, so that --help comes at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from distributed.config import RunConfig
+from distributed.config.listing import settings
+from distributed.config.support import check_trainable
+from distributed.config_io import load_config
+from distributed.errors import EXIT_CODE, UserError, did_you_mean
+
+app = typer.Typer(
+    name="terraprompt",
+    help="Tunes a soft prompt per terrain, so that a frozen language model writes Sodaracers which cross it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFile = Annotated[
+    Path,
+    typer.Option("--config", "-c", metavar="FILE", help="YAML file with the settings, such as configs/quickstart.yml."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SETTING=VALUE]...",
+        help="Settings that come before those of the file, such as method.n_soft_tokens=8. "
+        "`terraprompt settings` lists all.",
+        show_default=False,
+    ),
+]
+
+
+@app.callback()
+def _commands() -> None:
+    """Makes typer expect a command's name even while there is only one command."""
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Continue from this checkpoint, or from the latest one of this run's directory, as if the run had "
+            "not stopped.",
+        ),
+    ] = None,
+) -> None:
+    """Train a soft prompt for each terrain.
+
+    Writes a directory for the run, with checkpoints, a summary and a report, below train.checkpoint_dir, and records
+    the run in MLflow. Ctrl-C ends a run in good order; --resume continues it.
+    """
+    settings_of_run = load_config(config, overrides or ())
+    check_trainable(settings_of_run)
+    if resume is not None and not resume.exists():
+        raise UserError(f"--resume: there is no {str(resume)!r}")
+    from distributed.train import run_training
+
+    raise typer.Exit(run_training(settings_of_run, resume))
+
+
+@app.command(name="settings")
+def list_settings(
+    prefix: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="A section, such as method, or a setting.", show_default=False)
+    ] = "",
+) -> None:
+    """List the settings of a configuration file: their names, their defaults and what they mean."""
+    every = list(settings(RunConfig))
+    chosen = [each for each in every if not prefix or f"{each.name}.".startswith(f"{prefix}.")]
+    if not chosen:
+        names = [each.name for each in every] + list(RunConfig.model_fields)
+        raise UserError(f"{prefix}: no such setting{did_you_mean(prefix, names)}")
+    for each in chosen:
+        typer.echo(f"{each.name} = {_as_yaml(RunConfig(), each.name)}")
+        typer.echo(f"    {each.meaning}{' Only trlx reads it.' if each.unused else ''}")
+
+
+def _as_yaml(config: RunConfig, name: str) -> str:
+    """The value of a setting as it is written in a file, on one line."""
+    value: object = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    plain = list(value) if isinstance(value, tuple) else value
+    if isinstance(plain, dict):
+        plain = {key: list(each) for key, each in plain.items()}
+    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits: 0 when all went well, 2 for a mistake of the user's, said in one line on stderr.
+
+    Args:
+        arguments: the command's name and what follows it; those of this process for None.
+    """
+    try:
+        app(None if arguments is None else list(arguments), prog_name="terraprompt")
+    except UserError as error:
+        print(f"terraprompt: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from None
+
+
+if __name__ == "__main__":
+    main()

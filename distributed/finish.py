@@ -1,0 +1,134 @@
+"""The end of a run: the summary, the prompts as files, the report, and what a person reads."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.numpy import save_file
+
+from distributed.loop import TrainingLoop
+from distributed.report import WalkerShow, write_report
+from distributed.summary import Summary, summarise, write_summary
+from distributed.tracking import DEFAULT_URI
+from softprompt.model import FrozenLM
+from terrains.sodarace.physics import trace
+from terrains.sodarace.world import SodaraceWorld
+
+PICTURE_EVERY = 4
+"""Simulation steps between two frames of the report's player."""
+
+
+def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Path, console: Console) -> Summary:
+    """Writes ``summary.json``, ``prompts.safetensors`` and ``report.html``, records them, and prints the tables.
+
+    Args:
+        loop: a loop that is done.
+        lm: the language model it used.
+        world: what draws the walkers.
+        directory: the run's directory.
+        console: where the tables go.
+
+    Returns:
+        The summary.
+    """
+    summary = _summary(loop, lm)
+    write_summary(directory / "summary.json", summary)
+    save_file({name: loop.prompts[k] for k, name in enumerate(loop.terrains)}, directory / "prompts.safetensors")
+    walkers = [show for name in loop.terrains for show in _walkers(loop, world, name)]
+    meta = {
+        "title": directory.name,
+        "terrains": ", ".join(loop.terrains),
+        "soft tokens": loop.prompts.shape[1],
+        "rollouts": loop.rollouts,
+        "seconds": round(loop.seconds),
+        "language model": lm.hash[:12],
+    }
+    report = write_report(directory / "report.html", summary, loop.history, walkers, meta)
+    loop.tracker.log(_final_metrics(summary), loop.step)
+    for path in (report, directory / "summary.json", directory / "prompts.safetensors"):
+        loop.tracker.artifact(path)
+    _say(loop, summary, directory, console)
+    return summary
+
+
+def _summary(loop: TrainingLoop, lm: FrozenLM) -> Summary:
+    assert loop.untuned is not None
+    return summarise(
+        loop.config.train.seed,
+        loop.rollouts,
+        round(loop.seconds, 1),
+        loop.terrains,
+        loop.untuned["fitness"],
+        loop.untuned["valid"],
+        loop.warm,
+        {name: t["fitness"] for name, t in loop.tuned.items()},
+        {name: t["valid"] for name, t in loop.tuned.items()},
+        {name: t["programs"] for name, t in loop.tuned.items()},
+        rng_seed=loop.config.train.seed,
+        bootstrap=loop.config.evaluation.bootstrap,
+        config=loop.config.model_dump(mode="json", by_alias=True),
+        lm_hash=lm.hash,
+        losses=loop.pool.counters,
+        versions={"python": platform.python_version(), **{p: version(p) for p in ("torch", "transformers", "ray")}},
+        steps=loop.step,
+    )
+
+
+def _walkers(loop: TrainingLoop, world: SodaraceWorld, name: str) -> list[WalkerShow]:
+    """Of one terrain: the best untuned program, and the best and the median of its tuned prompt."""
+    assert loop.untuned is not None
+    k = loop.terrains.index(name)
+    own = loop.tuned[name]["fitness"][:, k]
+    programs = loop.tuned[name]["programs"]
+    middle = int(np.argsort(own)[len(own) // 2])
+    best_of_n = loop.untuned["fitness"][:, k].max()
+    chosen = [
+        ("best untuned", loop.untuned["best"][k], best_of_n),
+        ("best tuned", programs[int(own.argmax())], own.max()),
+        ("median tuned", programs[middle], own[middle]),
+    ]
+    return [_show(world, name, title, program, float(fitness)) for title, program, fitness in chosen if fitness > 0]
+
+
+def _show(world: SodaraceWorld, name: str, title: str, program: str, fitness: float) -> WalkerShow:
+    walker, ground = world.walker(program), world.ground(name)
+    frames = trace(walker, ground, world.config.seconds, PICTURE_EVERY)
+    still = {"frames": frames, "ground": ground, "muscles": walker.muscles, "rigid": walker.rigid}
+    return WalkerShow(name, title, fitness, program, **still, seconds_per_frame=PICTURE_EVERY / 60)
+
+
+def _final_metrics(summary: Summary) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for name, terrain in summary.terrains.items():
+        for key, value in terrain.model_dump().items():
+            if isinstance(value, int | float):
+                metrics[f"final/{key}/{name}"] = float(value)
+    return metrics
+
+
+def _say(loop: TrainingLoop, summary: Summary, directory: Path, console: Console) -> None:
+    console.print(summary.table())
+    console.print(summary.transfer_table())
+    counters = loop.pool.counters
+    lost = f"{counters['losses']} requests lost and sent again" if counters["losses"] else "no request lost"
+    uri = loop.config.tracking.uri or DEFAULT_URI
+    lines = [
+        f"{loop.rollouts} programs sampled for training in {loop.seconds:.0f} s, {lost}; "
+        f"torch {torch.__version__} on {lm_device(loop)}",
+        f"report   {directory / 'report.html'}",
+        f"summary  {directory / 'summary.json'}",
+        f"prompts  {directory / 'prompts.safetensors'}",
+    ]
+    if loop.config.train.tracker == "mlflow":
+        lines.append(f"MLflow   mlflow ui --backend-store-uri {uri}")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def lm_device(loop: TrainingLoop) -> str:
+    """Name of the device that the learner worked on."""
+    return str(loop.learner.lm.device)

@@ -1,0 +1,311 @@
+"""The main job in its order: untuned samples, warm start, PPO steps, evaluation. One object that steps, saves and restores."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from distributed.config import RunConfig
+from distributed.display import Display
+from distributed.learner import Learner
+from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.pool_base import Pool
+from distributed.tracking import NullTracker
+
+STAGES = ("untuned", "warm_start", "steps", "evaluation", "done")
+
+UNTUNED, WARM, STEP, CHECK, FINAL = range(5)
+"""What a request is for; part of its seed, so that no two parts of a run draw the same programs."""
+
+
+class TrainingLoop:
+    """Trains prompts on terrains with a pool of rollout workers and a learner.
+
+    All chance comes from the run's seed and the place in the run, so a loop that was saved and restored goes on bit for bit.
+
+    Args:
+        config: settings of the run.
+        terrains: names, in the order of the prompts.
+        learner: what is trained.
+        pool: what writes and scores programs.
+        tracker: where metrics go.
+        display: where a person looks.
+
+    Attributes:
+        stage: where the run is, one of STAGES.
+        step: PPO steps made.
+        rollouts: programs sampled for training, the warm start's included.
+        history: one dict of metrics a step.
+        untuned: fitness and validity (n, n_terrains) of the bare language model, and its best program by terrain.
+        warm: fitness of each terrain's programs after the warm start, or None.
+        tuned: by terrain, fitness and validity (m, n_terrains) and programs of its final prompt.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        terrains: Sequence[str],
+        learner: Learner,
+        pool: Pool,
+        tracker: NullTracker,
+        display: Display,
+    ) -> None:
+        self.config, self.terrains, self.learner = config, list(terrains), learner
+        self.pool, self.tracker, self.display = pool, tracker, display
+        self.stage, self.step, self.rollouts = STAGES[0], 0, 0
+        self.history: list[dict[str, Any]] = []
+        self.untuned: dict[str, Any] | None = None
+        self.warm: list[np.ndarray] | None = None
+        self.tuned: dict[str, dict[str, Any]] = {}
+        self._seconds, self._since = 0.0, time.monotonic()
+        self._best_prompts = learner.prompt_state().prompts
+        self._best_fitness = np.full(len(self.terrains), -np.inf)
+        self._ahead: deque[PromptState] = deque()
+        self._tickets: deque[Any] = deque()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of the run, over all its sittings."""
+        return self._seconds + time.monotonic() - self._since
+
+    def advance(self) -> None:
+        """Does the next piece of the run: a stage, or one PPO step of the stage ``steps``."""
+        if self.stage == "untuned":
+            self._sample_untuned()
+        elif self.stage == "warm_start":
+            self._warm_start()
+        elif self.stage == "steps" and self.step < self.config.train.total_steps:
+            if self.step == 0:
+                self.display.phase("steps", self.config.train.total_steps)
+            self._ppo_step()
+            return
+        elif self.stage == "evaluation":
+            self._evaluate()
+        if self.stage != "done":
+            self.stage = STAGES[STAGES.index(self.stage) + 1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything from which `load_state_dict` continues bit for bit."""
+        return {
+            "terrains": self.terrains,
+            "stage": self.stage,
+            "step": self.step,
+            "rollouts": self.rollouts,
+            "history": [dict(h) for h in self.history],
+            "untuned": self.untuned,
+            "warm": self.warm,
+            "tuned": self.tuned,
+            "seconds": self.seconds,
+            "best_prompts": self._best_prompts,
+            "best_fitness": self._best_fitness.copy(),
+            "ahead": [{"version": s.version, "prompts": s.prompts} for s in self._ahead],
+            "learner": self.learner.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where another loop was.
+
+        Raises:
+            ValueError: the other loop had other terrains, or prompts of another shape.
+        """
+        if list(state["terrains"]) != self.terrains:
+            raise ValueError(
+                f"the checkpoint is of terrains {', '.join(state['terrains'])}, not {', '.join(self.terrains)}"
+            )
+        self.learner.load_state_dict(state["learner"])
+        self.stage, self.step, self.rollouts = state["stage"], state["step"], state["rollouts"]
+        self.history = [dict(h) for h in state["history"]]
+        self.untuned, self.warm, self.tuned = state["untuned"], state["warm"], state["tuned"]
+        self._seconds, self._since = state["seconds"], time.monotonic()
+        self._best_prompts, self._best_fitness = state["best_prompts"], np.array(state["best_fitness"])
+        self._ahead = deque(PromptState(s["version"], s["prompts"]) for s in state["ahead"])
+        self._tickets.clear()
+        if self.stage == "steps":
+            self.display.phase("steps", self.config.train.total_steps)
+            self.display.advance(self.step)
+
+    @property
+    def prompts(self) -> np.ndarray:
+        """The prompts a run hands out, shape (n_terrains, n_soft_tokens, d): with save_best, the best of each terrain."""
+        prompts = self._best_prompts if self.config.train.save_best else self.learner.prompt_state().prompts
+        assert prompts is not None
+        return prompts
+
+    def _sample_untuned(self) -> None:
+        """Draws programs of the bare language model once, scores them on every terrain and keeps the elites."""
+        n = self.config.warm_start.samples
+        results = self._run(self._requests(UNTUNED, 0, [(0, n)], use_prompt=False, score_on="all"), None, "untuned")
+        fitness = np.concatenate([r.fitness for r in results])
+        valid = np.array([[f is None for f in row] for r in results for row in r.failures])
+        programs = [p for r in results for p in r.programs]
+        for k in range(len(self.terrains)):
+            for r in results:
+                ok = np.array([row[k] is None for row in r.failures])
+                self._offer(k, r, np.flatnonzero(ok), r.fitness[:, k])
+        best = [programs[int(i)] for i in fitness.argmax(axis=0)]
+        self.untuned = {"fitness": fitness, "valid": valid, "best": best, "unique": len(set(programs))}
+        self.rollouts += n
+
+    def _warm_start(self) -> None:
+        """Learns the elites by likelihood, then measures what that alone reached."""
+        if self.config.warm_start.steps == 0:
+            return
+        self.display.phase("warm start", self.config.warm_start.steps)
+        for k, nats in enumerate(self.learner.warm_start()):
+            self.tracker.log({"warm_start/nats_per_token": nats}, k)
+            self.display.advance()
+        own = self._check(WARM, 0, "after the warm start")
+        self.warm = own
+        self._note_best(self.learner.prompt_state(), [f.mean() for f in own])
+        self._record({"phase": "warm start", **self._fitness_metrics(own)}, show=False)
+
+    def _ppo_step(self) -> None:
+        """Collects rollouts, updates, records."""
+        started = time.monotonic()
+        state, results = self._collect()
+        collected = time.monotonic()
+        own = [self._own_fitness(results, k) for k in range(len(self.terrains))]
+        self._note_best(state, [f.mean() for f in own])
+        for r in results:
+            for k in range(len(self.terrains)):
+                ok = np.array([row[0] is None for row in r.failures]) & (r.terrain == k)
+                self._offer(k, r, np.flatnonzero(ok), r.fitness[:, 0])
+        stats = self.learner.update(results)
+        self.step += 1
+        self.rollouts += sum(r.size for r in results)
+        metrics = {"phase": "steps", **self._fitness_metrics(own), **self._program_metrics(results)}
+        metrics |= self._by_terrain(stats)
+        metrics |= {
+            "staleness": self.learner.version - 1 - state.version,
+            "time/rollout_time": collected - started,
+            "time/rollout_generate": float(sum(r.seconds.get("generate", 0.0) for r in results)),
+            "time/rollout_score": float(sum(r.seconds.get("score", 0.0) for r in results)),
+            "time/update": time.monotonic() - collected,
+            **{f"pool/{name}": count for name, count in self.pool.counters.items()},
+        }
+        if self.step % self.config.train.eval_interval == 0 and self.step < self.config.train.total_steps:
+            check = self._check(CHECK, self.step, None)
+            metrics |= {f"eval/fitness/{t}": float(f.mean()) for t, f in zip(self.terrains, check, strict=True)}
+        self._record(metrics)
+        self._warn()
+
+    def _evaluate(self) -> None:
+        """Samples every final prompt anew and scores it on every terrain: the transfer matrix."""
+        state = PromptState(self.learner.version, self.prompts)
+        groups = [(k, self.config.evaluation.samples_per_terrain) for k in range(len(self.terrains))]
+        results = self._run(self._requests(FINAL, 0, groups, score_on="all"), state, "evaluation")
+        for k, name in enumerate(self.terrains):
+            chosen = [(r, i) for r in results for i in np.flatnonzero(r.terrain == k)]
+            self.tuned[name] = {
+                "fitness": np.array([r.fitness[i] for r, i in chosen]),
+                "valid": np.array([[f is None for f in r.failures[i]] for r, i in chosen]),
+                "programs": [r.programs[i] for r, i in chosen],
+            }
+
+    def _collect(self) -> tuple[PromptState, list[Rollouts]]:
+        """Answers for the next step; with max_staleness above 0 later steps are under way meanwhile."""
+        per_step = np.full(len(self.terrains), self.config.method.num_rollouts // len(self.terrains))
+        per_step[: self.config.method.num_rollouts % len(self.terrains)] += 1
+        groups = [(k, int(n)) for k, n in enumerate(per_step)]
+        bound = self.config.rollouts.max_staleness
+        wanted = min(1 + bound, self.config.train.total_steps - self.step)
+        while len(self._ahead) < wanted:
+            self._ahead.append(self.learner.prompt_state())
+        while len(self._tickets) < len(self._ahead):
+            place = self.step + len(self._tickets)
+            self._tickets.append(
+                self.pool.submit(self._requests(STEP, place, groups), self._ahead[len(self._tickets)])
+            )
+        state, ticket = self._ahead.popleft(), self._tickets.popleft()
+        staleness = self.learner.version - state.version
+        if staleness > bound:
+            raise RuntimeError(f"rollouts are {staleness} updates old; max_staleness is {bound}")
+        return state, self.pool.collect(ticket)
+
+    def _check(self, purpose: int, place: int, phase: str | None) -> list[np.ndarray]:
+        """Fitness of fresh programs under each prompt as it is now, on its own terrain."""
+        n = max(2, self.config.evaluation.samples_per_terrain // 2)
+        groups = [(k, n) for k in range(len(self.terrains))]
+        results = self._run(self._requests(purpose, place, groups), self.learner.prompt_state(), phase)
+        return [self._own_fitness(results, k) for k in range(len(self.terrains))]
+
+    def _run(self, requests: list[RolloutRequest], state: PromptState | None, phase: str | None) -> list[Rollouts]:
+        if phase:
+            self.display.phase(phase, sum(r.size for r in requests))
+        on_result = (lambda r: self.display.advance(r.size)) if phase else None
+        return self.pool.run(requests, state or PromptState(0, None), on_result)
+
+    def _requests(
+        self, purpose: int, place: int, groups: Sequence[tuple[int, int]], **options: Any
+    ) -> list[RolloutRequest]:
+        """Cuts work into requests that mix the terrains; the cut depends on the configuration alone."""
+        total, size = sum(n for _, n in groups), self.config.rollouts.request_size
+        count = -(-total // size)
+        requests = []
+        for k in range(count):
+            share = [(t, n * (k + 1) // count - n * k // count) for t, n in groups]
+            seed = np.random.SeedSequence((self.config.train.seed, purpose, place, k)).generate_state(1)[0]
+            number = (purpose * 1_000_000 + place) * 10_000 + k
+            requests.append(RolloutRequest(number, int(seed), tuple((t, n) for t, n in share if n), **options))
+        return requests
+
+    def _offer(self, terrain: int, rollouts: Rollouts, rows: np.ndarray, fitness: np.ndarray) -> None:
+        for i in rows:
+            self.learner.elites.add(terrain, rollouts.ids[i][rollouts.mask[i]].tolist(), float(fitness[i]))
+
+    def _own_fitness(self, results: Sequence[Rollouts], terrain: int) -> np.ndarray:
+        return np.concatenate([r.fitness[r.terrain == terrain, 0] for r in results])
+
+    def _note_best(self, state: PromptState, means: Sequence[float]) -> None:
+        """Remembers, terrain by terrain, the prompt whose programs were best on average."""
+        assert self._best_prompts is not None and state.prompts is not None
+        better = np.array(means) > self._best_fitness
+        self._best_prompts = np.where(better[:, None, None], state.prompts, self._best_prompts)
+        self._best_fitness = np.where(better, means, self._best_fitness)
+
+    def _fitness_metrics(self, own: Sequence[np.ndarray]) -> dict[str, float]:
+        metrics = {f"fitness/{t}": float(f.mean()) for t, f in zip(self.terrains, own, strict=True)}
+        metrics |= {f"best/{t}": float(f.max()) for t, f in zip(self.terrains, own, strict=True)}
+        return metrics | {"fitness/mean": float(np.mean([f.mean() for f in own]))}
+
+    def _program_metrics(self, results: Sequence[Rollouts]) -> dict[str, float]:
+        """Shares of valid and of unique programs by terrain, and how often each failure occurred."""
+        metrics: dict[str, float] = {}
+        for k, name in enumerate(self.terrains):
+            rows = [(r, i) for r in results for i in np.flatnonzero(r.terrain == k)]
+            metrics[f"valid/{name}"] = float(np.mean([r.failures[i][0] is None for r, i in rows]))
+            metrics[f"unique/{name}"] = len({r.programs[i] for r, i in rows}) / len(rows)
+        kinds = [row[0] for r in results for row in r.failures if row[0]]
+        return metrics | {f"failures/{kind}": float(kinds.count(kind)) for kind in sorted(set(kinds))}
+
+    def _by_terrain(self, stats: Mapping[str, float]) -> dict[str, float]:
+        """The learner's statistics, terrain indices replaced by names."""
+        renamed = {}
+        for key, value in stats.items():
+            head, _, tail = key.rpartition("/")
+            renamed[f"{head}/{self.terrains[int(tail)]}" if tail.isdigit() else key] = value
+        return renamed
+
+    def _record(self, metrics: dict[str, Any], show: bool = True) -> None:
+        entry = {"step": self.step, **metrics, "seconds": self.seconds}
+        self.history.append(entry)
+        self.tracker.log({k: v for k, v in entry.items() if isinstance(v, int | float)}, self.step)
+        if show:
+            self.display.step(entry)
+
+    def _warn(self) -> None:
+        """Says in words what a curve hides: no signal, or prompts that stand still."""
+        recent = [h for h in self.history if h["phase"] == "steps"][-5:]
+        if len(recent) < 5:
+            return
+        if all(h[f"valid/{t}"] == 0 for h in recent for t in self.terrains):
+            self.display.message(
+                "no valid program in any group for 5 steps: nothing can be learnt. Try fewer soft tokens, "
+                "initialize_from_vocab, or a language model that was pretrained with prefixes"
+            )
+        if all(h.get(f"grad_norm/{t}", 1.0) < 1e-12 for h in recent for t in self.terrains):
+            self.display.message("the prompts have had no gradient for 5 steps: every group's programs score alike")

@@ -1,0 +1,263 @@
+"""The main job: from a configuration to trained prompts, a summary and a report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import torch
+from rich.console import Console
+
+from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
+from distributed.cluster import connect_ray
+from distributed.config import BUNDLED, RunConfig
+from distributed.display import Display
+from distributed.errors import UserError
+from distributed.finish import finish
+from distributed.learner import Learner
+from distributed.loop import TrainingLoop
+from distributed.pool import RolloutPool
+from distributed.pool_base import Pool
+from distributed.pool_local import LocalPool
+from distributed.tracking import NullTracker, open_tracker
+from distributed.worker import RolloutWorker, instruction_ids
+from softprompt.model import FrozenLM
+from softprompt.sampling import GenerationConfig
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+logger = logging.getLogger("terraprompt")
+
+BUNDLED_LM = Path(__file__).resolve().parent.parent / "softprompt" / "lm" / "tiny"
+
+EXIT_INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM came. No Exception, so that nothing between here and `run_training` takes it for an error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run_training(config: RunConfig, resume: Path | None = None) -> int:
+    """Trains, evaluates and reports; a checkpoint is written after every piece of the run and at Ctrl-C or SIGTERM.
+
+    Args:
+        config: settings of the run.
+        resume: a checkpoint, or the directory of a run, to continue from.
+
+    Returns:
+        The exit status: 0, or 130 or 143 when the run was interrupted.
+
+    Raises:
+        UserError: a terrain, the language model or the checkpoint is not there or not what it should be.
+    """
+    resume = resume or (Path(config.train.resume_from_checkpoint) if config.train.resume_from_checkpoint else None)
+    world = _world(config)
+    terrains = _terrains(world, config)
+    saved = _load(resume) if resume else None
+    lm = _load_lm(config)
+    directory = saved.path.parent if saved else _new_directory(config)
+    previous = saved.state["run"] if saved else {}
+    console = Console()
+    console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
+    (directory / "config.json").write_text(json.dumps(config.model_dump(mode="json", by_alias=True), indent=2) + "\n")
+    instructions = [instruction_ids(lm, world.terrain(t).instruction) for t in terrains]
+    tracker = _tracker(config, directory, previous.get("mlflow_run_id"))
+    torch.set_num_threads(os.cpu_count() or 1)
+    display = Display(terrains, console)
+    try:
+        with signals(), tracker, display, _pool(config, lm, terrains, instructions) as pool:
+            learner = Learner(config, lm, instructions)
+            loop = TrainingLoop(config, terrains, learner, pool, tracker, display)
+            if saved:
+                _restore(loop, saved.state["loop"], saved.path)
+                display.message(f"resumed from {saved.path}: {loop.stage}, {loop.step} steps made")
+            keeper = _Keeper(directory, loop, tracker, config)
+            try:
+                _run(loop, keeper)
+            except Interrupted as interrupt:
+                keeper.save()
+                _close(tracker, "KILLED")
+                display.message(f"interrupted; continue with: terraprompt train --config ... --resume {directory}")
+                return EXIT_INTERRUPTED[signal.Signals(interrupt.number)]
+            finish(loop, lm, world, directory, console)
+    finally:
+        world.close()
+    return 0
+
+
+def _run(loop: TrainingLoop, keeper: _Keeper) -> None:
+    while loop.stage != "done":
+        stage, step = loop.stage, loop.step
+        loop.advance()
+        keeper.note()
+        if loop.stage != stage or loop.step % loop.config.train.checkpoint_interval == 0:
+            keeper.save()
+        if (stage, step) == (loop.stage, loop.step):
+            raise RuntimeError(f"the run does not go on from {stage}, step {step}")
+
+
+@dataclass
+class _Keeper:
+    """Keeps the last whole state of the loop, so that a signal in the middle of an update finds one to save."""
+
+    directory: Path
+    loop: TrainingLoop
+    tracker: NullTracker
+    config: RunConfig
+
+    def __post_init__(self) -> None:
+        self.note()
+
+    def note(self) -> None:
+        """Takes the state; call it between two pieces of the run."""
+        self._state, self._step = self.loop.state_dict(), self.loop.step
+        recent = [h["fitness/mean"] for h in self.loop.history[-1:] if "fitness/mean" in h]
+        self._score = recent[0] if recent and self.config.train.save_best else None
+
+    def save(self) -> None:
+        """Writes the state that was taken last."""
+        state = {"loop": self._state, "run": {"mlflow_run_id": self.tracker.run_id}}
+        save_checkpoint(self.directory, self._step, state, score=self._score)
+
+
+@contextmanager
+def signals() -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into `Interrupted`; a second one ends the process as it always did."""
+
+    def raise_interrupted(number: int, _: FrameType | None) -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        raise Interrupted(number)
+
+    before = {each: signal.signal(each, raise_interrupted) for each in EXIT_INTERRUPTED}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _world(config: RunConfig) -> SodaraceWorld:
+    return SodaraceWorld(WorldConfig(seconds=config.terrains.seconds))
+
+
+def _terrains(world: SodaraceWorld, config: RunConfig) -> list[str]:
+    """Canonical names of the terrains; a misspelt one is the user's mistake."""
+    try:
+        names = [world.terrain(name).name for name in config.terrains.names]
+    except ValueError as error:
+        raise UserError(f"terrains.names: {error}") from None
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(f"terrains.names: {', '.join(sorted(twice))} is there more than once under two spellings")
+    return names
+
+
+def _load_lm(config: RunConfig) -> FrozenLM:
+    path = config.model.model_path
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, device=device)
+    except ValueError as error:
+        raise UserError(f"model.model_path: {error}") from None
+
+
+def _load(path: Path):  # noqa: ANN202
+    """The checkpoint at a path, or the latest of the run at that path."""
+    try:
+        found = path if (path / "manifest.json").exists() else latest(path)
+        if found is None:
+            raise UserError(f"--resume: there is no checkpoint in {str(path)!r}")
+        return load_checkpoint(found)
+    except CheckpointError as error:
+        raise UserError(f"--resume: {error}") from None
+
+
+def _restore(loop: TrainingLoop, state: dict, path: Path) -> None:
+    try:
+        loop.load_state_dict(state)
+    except (ValueError, KeyError) as error:
+        raise UserError(f"--resume: {path} does not fit this configuration: {error}") from None
+
+
+def _new_directory(config: RunConfig) -> Path:
+    """A directory that no other run has: a name that is taken gets a number."""
+    root = Path(config.train.checkpoint_dir)
+    name = config.train.run_name or time.strftime("run-%Y%m%d-%H%M%S")
+    for attempt in range(1, 10_000):
+        directory = root / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"train.checkpoint_dir: cannot make {str(directory)!r}: {error.strerror}") from None
+        return directory
+    raise UserError(f"train.run_name: there are too many runs named {name!r} in {str(root)!r}")
+
+
+def _tracker(config: RunConfig, directory: Path, run_id: str | None) -> NullTracker:
+    job = os.environ.get("RAY_JOB_ID") or os.environ.get("RAY_JOB_SUBMISSION_ID")
+    tags = {"run_directory": str(directory), **{str(k): "true" for k in config.train.tags}}
+    return open_tracker(
+        config.train.tracker,
+        config.tracking.experiment,
+        config.model_dump(mode="json", by_alias=True),
+        run_name=directory.name,
+        tags=tags | ({"ray_job_id": job} if job else {}),
+        run_id=run_id,
+        uri=config.tracking.uri,
+    )
+
+
+def _close(tracker: NullTracker, status: str) -> None:
+    tracker.close(status)
+
+
+def _pool(config: RunConfig, lm: FrozenLM, terrains: list[str], instructions: list[tuple[int, ...]]) -> Pool:
+    """Rollout workers on Ray, or one in this process."""
+    rollouts = config.rollouts
+    longest = max(len(i) for i in instructions)
+    kwargs = {
+        "make_world": partial(SodaraceWorld, WorldConfig(seconds=config.terrains.seconds)),
+        "terrains": terrains,
+        "generation": GenerationConfig(**config.method.rollout_kwargs.sampler_settings(longest)),
+        "threads": rollouts.threads_per_worker,
+    }
+    shared = {"model": lm.export()}
+    if not config.ray.enabled:
+        return LocalPool(RolloutWorker, kwargs, shared)
+    connect_ray(config.ray)
+    return RolloutPool(
+        RolloutWorker,
+        kwargs | {"device": "cuda" if rollouts.gpus_per_worker > 0 else "cpu"},
+        shared,
+        n_workers=rollouts.workers,
+        cpus_per_worker=rollouts.cpus_per_worker,
+        gpus_per_worker=rollouts.gpus_per_worker,
+        threads=rollouts.threads_per_worker,
+        deadline_s=rollouts.deadline_s,
+        start_deadline_s=rollouts.start_deadline_s,
+        max_attempts=rollouts.max_attempts,
+        in_flight=rollouts.in_flight,
+    )
+
+
+if __name__ == "__main__":
+    from distributed.cli import main
+
+    import sys
+
+    main(["train", *sys.argv[1:]])

@@ -1,0 +1,115 @@
+"""The settings: what they promise to each other, and what trlx's format can say that cannot be trained."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from distributed.config import TRLX_SECTIONS, GenKwargs, RunConfig
+from distributed.config.listing import settings
+from distributed.config.support import check_trainable
+from distributed.config_io import with_settings
+from distributed.errors import UserError
+
+DEFAULT = RunConfig()
+
+
+def test_every_setting_is_documented() -> None:
+    undocumented = [each.name for each in settings(RunConfig) if len(each.meaning) < 10]
+    assert undocumented == []
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        setattr(DEFAULT.method, "n_soft_tokens", 3)  # noqa: B010
+
+
+def test_trlx_sections_hold_no_setting_trlx_does_not_know_besides_method() -> None:
+    # trlx passes these sections to the constructors of its dataclasses, which take nothing else.
+    known = {
+        "train": "total_steps seq_length epochs batch_size checkpoint_interval eval_interval pipeline trainer "
+        "trainer_kwargs project_name run_name entity_name group_name checkpoint_dir rollout_logging_dir save_best "
+        "save_optimizer resume_from_checkpoint tracker logging_dir tags seed minibatch_size",
+        "model": "model_path model_arch_type num_layers_unfrozen peft_config model_extra_configs",
+        "tokenizer": "tokenizer_path padding_side truncation_side tokenizer_extra_configs",
+        "optimizer": "name kwargs",
+        "scheduler": "name kwargs",
+    }
+    sections = DEFAULT.model_dump()
+    assert {name: set(sections[name]) for name in known} == {name: set(keys.split()) for name, keys in known.items()}
+    assert set(TRLX_SECTIONS) == {*known, "method"}
+
+
+def test_arguments_that_are_not_given_are_not_written() -> None:
+    assert DEFAULT.model_dump()["optimizer"]["kwargs"] == {"lr": 0.05}
+
+
+def test_a_learning_rate_alone_keeps_the_betas() -> None:
+    changed = with_settings(DEFAULT, {"optimizer.kwargs": {"lr": 0.1}})
+    assert changed.optimizer.arguments == {"lr": 0.1, "betas": (0.9, 0.95)}
+    assert with_settings(DEFAULT, {"optimizer.name": "sgd"}).optimizer.arguments == {"lr": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "tokens"),
+    [(GenKwargs(), 160), (GenKwargs(max_new_tokens=7, max_length=40), 7), (GenKwargs(max_length=48), 43)],
+)
+def test_the_length_of_programs_follows_transformers(kwargs: GenKwargs, tokens: int) -> None:
+    assert kwargs.new_tokens(instruction_tokens=5) == tokens
+    assert kwargs.sampler_settings(5)["max_new_tokens"] == tokens
+
+
+def test_sequence_length_is_derived() -> None:
+    config = with_settings(DEFAULT, {"method.n_soft_tokens": 20, "method.gen_kwargs": {"max_length": 48}})
+    assert config.sequence_length(instruction_tokens=6) == 68
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"method.num_rollouts": 2}, "method.num_rollouts: 2 programs a step for 3 terrains"),
+        ({"method.num_rollouts": 5}, "rloo needs 2 to compare"),
+        ({"method.estimator": "gae", "method.tune_v_head": False}, "method: estimator gae with tune_v_head false"),
+        ({"method.scale_reward": True}, "method.scale_reward: must be running, ref or false"),
+        ({"method.name": "ilqlconfig"}, "method.name: must be PPOSoftpromptConfig or PPOConfig, not ilqlconfig"),
+        ({"optimizer.kwargs.momentum": 0.9}, "optimizer: kwargs.momentum is for sgd; adam takes lr, betas"),
+        ({"optimizer.kwargs.betas": [0.9, 1.0]}, "optimizer.kwargs.betas: must both be in [0, 1)"),
+        ({"scheduler.kwargs.eta_min": 0.1}, "scheduler: kwargs.eta_min is for cosine_annealing; constant takes none"),
+        ({"train.batch_size": 32, "train.minibatch_size": 5}, "train: batch_size 32 is no multiple"),
+        ({"train.run_name": "a/b"}, "train.run_name: must be usable as the name of a directory"),
+        ({"terrains.names": ["tunnel", "tunnel"]}, "terrains.names: must differ; tunnel is there more than once"),
+        ({"terrains.names": []}, "terrains.names: must have at least 1"),
+        ({"search.space": {"method.n_soft_tokens": []}}, "search.space: method.n_soft_tokens has no values"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changed: dict, words: str) -> None:
+    with pytest.raises(UserError) as error:
+        with_settings(DEFAULT, changed)
+    assert str(error.value).startswith(words) or words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_one_rollout_a_terrain_is_enough_for_an_estimator_that_compares_nothing() -> None:
+    changed = {"method.num_rollouts": 3, "method.estimator": "gae"}
+    assert with_settings(DEFAULT, changed).method.num_rollouts == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.num_layers_unfrozen", 2),
+        ("model.num_layers_unfrozen", -1),
+        ("model.model_arch_type", "seq2seq"),
+        ("model.peft_config", {"peft_type": "LORA"}),
+        ("method.num_value_layers_unfrozen", 1),
+        ("method.gen_kwargs.min_length", 4),
+    ],
+)
+def test_what_training_cannot_do_is_read_and_then_refused_by_name(name: str, value: object) -> None:
+    config = with_settings(DEFAULT, {name: value})
+    with pytest.raises(UserError, match=name):
+        check_trainable(config)
+
+
+def test_the_defaults_can_be_trained() -> None:
+    check_trainable(DEFAULT)
