@@ -72,6 +72,70 @@ def train(
     raise typer.Exit(run_training(settings_of_run, resume))
 
 
+@app.command()
+def corpus(
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="JSON-lines file to write; its card lies beside it.")
+    ] = Path("data/corpus.jsonl"),
+    programs: Annotated[int, typer.Option(min=100, help="Unique programs to keep.")] = 60_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+) -> None:
+    """Stage 1: draw and mutate programs, and keep those whose walkers are valid and move.
+
+    Ctrl-C writes the programs found so far.
+    """
+    from rich.console import Console
+
+    from distributed.corpus_command import build_corpus
+    from terrains.sodarace.corpus import CorpusConfig
+    from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+    world = SodaraceWorld(WorldConfig(threads=0, cache=0))
+    console = Console()
+    try:
+        card = build_corpus(world, CorpusConfig(programs=programs, seed=seed), out, console)
+    finally:
+        world.close()
+    console.print(f"{card['programs']} programs of {card['tried']} tried in {out}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def pretrain(
+    corpus: Annotated[Path, typer.Option(metavar="FILE", help="What `terraprompt corpus` wrote.")] = Path(
+        "data/corpus.jsonl"
+    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the language model.")] = Path("data/lm"),
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer steps.", show_default="those of the preset")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights, the order and the prefixes.")] = 0,
+) -> None:
+    """Stage 2: train a small language model on a corpus, ready for soft prompts, and measure it."""
+    import json
+
+    from rich.console import Console
+
+    from distributed.pretrain_command import pretrain as run
+    from softprompt.pretrain import PretrainConfig
+    from terrains.sodarace.corpus import read_corpus
+    from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+    try:
+        programs = read_corpus(corpus)
+    except ValueError as error:
+        raise UserError(f"--corpus: {error}") from None
+    card_file = corpus.with_suffix(".card.json")
+    corpus_card = json.loads(card_file.read_text()) if card_file.exists() else {}
+    config = PretrainConfig(seed=seed, **({"steps": steps} if steps else {}))
+    world = SodaraceWorld(WorldConfig(threads=0))
+    console = Console()
+    try:
+        run([p.program for p in programs], corpus_card, world, list(programs[0].fitness), config, out, console)
+    finally:
+        world.close()
+    console.print(f"the model and its card lie in {out}", highlight=False, soft_wrap=True)
+
+
 @app.command(name="settings")
 def list_settings(
     prefix: Annotated[

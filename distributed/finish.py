@@ -98,8 +98,17 @@ def _walkers(loop: TrainingLoop, world: SodaraceWorld, name: str) -> list[Walker
 def _show(world: SodaraceWorld, name: str, title: str, program: str, fitness: float) -> WalkerShow:
     walker, ground = world.walker(program), world.ground(name)
     frames = trace(walker, ground, world.config.seconds, PICTURE_EVERY)
-    still = {"frames": frames, "ground": ground, "muscles": walker.muscles, "rigid": walker.rigid}
-    return WalkerShow(name, title, fitness, program, **still, seconds_per_frame=PICTURE_EVERY / 60)
+    return WalkerShow(
+        name,
+        title,
+        fitness,
+        program,
+        frames,
+        ground,
+        walker.muscles,
+        walker.rigid,
+        seconds_per_frame=PICTURE_EVERY / 60,
+    )
 
 
 def _final_metrics(summary: Summary) -> dict[str, float]:

@@ -125,7 +125,7 @@ class Learner:
     def nearest_tokens(self) -> list[list[str]]:
         """The token nearest to each row of each prompt, as text."""
         ids, _ = nearest_tokens(self.table.weight, self.lm.embedding)
-        return [[self.lm.tokenizer.decode([token]) for token in rows] for rows in ids[..., 0].tolist()]
+        return [[str(self.lm.tokenizer.decode([token])) for token in rows] for rows in ids[..., 0].tolist()]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything from which `load_state_dict` continues bit for bit."""
@@ -173,7 +173,7 @@ class Learner:
         instructions = [self._instructions[k] for k in terrain.tolist()]
         critic = self.value_head if prompted else None
         logprobs, hidden = evaluate(self.lm, prompts, instructions, ids, mask, want_hidden=critic is not None)
-        return logprobs, torch.zeros_like(logprobs) if critic is None else critic(hidden.detach())
+        return logprobs, torch.zeros_like(logprobs) if critic is None or hidden is None else critic(hidden.detach())
 
     @torch.no_grad()
     def _prepare(self, rollouts: Sequence[Rollouts]) -> tuple[_Batch, PolicyStats]:

@@ -1,4 +1,4 @@
-"""The main job in its order: untuned samples, warm start, PPO steps, evaluation. One object that steps, saves and restores."""
+"""The main job in its order: untuned samples, warm start, PPO steps, evaluation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ UNTUNED, WARM, STEP, CHECK, FINAL = range(5)
 class TrainingLoop:
     """Trains prompts on terrains with a pool of rollout workers and a learner.
 
-    All chance comes from the run's seed and the place in the run, so a loop that was saved and restored goes on bit for bit.
+    All chance comes from the run's seed and the place in the run, so a loop that was saved and restored goes on bit
+    for bit.
 
     Args:
         config: settings of the run.
@@ -130,7 +131,7 @@ class TrainingLoop:
 
     @property
     def prompts(self) -> np.ndarray:
-        """The prompts a run hands out, shape (n_terrains, n_soft_tokens, d): with save_best, the best of each terrain."""
+        """The prompts a run hands out, shape (n_terrains, n_soft_tokens, d); with save_best, each terrain's best."""
         prompts = self._best_prompts if self.config.train.save_best else self.learner.prompt_state().prompts
         assert prompts is not None
         return prompts
@@ -217,9 +218,7 @@ class TrainingLoop:
             self._ahead.append(self.learner.prompt_state())
         while len(self._tickets) < len(self._ahead):
             place = self.step + len(self._tickets)
-            self._tickets.append(
-                self.pool.submit(self._requests(STEP, place, groups), self._ahead[len(self._tickets)])
-            )
+            self._tickets.append(self.pool.submit(self._requests(STEP, place, groups), self._ahead[len(self._tickets)]))
         state, ticket = self._ahead.popleft(), self._tickets.popleft()
         staleness = self.learner.version - state.version
         if staleness > bound:

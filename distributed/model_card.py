@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from softprompt.replay import likelihood_loss
 
 from softprompt.model import FrozenLM
+from softprompt.policy import evaluate
 from softprompt.prompts import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, World
@@ -70,18 +70,18 @@ def measure_model(
         on_part: told the name of each part before it is measured.
 
     Returns:
-        JSON-ready figures: ``valid``, ``unique``, ``median_tokens``, ``fitness`` by terrain, ``behind_untrained_prompts`` and
-        ``tuned_on_one_program``.
+        JSON-ready figures: ``valid``, ``unique``, ``median_tokens``, ``fitness`` by terrain,
+        ``behind_untrained_prompts`` and ``tuned_on_one_program``.
     """
     instruction = world.terrain(terrains[0]).instruction
     on_part(f"{best_of} samples of the model alone")
     programs, lengths = sample_programs(lm, instruction, best_of, seed)
     scores = world.score([Attempt(t, p) for p in programs for t in terrains])
     fitness = np.array([s.fitness for s in scores]).reshape(best_of, len(terrains))
-    valid = np.array([s.valid for s in scores]).reshape(best_of, len(terrains)).any(axis=1)
+    valid = np.array([s.valid for s in scores], dtype=bool).reshape(best_of, len(terrains))
     figures = {
         "samples": count,
-        "valid": round(float(valid[:count].mean()), 3),
+        "valid": round(float(np.any(valid[:count], axis=1).mean()), 3),
         "unique": round(len(set(programs[:count])) / count, 3),
         "median_tokens": int(np.median(lengths[:count])),
         "fitness": {
@@ -132,11 +132,12 @@ def _tune_on_one(
         lm.embedding, 1, rows, torch.Generator().manual_seed(seed), True, lm.token_counts, lm.tokenizer.all_special_ids
     ).requires_grad_()
     optimizer = torch.optim.Adam([prompt], lr=lr)
+    mask = torch.ones_like(ids, dtype=torch.bool)
     nats = {}
     for step in range(steps + 1):
-        loss = likelihood_loss(lm, prompt, head, ids, torch.ones_like(ids, dtype=torch.bool))
+        loss = -evaluate(lm, prompt, head, ids, mask)[0].sum()
         if step % 50 == 0:
-            nats[str(step)] = round(float(loss.detach()) * ids.numel(), 2)
+            nats[str(step)] = round(loss.item(), 2)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -38,15 +38,18 @@ def translate(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """
     sections = copy.deepcopy(dict(data))
     notes: list[str] = []
+    first = None
     for old, new in MOVED.items():
         if _has(sections, old):
-            _put(sections, new, sections[old[0]].pop(old[1]), old)
+            value = sections[old[0]].pop(old[1])
+            _put(sections, new, value, old)
+            first = value if new[-1] == "lr" else first
             notes.append(f"{'.'.join(old)} is {'.'.join(new)}")
     if any("optimizer" in note for note in notes):
         sections["optimizer"].setdefault("name", "adamw")
     for old in LAST_RATE:
         if _has(sections, old):
-            notes.append(_schedule(sections, old))
+            notes.append(_schedule(sections, old, first))
     for old in DROPPED:
         if _has(sections, old):
             del sections[old[0]][old[1]]
@@ -54,10 +57,9 @@ def translate(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return sections, notes
 
 
-def _schedule(data: dict[str, Any], old: tuple[str, str]) -> str:
+def _schedule(data: dict[str, Any], old: tuple[str, str], first: Any) -> str:
     """Turns the last learning rate into a scheduler, and says so."""
     last = data[old[0]].pop(old[1])
-    first = data.get("optimizer", {}).get("kwargs", {}).get("lr")
     _put(data, ("scheduler", "name"), "constant" if last == first else "cosine_annealing", old)
     if last == first:
         return f"{'.'.join(old)} is scheduler.name constant"

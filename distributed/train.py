@@ -17,7 +17,7 @@ from types import FrameType
 import torch
 from rich.console import Console
 
-from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint import Checkpoint, CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.cluster import connect_ray
 from distributed.config import BUNDLED, RunConfig
 from distributed.display import Display
@@ -25,9 +25,8 @@ from distributed.errors import UserError
 from distributed.finish import finish
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
-from distributed.pool import RolloutPool
+from distributed.pool import LocalPool, RolloutPool
 from distributed.pool_base import Pool
-from distributed.pool_local import LocalPool
 from distributed.tracking import NullTracker, open_tracker
 from distributed.worker import RolloutWorker, instruction_ids
 from softprompt.model import FrozenLM
@@ -88,7 +87,7 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
                 _run(loop, keeper)
             except Interrupted as interrupt:
                 keeper.save()
-                _close(tracker, "KILLED")
+                tracker.close("KILLED")
                 display.message(f"interrupted; continue with: terraprompt train --config ... --resume {directory}")
                 return EXIT_INTERRUPTED[signal.Signals(interrupt.number)]
             finish(loop, lm, world, directory, console)
@@ -174,7 +173,7 @@ def _load_lm(config: RunConfig) -> FrozenLM:
         raise UserError(f"model.model_path: {error}") from None
 
 
-def _load(path: Path):  # noqa: ANN202
+def _load(path: Path) -> Checkpoint:
     """The checkpoint at a path, or the latest of the run at that path."""
     try:
         found = path if (path / "manifest.json").exists() else latest(path)
@@ -222,10 +221,6 @@ def _tracker(config: RunConfig, directory: Path, run_id: str | None) -> NullTrac
     )
 
 
-def _close(tracker: NullTracker, status: str) -> None:
-    tracker.close(status)
-
-
 def _pool(config: RunConfig, lm: FrozenLM, terrains: list[str], instructions: list[tuple[int, ...]]) -> Pool:
     """Rollout workers on Ray, or one in this process."""
     rollouts = config.rollouts
@@ -256,8 +251,8 @@ def _pool(config: RunConfig, lm: FrozenLM, terrains: list[str], instructions: li
 
 
 if __name__ == "__main__":
-    from distributed.cli import main
-
     import sys
+
+    from distributed.cli import main
 
     main(["train", *sys.argv[1:]])

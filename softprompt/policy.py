@@ -108,7 +108,7 @@ def _evaluate_chunk(
     n_soft_tokens = 0 if prompts is None else prompts.shape[1]
     rows = torch.arange(len(sequences), device=device).repeat_interleave(torch.tensor(lengths, device=device))
     spans = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-    positions = torch.cat(spans).to(device) + n_soft_tokens
+    positions = torch.cat(spans).to(device) + n_soft_tokens - 1
     targets = torch.cat([row[start:] for row, start in zip(sequences, starts, strict=True)])
 
     head = lm.model.get_output_embeddings()

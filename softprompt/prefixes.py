@@ -1,8 +1,10 @@
 """Prefixes for Stage 2: what makes a language model ready for soft prompts.
 
-A model that never saw rows before its text breaks behind them: no valid program, no signal, nothing to learn. So during pretraining
-a prefix stands before most programs. Some say nothing (rows of the vocabulary, noise, zeros): the model learns that they are
-harmless. Some say something about the program that follows (tokens of a copy in which numbers were changed): it learns to listen.
+A model that never saw rows before its text breaks behind them: no valid program, no signal, nothing to learn. So
+during pretraining a prefix stands before most programs. Some say nothing (rows of the vocabulary, noise, zeros): the
+model learns that they are harmless. Some say something about the program that follows, and it learns to listen: tokens
+of a copy in which numbers were changed, or a summary that an encoder, trained along and then thrown away, makes of it.
+The summary is what a tuned prompt will be: dense rows off the vocabulary that mean a program.
 """
 
 from __future__ import annotations
@@ -27,10 +29,44 @@ class PrefixConfig(BaseModel):
     """Share of batches without any prefix."""
     related: float = Field(0.6, ge=0, le=1)
     """Share of prefixes that tell something about their program, among batches that have prefixes."""
+    encoded: float = Field(0.6, ge=0, le=1)
+    """Share of the telling prefixes that the encoder makes; the others are tokens of a changed copy."""
     max_rows: int = Field(50, ge=1)
     """Longest prefix; half of the prefixes have at most 20 rows."""
     changed_numbers: float = Field(0.5, ge=0, le=1)
     """Up to this share of a related copy's digits is replaced."""
+
+
+class ProgramEncoder(nn.Module):
+    """Summarises a program in a few rows of the embedding's size: two layers of self-attention over queries and tokens.
+
+    Args:
+        d: width of the rows.
+        max_rows: most rows of a summary.
+        max_tokens: longest program.
+        heads: attention heads.
+    """
+
+    def __init__(self, d: int, max_rows: int, max_tokens: int, heads: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(max_rows, d))
+        self.positions = nn.Parameter(torch.randn(max_tokens, d))
+        layer = nn.TransformerEncoderLayer(d, heads, 2 * d, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.out = nn.Linear(d, d)
+
+    def forward(self, embeds: Tensor, padding: Tensor, rows: int) -> Tensor:
+        """Returns rows of unit norm, shape (b, rows, d).
+
+        Args:
+            embeds: of the programs' tokens, shape (b, l, d).
+            padding: cells that are not real, shape (b, l) bool.
+            rows: rows of the summary.
+        """
+        b, width = padding.shape
+        x = torch.cat([self.queries[:rows].expand(b, -1, -1), embeds + self.positions[:width]], dim=1)
+        mask = torch.cat([padding.new_zeros(b, rows), padding], dim=1)
+        return nn.functional.normalize(self.out(self.blocks(x, src_key_padding_mask=mask)[:, :rows]), dim=-1)
 
 
 class PrefixMaker:
@@ -38,6 +74,7 @@ class PrefixMaker:
 
     Args:
         embedding: token embedding of the model in training, shape (vocab, d); gradients flow through it.
+        encoder: makes summaries; gradients flow through it.
         token_counts: how often each token stands in the corpus, shape (vocab,).
         digit_ids: token ids of the ten digits.
         config: shares and lengths.
@@ -45,9 +82,15 @@ class PrefixMaker:
     """
 
     def __init__(
-        self, embedding: Tensor, token_counts: Tensor, digit_ids: Sequence[int], config: PrefixConfig, seed: int
+        self,
+        embedding: Tensor,
+        encoder: ProgramEncoder,
+        token_counts: Tensor,
+        digit_ids: Sequence[int],
+        config: PrefixConfig,
+        seed: int,
     ) -> None:
-        self.embedding = embedding
+        self.embedding, self.encoder = embedding, encoder
         self.config = config
         self._rng = random.Random(seed)
         self._generator = torch.Generator().manual_seed(seed)
@@ -64,16 +107,25 @@ class PrefixMaker:
 
     def prefix(self, programs: Sequence[Sequence[int]], rows: int) -> Tensor:
         """Returns a prefix for each program, shape (len(programs), rows, d)."""
-        drawn = [
-            self._related(p, rows) if self._rng.random() < self.config.related else self._silent(rows) for p in programs
-        ]
+        telling = [self._rng.random() < self.config.related for _ in programs]
+        encoded = [k for k, tells in enumerate(telling) if tells and self._rng.random() < self.config.encoded]
+        drawn = [self._related(p, rows) if t else self._silent(rows) for p, t in zip(programs, telling, strict=True)]
+        for k in encoded:
+            drawn[k] = drawn[k][0], *self._perturbation()
         tokens = torch.tensor([d[0] for d in drawn])
         scale, blur = (torch.tensor([d[k] for d in drawn]).view(-1, 1, 1) for k in (1, 2))
         d = self.embedding.shape[1]
-        noise = torch.randn(*tokens.shape, d, generator=self._generator) * (
-            self.embedding.detach().norm(dim=1).mean() / d**0.5
-        )
-        return nn.functional.embedding(tokens, self.embedding) * scale + noise * blur
+        norm = self.embedding.detach().norm(dim=1).mean()
+        prefix = nn.functional.embedding(tokens, self.embedding)
+        if encoded:
+            index = torch.tensor(encoded)
+            prefix = prefix.index_copy(0, index, norm * self._summaries([programs[k] for k in encoded], rows))
+        noise = torch.randn(*tokens.shape, d, generator=self._generator) * (norm / d**0.5)
+        return prefix * scale + noise * blur
+
+    def _summaries(self, programs: Sequence[Sequence[int]], rows: int) -> Tensor:
+        ids = nn.utils.rnn.pad_sequence([torch.tensor(p) for p in programs], batch_first=True, padding_value=-1)
+        return self.encoder(nn.functional.embedding(ids.clamp(min=0), self.embedding), ids < 0, rows)
 
     def _related(self, program: Sequence[int], rows: int) -> Drawn:
         """Tokens of a copy of the program in which some digits were changed."""
@@ -87,7 +139,7 @@ class PrefixMaker:
         return chosen, *self._perturbation()
 
     def _choose(self, copy: list[int], rows: int) -> list[int]:
-        """Which tokens of the copy stand in the prefix: its beginning, a window, its numbers alone, or a thinned copy."""
+        """Which tokens of the copy to take: its beginning, a window, its numbers alone, or a thinned copy."""
         form = self._rng.random()
         if form < 0.25:
             return copy[1 : rows + 1]
@@ -114,7 +166,7 @@ class PrefixMaker:
         return self._rng.choices(self._used, weights=self._weights, k=max(0, rows))
 
     def _perturbation(self) -> tuple[float, float]:
-        """Scale and blur: half of the prefixes are moved off the vocabulary, as a prompt is once an optimizer has moved it."""
+        """Scale and blur: half of the prefixes are moved, as a prompt is once an optimizer has moved it."""
         if self._rng.random() < 0.5:
             return 1.0, 0.0
         return self._rng.uniform(0.6, 1.8), self._rng.choice([0.2, 0.5, 1.0])

@@ -7,13 +7,14 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from softprompt.prefixes import PrefixConfig, PrefixMaker
+from softprompt.prefixes import PrefixConfig, PrefixMaker, ProgramEncoder
 from softprompt.tokenizer import train_tokenizer
 
 
@@ -81,15 +82,17 @@ class Stage2:
         )
         torch.manual_seed(config.seed)
         self.model = LlamaForCausalLM(_llama_config(config, self.tokenizer))
-        digits = [self.tokenizer.convert_tokens_to_ids(d) for d in "0123456789"]
-        embedding = self.model.get_input_embeddings().weight
-        self._prefixes = PrefixMaker(embedding, self.token_counts, digits, config.prefixes, config.seed + 1)
-        self._probes = PrefixMaker(embedding, self.token_counts, digits, config.prefixes, config.seed + 2)
+        digits = [int(self.tokenizer.vocab[d]) for d in "0123456789"]
+        embedding = cast(nn.Embedding, self.model.get_input_embeddings()).weight
+        self._encoder = ProgramEncoder(config.hidden_size, config.prefixes.max_rows, config.max_tokens, config.heads)
+        source = (embedding, self._encoder, self.token_counts, digits)
+        self._prefixes = PrefixMaker(*source, config.prefixes, config.seed + 1)
+        self._probes = PrefixMaker(*source, config.prefixes.model_copy(update={"related": 1.0}), config.seed + 2)
 
     def train(self) -> Iterator[dict[str, float]]:
         """Runs the steps; yields ``step``, ``loss`` (nats a token) and ``lr`` after each."""
         config = self.config
-        optimizer = _optimizer(self.model, config)
+        optimizer = _optimizer(nn.ModuleList([self.model, self._encoder]), config)
         batches = self._batches()
         self.model.train()
         for step in range(1, config.steps + 1):
@@ -105,7 +108,7 @@ class Stage2:
 
     @torch.no_grad()
     def held_out_loss(self, rows: int) -> float:
-        """Nats a token on held-out programs behind ``rows`` prefix rows of the training mixture."""
+        """Nats a token on held-out programs behind ``rows`` rows that tell about them."""
         self.model.eval()
         chunks = [self.held_out[i : i + 64] for i in range(0, min(len(self.held_out), 512), 64)]
         loss = sum(self._loss(c, self._probes, rows).item() for c in chunks) / len(chunks)

@@ -1,7 +1,8 @@
 """The tokenizer of a language model that writes programs: single digits, everything between digits merged.
 
-Numbers are what makes one walker differ from the next, so each digit is a token of its own; the text between digits is boilerplate and
-merges freely, over spaces and line ends. A program becomes short, and its tokens are mostly the choices that matter.
+Numbers are what makes one walker differ from the next, so each digit is a token of its own; the text between digits
+is boilerplate and merges freely, over spaces and line ends. A program becomes short, and its tokens are mostly the
+choices that matter.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ def train_tokenizer(programs: Iterable[str], vocab_size: int, instruction: str) 
     Args:
         programs: the corpus.
         vocab_size: tokens in all, the 256 bytes and three special tokens included.
-        instruction: the text every program begins with. It is kept apart from what follows, so that the tokens of the instruction are
+        instruction: the text every program begins with. It is kept apart from what follows, so that the tokens of the
+            instruction are
             always a prefix of the tokens of the program.
 
     Returns:

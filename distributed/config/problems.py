@@ -88,5 +88,8 @@ def _suggestion(name: str, root: type[Section], holder: type[Section] | None) ->
 
 def _shown(value: Any) -> str:
     """A value as it looks in YAML, cut to a length that fits a line."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (TypeError, ValueError):  # keys that JSON has not, or YAML anchors that make a circle
+        text = " ".join(str(value).split())
     return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."

@@ -1,7 +1,8 @@
 """Stage 1: a corpus of programs whose walkers are valid and move.
 
-Generation 0 draws programs from the styles; every later one mutates programs that were kept, half of the parents drawn at random and
-half from the best on some terrain, so that the corpus is broad and has a tail worth steering towards.
+Generation 0 draws programs from the styles; every later one mutates programs that were kept, half of the parents
+drawn at random and half from the best on some terrain, so that the corpus is broad and has a tail worth steering
+towards.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ WALL_HEIGHT = 400.0
 SKY = 3 * WALL_HEIGHT
 """Height of a ceiling where there is none: no walker is ever there."""
 
-_PROFILE = np.array([-160, -120, -90, -70, -55, -42, -30, -20, -10, 10, 20, 30, 42, 55, 70, 90, 120, 160], dtype=np.float64)
+_PROFILE = np.array(
+    [-160, -120, -90, -70, -55, -42, -30, -20, -10, 10, 20, 30, 42, 55, 70, 90, 120, 160], dtype=np.float64
+)
 _FEATURE_SCALE = 50.0
 
 
@@ -64,8 +66,9 @@ class Ground:
     def features(self) -> np.ndarray:
         """Returns the profile a terrain embedding network reads, shape (36,), float32.
 
-        The first 18 numbers are floor heights at fixed distances from the start (-160 ... 160 units), the last 18 the clearance under the
-        ceiling there; both in units of 50 and clipped to [0, 2], so that open sky reads 2.
+        The first 18 numbers are floor heights at fixed distances from the start (-160 ... 160 units), the last 18 the
+        clearance under the ceiling there; both in units of 50 and clipped to [0, 2], so that open sky reads
+        2.
         """
         heights = np.array([_height_at(self.floor, x) for x in _PROFILE])
         tops = np.array([self.ceiling_between(x, x) for x in _PROFILE])
@@ -93,7 +96,14 @@ def _height_at(line: np.ndarray, x: float) -> float:
 
 
 def _open_floor(left: float = -END, right: float = END) -> list[tuple[float, float]]:
-    return [(-END, WALL_HEIGHT), (left, WALL_HEIGHT), (left, 0.0), (right, 0.0), (right, WALL_HEIGHT), (END, WALL_HEIGHT)]
+    return [
+        (-END, WALL_HEIGHT),
+        (left, WALL_HEIGHT),
+        (left, 0.0),
+        (right, 0.0),
+        (right, WALL_HEIGHT),
+        (END, WALL_HEIGHT),
+    ]
 
 
 def _polyline(points: list[tuple[float, float]]) -> np.ndarray:
@@ -167,7 +177,9 @@ def parse_name(name: str) -> tuple[str, dict[str, float]]:
     """
     match = re.fullmatch(r"\s*([A-Za-z_]\w*)\s*(?:\(([^()]*)\))?\s*", name)
     if not match:
-        raise ValueError(f"{name!r} is not a terrain: write a family, or a family with parameters as bumpy(amplitude=4, seed=3)")
+        raise ValueError(
+            f"{name!r} is not a terrain: write a family, or a family with parameters as bumpy(amplitude=4, seed=3)"
+        )
     family, arguments = match[1], match[2] or ""
     if family not in FAMILIES:
         raise ValueError(f"no terrain {family!r}{_nearest(family, FAMILIES)}; there are {', '.join(FAMILIES)}")
@@ -176,7 +188,9 @@ def parse_name(name: str) -> tuple[str, dict[str, float]]:
     for argument in filter(None, (a.strip() for a in arguments.split(","))):
         key, _, text = (part.strip() for part in argument.partition("="))
         if key not in known:
-            raise ValueError(f"{family} has no parameter {key!r}{_nearest(key, known)}; it has {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"{family} has no parameter {key!r}{_nearest(key, known)}; it has {', '.join(known) or 'none'}"
+            )
         parameters[key] = _value(family, key, text, integer=isinstance(known[key], int))
     return family, parameters
 

@@ -1,8 +1,10 @@
 """The physics of one walker on one ground: Box2D-style sequential impulses on point masses, compiled by Numba.
 
-Every node is a circle whose rotation is fixed, so it moves as a point mass; springs are Box2D's soft distance joints and rods its rigid
-ones, solved by sequential impulses with warm starting (Catto, "Iterative Dynamics with Temporal Coherence", GDC 2005, and
-"Soft Constraints", GDC 2011). Iteration counts and constants are part of the task: changing one changes every score.
+Every node is a circle whose rotation is fixed, so it moves as a point mass; springs are Box2D's soft distance joints
+and rods its rigid ones, solved by sequential impulses with warm starting (Catto, "Iterative Dynamics with Temporal
+Coherence", GDC 2005,
+and "Soft Constraints", GDC 2011). Iteration counts and constants are part of the task: changing one changes every
+score.
 """
 
 from __future__ import annotations
@@ -73,8 +75,9 @@ def _add_contact(i, q, nx, ny, count, c_node, c_seg, c_nx, c_ny, c_imp, c_tan, o
 def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index, x0, bucket, steps, every, frames):
     """Runs one walker; returns the displacement of its centre of mass along x, NaN where the simulation blew up.
 
-    joints (n, 2) are placed, in world units; ends (m, 2); amplitude is the relative stroke A; phase in turns. seg (s, 4), kind (s,) and the
-    buckets start, index describe the ground. Every ``every``-th step is written to frames (f, n, 2) if every > 0.
+    joints (n, 2) are placed, in world units; ends (m, 2); amplitude is the relative stroke A; phase in turns. seg (s,
+    4), kind (s,) and the buckets start, index describe the ground. Every ``every``-th step is written to frames
+    (f, n, 2) if every > 0.
     """
     n, m = joints.shape[0], ends.shape[0]
     inverse = 1.0 / MASS
@@ -131,7 +134,24 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
                         best, nearest, bx, by = d2, index[s], px, py
                 d = math.sqrt(best)
                 if count < room and d > 1e-9:
-                    _add_contact(i, nearest, (bx - x[i]) / d, (by - y[i]) / d, count, c_node, c_seg, c_nx, c_ny, c_imp, c_tan, o_node, o_seg, o_imp, o_tan, old)
+                    _add_contact(
+                        i,
+                        nearest,
+                        (bx - x[i]) / d,
+                        (by - y[i]) / d,
+                        count,
+                        c_node,
+                        c_seg,
+                        c_nx,
+                        c_ny,
+                        c_imp,
+                        c_tan,
+                        o_node,
+                        o_seg,
+                        o_imp,
+                        o_tan,
+                        old,
+                    )
                     count += 1
                 continue
             for s in range(start[b], start[b + 1]):
@@ -141,7 +161,24 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
                 d2 = dx * dx + dy * dy
                 if d2 <= _REACH * _REACH and d2 > 1e-18 and count < room:
                     d = math.sqrt(d2)
-                    _add_contact(i, q, dx / d, dy / d, count, c_node, c_seg, c_nx, c_ny, c_imp, c_tan, o_node, o_seg, o_imp, o_tan, old)
+                    _add_contact(
+                        i,
+                        q,
+                        dx / d,
+                        dy / d,
+                        count,
+                        c_node,
+                        c_seg,
+                        c_nx,
+                        c_ny,
+                        c_imp,
+                        c_tan,
+                        o_node,
+                        o_seg,
+                        o_imp,
+                        o_tan,
+                        old,
+                    )
                     count += 1
         for i in range(n):
             vx[i] = vx[i] * decay
@@ -226,7 +263,11 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
                     le = math.sqrt(ex * ex + ey * ey)
                     if le > 1e-12:
                         error = le - length[k]
-                        error = _MAX_CORRECTION if error > _MAX_CORRECTION else (-_MAX_CORRECTION if error < -_MAX_CORRECTION else error)
+                        error = (
+                            _MAX_CORRECTION
+                            if error > _MAX_CORRECTION
+                            else (-_MAX_CORRECTION if error < -_MAX_CORRECTION else error)
+                        )
                         stretch = max(stretch, abs(error))
                         f = 0.5 * error / le
                         x[a] += f * ex
@@ -243,8 +284,28 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")
-def simulate_many(joints, joint_at, ends, amplitude, phase, rigid, muscle_at, ground, seg, seg_at, kind, start, start_at, index, index_at, x0, bucket, steps, out):
-    """Runs a batch; ragged arrays are cut by their ``*_at`` offsets, and ground (b,) says which ground each walker is on."""
+def simulate_many(
+    joints,
+    joint_at,
+    ends,
+    amplitude,
+    phase,
+    rigid,
+    muscle_at,
+    ground,
+    seg,
+    seg_at,
+    kind,
+    start,
+    start_at,
+    index,
+    index_at,
+    x0,
+    bucket,
+    steps,
+    out,
+):
+    """Runs a batch; ragged arrays are cut by their ``*_at`` offsets, ground (b,) is the ground of each walker."""
     none = np.empty((0, 0, 2))
     for b in range(out.shape[0]):
         g = ground[b]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+from typing import Any
 
 from terrains.sodarace.styles import canonical
 
@@ -43,7 +44,7 @@ def _numbers(tree: ast.AST) -> list[ast.Constant]:
     return [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) in (int, float)]
 
 
-def _nudged(value: int | float, rng: random.Random) -> int | float:
+def _nudged(value: Any, rng: random.Random) -> int | float:
     """A neighbour of a number that keeps its kind and its decimals, so that programs stay short."""
     if isinstance(value, int):
         return max(0, value + rng.choice([-2, -1, -1, 1, 1, 2]))

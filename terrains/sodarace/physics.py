@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -28,15 +29,16 @@ VERSION = 1
 
 
 def stroke(amplitude: np.ndarray) -> np.ndarray:
-    """Returns the relative stroke A of muscles, L = L0 (1 + A cos(theta + 2 pi phase)), from the amplitudes in a program.
+    """Returns the relative stroke A of muscles from the amplitudes in a program.
 
-    A = 0.3 (a + 1) / 2 with a cut to [-1, 2.12]: a muscle never shortens by half of its length.
+    The law is L = L0 (1 + A cos(theta + 2 pi phase)), A = 0.3 (a + 1) / 2, a cut to [-1, 2.12]: a muscle never
+    shortens by half of its length.
     """
     return 0.3 * (np.clip(amplitude, -1.0, 2.12) + 1.0) / 2.0
 
 
 def place(walker: Walker, ground: Ground) -> np.ndarray:
-    """Returns the joints in world units where the walker starts, shape (n, 2): aligned as the ground asks, just above its floor."""
+    """Returns the joints where the walker starts, shape (n, 2), world units: aligned and just above the floor."""
     joints = walker.joints * PROGRAM_UNIT
     low, high = joints[:, 0].min() - NODE_RADIUS, joints[:, 0].max() + NODE_RADIUS
     joints = joints - [{"left": low, "center": (low + high) / 2, "right": high}[ground.spawn], joints[:, 1].min()]
@@ -47,13 +49,19 @@ def place(walker: Walker, ground: Ground) -> np.ndarray:
 def fits(walker: Walker, ground: Ground) -> bool:
     """Whether the walker's bounding box, where it starts, touches neither a ceiling nor the end of the world."""
     joints = place(walker, ground)
-    low, high, top = joints[:, 0].min() - NODE_RADIUS, joints[:, 0].max() + NODE_RADIUS, joints[:, 1].max() + NODE_RADIUS
+    low, high, top = (
+        joints[:, 0].min() - NODE_RADIUS,
+        joints[:, 0].max() + NODE_RADIUS,
+        joints[:, 1].max() + NODE_RADIUS,
+    )
     if low < -END or high > END:
         return False
     return top < ground.ceiling_between(low, high)
 
 
-def simulate(walkers: Sequence[Walker], grounds: Sequence[Ground], seconds: float = 20.0, threads: int = 1) -> np.ndarray:
+def simulate(
+    walkers: Sequence[Walker], grounds: Sequence[Ground], seconds: float = 20.0, threads: int = 1
+) -> np.ndarray:
     """Runs every walker on its ground.
 
     A result depends on its own walker and ground alone, never on the batch, its order or the number of threads.
@@ -73,7 +81,7 @@ def simulate(walkers: Sequence[Walker], grounds: Sequence[Ground], seconds: floa
     steps = round(seconds * STEPS_PER_SECOND)
 
     def run(share: Sequence[tuple]) -> list[float]:
-        return [kernel.simulate_one(*job, BUCKET, steps, 0, _NO_FRAMES) for job in share]
+        return [_simulate_one(*job, BUCKET, steps, 0, _NO_FRAMES) for job in share]
 
     if threads <= 1 or len(jobs) < 2 * threads:
         return np.array(run(jobs), dtype=np.float64)
@@ -89,11 +97,13 @@ def trace(walker: Walker, ground: Ground, seconds: float = 20.0, every: int = 2)
     """Returns the joints of every ``every``-th step of what `simulate` computes, shape (frames, n, 2), world units."""
     steps = round(seconds * STEPS_PER_SECOND)
     frames = np.full((-(-steps // every), len(walker.joints), 2), np.nan)
-    kernel.simulate_one(*_pack_walker(walker, ground), *_pack_ground(ground), BUCKET, steps, every, frames)
+    _simulate_one(*_pack_walker(walker, ground), *_pack_ground(ground), BUCKET, steps, every, frames)
     return frames
 
 
 _NO_FRAMES = np.empty((0, 0, 2))
+
+_simulate_one: Any = kernel.simulate_one  # numba's type of a compiled function does not know its arguments
 
 
 def _pack_walker(walker: Walker, ground: Ground) -> tuple[np.ndarray, ...]:
@@ -104,9 +114,10 @@ def _pack_walker(walker: Walker, ground: Ground) -> tuple[np.ndarray, ...]:
 
 
 def _spread(muscles: np.ndarray) -> np.ndarray:
-    """An order in which neighbours share no joint where that can be had, so that the processor need not wait for itself."""
+    """An order in which neighbours share no joint where that can be had: the processor need not wait for itself."""
     last: dict[int, int] = {}
-    left, order = list(range(len(muscles))), []
+    left: list[int] = list(range(len(muscles)))
+    order: list[int] = []
     ends = muscles.tolist()
     while left:
         k = min(left, key=lambda q: (max(last.get(ends[q][0], -1), last.get(ends[q][1], -1)), q))

@@ -12,8 +12,8 @@ from terrains.sodarace.physics import NODE_RADIUS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from terrains.sodarace.ground import Ground
 
+    from terrains.sodarace.ground import Ground
 
 
 def player_data(

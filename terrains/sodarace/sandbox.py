@@ -1,7 +1,8 @@
 """Runs programs nobody trusts: each in an interpreter of its own (Monty), in a subprocess that can be killed.
 
-A program sees ``math``, ``walker_creator`` and nothing of the machine: no files, no network, no clock, no entropy. Its time, memory and
-recursion are limited inside the interpreter, and the subprocess is killed when that does not help.
+A program sees ``math``, ``walker_creator`` and nothing of the machine: no files, no network, no clock, no entropy.
+Its time, memory and recursion are limited inside the interpreter, and the subprocess is killed when that does not
+help.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def walker_creator():
     return _WalkerCreator()
 
 """
-"""What every program finds defined. ``add_muscle`` takes both (j0, j1, amplitude, phase) and (j0, j1, rod?, amplitude, phase)."""
+"""What every program finds defined. ``add_muscle`` takes both (j0, j1, amplitude, phase) and (j0, j1, rod?,
+amplitude, phase)."""
 
 CALL = "\nmake_walker()\n"
 
@@ -70,7 +72,8 @@ class Outcome:
     """What became of one program.
 
     Attributes:
-        value: what ``make_walker`` returned, plain data of any shape and depth: do not recurse into it, do not print it.
+        value: what ``make_walker`` returned, plain data of any shape and depth: do not recurse into it, do not print
+            it.
         failure: failure kind, or None.
         detail: one line about the failure.
     """

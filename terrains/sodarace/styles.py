@@ -1,7 +1,9 @@
 """Random programs in several styles: the raw material of Stage 1.
 
-Each style is a function ``rng -> source``. The styles differ in *how* they build a body (joints written one by one, lists, grids,
-wheels, trusses, helper functions, fields that set muscles by position), so that a soft prompt has something to choose between.
+Each style is a function ``rng -> source``. The styles differ in *how* they build a body (joints written one by one,
+lists, grids, wheels, trusses, helper functions, fields that set muscles by position), so that a soft prompt has
+something to choose
+between.
 Every program is short on purpose: what a language model has to write is what sampling and learning pay for.
 """
 
@@ -45,8 +47,8 @@ def _phase_of(rng: random.Random, index: str) -> str:
 
 def _program(body: str, helpers: str = "") -> str:
     """Wraps a body into a whole program in one canonical layout, so that equal programs have equal texts."""
-    source = f"{INSTRUCTION}{helpers}\ndef make_walker():\n    wc = walker_creator()\n{indent(body, '    ')}\n    return wc.get_walker()\n"
-    return canonical(source)
+    lines = ["def make_walker():", "    wc = walker_creator()", indent(body, "    "), "    return wc.get_walker()"]
+    return canonical(f"{INSTRUCTION}{helpers}\n" + "\n".join(lines))
 
 
 def canonical(source: str) -> str:
@@ -187,7 +189,7 @@ def legged(rng: random.Random) -> str:
 
 
 def field(rng: random.Random) -> str:
-    """Points joined wherever they are near, each muscle's beat a function of where it sits: ELM's CPPN walkers, made small."""
+    """Points joined wherever they are near, each muscle's beat a function of its place: small CPPN walkers."""
     points = ", ".join(f"({x}, {y})" for x, y in _points(rng, rng.randint(4, 7)))
     wave = rng.choice(["math.sin", "math.cos"])
     helper = f"""\

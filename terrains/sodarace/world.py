@@ -66,10 +66,12 @@ class SodaraceWorld:
         if name not in self._terrains:
             family, parameters = parse_name(name)
             ground = make_ground(family, parameters)
-            said = f"{VERSION} {self.config.seconds} {self.config.min_fitness} {self.config.limits!r} {ground.fingerprint()}"
-            fingerprint = hashlib.sha256(said.encode()).hexdigest()
+            rules = (VERSION, self.config.seconds, self.config.min_fitness, self.config.limits, ground.fingerprint())
+            fingerprint = hashlib.sha256(repr(rules).encode()).hexdigest()
             self._grounds[name] = ground
-            self._terrains[name] = Terrain(canonical_name(family, parameters), INSTRUCTION, ground.features(), fingerprint)
+            self._terrains[name] = Terrain(
+                canonical_name(family, parameters), INSTRUCTION, ground.features(), fingerprint
+            )
         return self._terrains[name]
 
     def ground(self, name: str) -> Ground:

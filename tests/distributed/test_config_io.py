@@ -160,6 +160,8 @@ def test_overrides_come_before_the_file_and_are_yaml() -> None:
         ),
         ("method: [1, 2\n", " is not valid YAML in line 2, column 1: expected ',' or ']', but got '<stream end>'"),
         ("method: {lam: 1}\nmethod: {}\n", " is not valid YAML in line 2, column 1: method is there twice"),
+        ("method: {? [a] : 1}\n", " is not valid YAML in line 1, column 12: a key has to be text"),
+        ("method: &m {lam: *m}\n", "method.lam: must be a number, not {'lam': {...}}"),
         ("- a\n", " is no configuration: it has to consist of sections such as `method:`"),
         ("1: {}\n", " is no configuration: it has to consist of sections such as `method:`"),
     ],

@@ -1,0 +1,121 @@
+"""``terraprompt pretrain``: Stage 2, with a progress bar, then the figures of the model's card."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from distributed.model_card import measure_model
+from softprompt.model import FrozenLM
+from softprompt.pretrain import PretrainConfig, Stage2
+from terrains.base import World
+
+CHECK_EVERY = 500
+"""Steps between two looks at the held-out loss."""
+
+
+def pretrain(
+    programs: list[str], corpus_card: dict, world: World, terrains: list[str], config: PretrainConfig, out: Path,
+    console: Console,
+) -> dict:  # fmt: skip
+    """Trains a language model, writes it to a directory, measures it and writes its card.
+
+    Args:
+        programs: the corpus.
+        corpus_card: what is known of the corpus, for the card.
+        world: scores the model's programs.
+        terrains: terrains that its fitness is measured on.
+        config: settings of Stage 2.
+        out: directory of the model.
+        console: where progress goes.
+
+    Returns:
+        The card's figures.
+    """
+    torch.set_num_threads(os.cpu_count() or 1)
+    started = time.monotonic()
+    stage = Stage2(programs, world.terrain(terrains[0]).instruction, config)
+    held_out = _train(stage, console)
+    stage.save(out)
+    seconds = time.monotonic() - started
+    lm = FrozenLM.load(out)
+    figures = measure_model(lm, world, terrains, on_part=lambda part: console.print(f"measuring {part}"))
+    card = {
+        "parameters": sum(p.numel() for p in lm.model.parameters()),
+        "hash": lm.hash,
+        "seconds": round(seconds),
+        "programs": len(programs),
+        "left_out": stage.left_out,
+        "held_out_nats_per_token": held_out,
+        "figures": figures,
+        "pretrain": config.model_dump(mode="json"),
+        "corpus": corpus_card,
+    }
+    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    (out / "README.md").write_text(card_text(card))
+    return card
+
+
+def _train(stage: Stage2, console: Console) -> dict[str, dict[str, float]]:
+    """Runs all steps; returns the held-out losses, by step and number of prefix rows."""
+    held_out: dict[str, dict[str, float]] = {}
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("loss", total=stage.config.steps)
+        for metrics in stage.train():
+            step = int(metrics["step"])
+            progress.update(task, completed=step, description=f"loss {metrics['loss']:.3f} nats a token")
+            if step % CHECK_EVERY == 0 or step == stage.config.steps:
+                losses = {str(rows): round(stage.held_out_loss(rows), 4) for rows in (0, 8, 20)}
+                held_out[str(step)] = losses
+                told = ", ".join(f"{value:.3f} behind {rows} rows" for rows, value in losses.items())
+                console.print(f"step {step}: held out {told}", highlight=False)
+    return held_out
+
+
+def card_text(card: dict) -> str:
+    """The model's card as Markdown; every figure of it is in ``card.json`` too."""
+    figures, tuned = card["figures"], card["figures"]["tuned_on_one_program"]
+    rows = "\n".join(
+        f"| {name} | {f['mean']} | {f[best]} |"
+        for name, f in figures["fitness"].items()
+        for best in [next(k for k in f if k.startswith("best_of"))]
+    )
+    behind = figures["behind_untrained_prompts"]
+    sizes = list(next(iter(behind.values())))
+    prompts = "\n".join(
+        f"| {birth} | " + " | ".join(f"{v:.0%}" for v in shares.values()) + " |" for birth, shares in behind.items()
+    )
+    return f"""# A language model that writes Sodaracers
+
+{card["parameters"]:,} parameters (Llama), its own tokenizer with single digits, safetensors. It was trained on
+{card["programs"]:,} programs by nothing but these two commands:
+
+    terraprompt corpus --out data/corpus.jsonl
+    terraprompt pretrain --corpus data/corpus.jsonl --out softprompt/lm/tiny
+
+`card.json` holds their settings and seeds. A program begins with the line `import math`, which is the instruction.
+
+- Of {figures["samples"]} samples {figures["valid"]:.1%} are valid walkers that move on some terrain,
+{figures["unique"]:.1%} are
+  unique, and the median program has {figures["median_tokens"]} tokens.
+- One program of its own costs {tuned["0"]} nats behind an untrained prompt of 20 rows, {tuned["50"]}, {tuned["100"]}
+and {tuned["150"]} after
+  50, 100 and 150 steps of Adam on the prompt.
+
+| terrain | mean fitness | best of 1,024 |
+|---|---|---|
+{rows}
+
+Valid walkers behind an untrained soft prompt, by its number of rows and how they are born:
+
+| rows | {" | ".join(sizes)} |
+|---|{"---|" * len(sizes)}
+{prompts}
+"""
