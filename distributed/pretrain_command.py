@@ -16,7 +16,7 @@ from softprompt.model import FrozenLM
 from softprompt.pretrain import PretrainConfig, Stage2
 from terrains.base import World
 
-CHECK_EVERY = 500
+CHECK_EVERY = 1000
 """Steps between two looks at the held-out loss."""
 
 
@@ -52,7 +52,7 @@ def pretrain(
         "seconds": round(seconds),
         "programs": len(programs),
         "left_out": stage.left_out,
-        "held_out_nats_per_token": held_out,
+        "held_out_nats_per_program": held_out,
         "figures": figures,
         "pretrain": config.model_dump(mode="json"),
         "corpus": corpus_card,
@@ -63,7 +63,7 @@ def pretrain(
 
 
 def _train(stage: Stage2, console: Console) -> dict[str, dict[str, float]]:
-    """Runs all steps; returns the held-out losses, by step and number of prefix rows."""
+    """Runs all steps; returns what held-out programs cost, by step and by what stands before them."""
     held_out: dict[str, dict[str, float]] = {}
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -72,11 +72,19 @@ def _train(stage: Stage2, console: Console) -> dict[str, dict[str, float]]:
             step = int(metrics["step"])
             progress.update(task, completed=step, description=f"loss {metrics['loss']:.3f} nats a token")
             if step % CHECK_EVERY == 0 or step == stage.config.steps:
-                losses = {str(rows): round(stage.held_out_loss(rows), 4) for rows in (0, 8, 20)}
-                held_out[str(step)] = losses
-                told = ", ".join(f"{value:.3f} behind {rows} rows" for rows, value in losses.items())
-                console.print(f"step {step}: held out {told}", highlight=False)
+                held_out[str(step)] = nats = _held_out(stage)
+                told = ", ".join(f"{value:.1f} {name.replace('_', ' ')}" for name, value in nats.items())
+                console.print(f"step {step}: nats of a held-out program: {told}", highlight=False)
     return held_out
+
+
+def _held_out(stage: Stage2) -> dict[str, float]:
+    stage.model.eval()
+    steered = stage.held_out_steered((0, 50, 150))
+    names = ("behind_an_untrained_prompt", "after_50_steps_of_the_prompt", "after_150")
+    nats = {"alone": stage.held_out_loss(), **dict(zip(names, steered, strict=True))}
+    stage.model.train()
+    return {name: round(value, 2) for name, value in nats.items()}
 
 
 def card_text(card: dict) -> str:

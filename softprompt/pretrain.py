@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from softprompt.prefixes import PrefixConfig, PrefixMaker, ProgramEncoder
+from softprompt.prefixes import Batch, PrefixConfig, TunedPrefixes
 from softprompt.tokenizer import train_tokenizer
 
 
@@ -82,24 +82,23 @@ class Stage2:
         )
         torch.manual_seed(config.seed)
         self.model = LlamaForCausalLM(_llama_config(config, self.tokenizer))
-        digits = [int(self.tokenizer.vocab[d]) for d in "0123456789"]
         embedding = cast(nn.Embedding, self.model.get_input_embeddings()).weight
-        self._encoder = ProgramEncoder(config.hidden_size, config.prefixes.max_rows, config.max_tokens, config.heads)
-        source = (embedding, self._encoder, self.token_counts, digits)
-        self._prefixes = PrefixMaker(*source, config.prefixes, config.seed + 1)
-        self._probes = PrefixMaker(*source, config.prefixes.model_copy(update={"related": 1.0}), config.seed + 2)
+        self._prefixes = TunedPrefixes(embedding, self.token_counts, config.prefixes, config.seed + 1)
 
     def train(self) -> Iterator[dict[str, float]]:
-        """Runs the steps; yields ``step``, ``loss`` (nats a token) and ``lr`` after each."""
+        """Runs the steps; yields ``step``, ``loss`` (nats a token, behind the step's prefix) and ``lr`` after each."""
         config = self.config
-        optimizer = _optimizer(nn.ModuleList([self.model, self._encoder]), config)
+        optimizer = _optimizer(self.model, config)
         batches = self._batches()
         self.model.train()
         for step in range(1, config.steps + 1):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * _schedule(step / config.steps)
-            loss = self._loss(next(batches), self._prefixes, self._prefixes.rows())
+            programs, slot = self._prefixes.next(batches)
+            loss = self._nats(programs, slot.rows if slot else None).sum() / _tokens(programs, self.instruction_tokens)
             loss.backward()
+            if slot:
+                slot.tune()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -107,13 +106,37 @@ class Stage2:
         self.model.eval()
 
     @torch.no_grad()
-    def held_out_loss(self, rows: int) -> float:
-        """Nats a token on held-out programs behind ``rows`` rows that tell about them."""
-        self.model.eval()
+    def held_out_loss(self) -> float:
+        """Nats of a held-out program, without a prefix; mean over at most 512."""
         chunks = [self.held_out[i : i + 64] for i in range(0, min(len(self.held_out), 512), 64)]
-        loss = sum(self._loss(c, self._probes, rows).item() for c in chunks) / len(chunks)
-        self.model.train()
-        return loss
+        return sum(self._nats(c, None).sum().item() for c in chunks) / sum(len(c) for c in chunks)
+
+    def held_out_steered(self, steps: Sequence[int], rows: int = 20, count: int = 16, lr: float = 0.05) -> list[float]:
+        """How well prompts steer: nats of a held-out program behind a prompt tuned on it by likelihood with Adam.
+
+        Args:
+            steps: numbers of steps after which to look, rising.
+            rows: soft tokens of each prompt.
+            count: programs; the mean over them is returned.
+            lr: learning rate of the prompts.
+
+        Returns:
+            One mean a number of steps.
+        """
+        programs = self.held_out[:count]
+        probe = TunedPrefixes(
+            self.model.get_input_embeddings().weight, self.token_counts, self.config.prefixes, self.config.seed + 2
+        )
+        prompts = probe.untrained(len(programs), rows).requires_grad_()
+        optimizer = torch.optim.Adam([prompts], lr=lr)
+        seen: list[float] = []
+        for step in range(max(steps) + 1):
+            nats = self._nats(programs, prompts)
+            if step in steps:
+                seen.append(nats.mean().item())
+            (prompts.grad,) = torch.autograd.grad(nats.sum(), prompts)
+            optimizer.step()
+        return seen
 
     def save(self, directory: Path) -> None:
         """Writes model (safetensors), tokenizer and token counts as transformers and `FrozenLM.load` read them."""
@@ -132,20 +155,26 @@ class Stage2:
             rng.shuffle(chunks)
             yield from ([self.training[i] for i in chunk] for chunk in chunks)
 
-    def _loss(self, batch: Sequence[Sequence[int]], maker: PrefixMaker, rows: int) -> Tensor:
-        """Mean cross-entropy over the programs' tokens after the instruction."""
-        width = max(len(p) for p in batch)
-        ids = torch.full((len(batch), width), self.tokenizer.pad_token_id)
-        for row, program in enumerate(batch):
-            ids[row, : len(program)] = torch.tensor(program)
+    def _nats(self, programs: Batch, rows: Tensor | None) -> Tensor:
+        """Nats of each program after the instruction, shape (b,), behind prefixes of shape (b, n, d) or none."""
+        ids = nn.utils.rnn.pad_sequence(
+            [torch.tensor(p) for p in programs], batch_first=True, padding_value=self.tokenizer.pad_token_id
+        )
         embeds = self.model.get_input_embeddings()(ids)
-        if rows:
-            embeds = torch.cat([maker.prefix(batch, rows), embeds], dim=1)
+        if rows is not None:
+            embeds = torch.cat([rows, embeds], dim=1)
         hidden = self.model.model(inputs_embeds=embeds).last_hidden_state
         skip = self.instruction_tokens
-        logits = self.model.lm_head(hidden[:, rows + skip - 1 : -1])
-        targets = ids[:, skip:].masked_fill(ids[:, skip:] == self.tokenizer.pad_token_id, -100)
-        return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+        targets = ids[:, skip:]
+        logits = self.model.lm_head(hidden[:, -targets.shape[1] - 1 : -1])
+        ignored = self.tokenizer.pad_token_id
+        return nn.functional.cross_entropy(
+            logits.transpose(1, 2), targets, ignore_index=ignored, reduction="none"
+        ).sum(1)
+
+
+def _tokens(programs: Batch, skip: int) -> int:
+    return sum(len(p) - skip for p in programs)
 
 
 def _llama_config(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

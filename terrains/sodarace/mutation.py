@@ -45,12 +45,13 @@ def _numbers(tree: ast.AST) -> list[ast.Constant]:
 
 
 def _nudged(value: Any, rng: random.Random) -> int | float:
-    """A neighbour of a number that keeps its kind and its decimals, so that programs stay short."""
+    """A neighbour of a number on the lattice that the styles draw from, so that relatives stay easy to write."""
     if isinstance(value, int):
-        return max(0, value + rng.choice([-2, -1, -1, 1, 1, 2]))
+        return max(0, value + rng.choice([-2, 2] if value % 2 == 0 else [-1, 1]))
     if value == round(value, 1):
-        return round(abs(value + rng.choice([-0.5, -0.3, -0.2, -0.1, 0.1, 0.2, 0.3, 0.5])), 1)
-    return round(abs(value * rng.choice([0.8, 0.9, 1.1, 1.25])), 2)
+        step = 0.5 if value * 2 == int(value * 2) else 0.2
+        return round(abs(value + rng.choice([-step, step])), 1)
+    return round(abs(value * rng.choice([0.8, 1.25])), 2)
 
 
 def _nudge_numbers(tree: ast.Module, rng: random.Random) -> None:

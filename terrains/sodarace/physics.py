@@ -24,7 +24,7 @@ BUCKET = 8.0
 MARGIN = 4.0
 """Width of the buckets in which a node looks for segments, and how far beyond its own a bucket sees, world units."""
 
-VERSION = 1
+VERSION = 2
 """Counted up whenever a change of the physics changes a score; part of every terrain's fingerprint."""
 
 

@@ -21,28 +21,25 @@ Style = Callable[[random.Random], str]
 
 
 def _coordinate(rng: random.Random, low: int = 0, high: int = 10) -> str:
-    value = rng.randint(low * 2, high * 2) / 2 if rng.random() < 0.3 else rng.randint(low, high)
-    return f"{value:g}"
+    return str(rng.randint(low, high))
+
+
+def _even(rng: random.Random, high: int) -> str:
+    """A coordinate on the coarse lattice 0, 2, 4, ...: what a walker is like does not hang on single units."""
+    return str(rng.randrange(0, high + 1, 2))
 
 
 def _amplitude(rng: random.Random) -> str:
-    return f"{rng.choice([0.0, 0.5, 1.0, 1.5, 2.0, rng.randint(0, 21) / 10]):.1f}"
+    return f"{rng.choices([2.0, 1.5, 1.0, 0.5], weights=[6, 2, 2, 1])[0]:.1f}"
 
 
 def _phase(rng: random.Random) -> str:
-    return f"{rng.randint(0, 9) / 10:.1f}"
+    return f"{rng.choice([0.0, 0.2, 0.4, 0.6, 0.8]):.1f}"
 
 
 def _phase_of(rng: random.Random, index: str) -> str:
     """An expression that gives the muscles of a series a travelling wave, or one shared beat."""
-    form = rng.random()
-    if form < 0.6:
-        return f"{index} * {rng.randint(1, 9) / 10:.1f}"
-    if form < 0.75:
-        return f"{index} / {rng.randint(2, 9)}"
-    if form < 0.88:
-        return f"{_phase(rng)} - {index} * {rng.randint(1, 5) / 10:.1f}"
-    return _phase(rng)
+    return _phase(rng) if rng.random() < 0.3 else f"{index} * {rng.choice([0.1, 0.2, 0.3, 0.5]):.1f}"
 
 
 def _program(body: str, helpers: str = "") -> str:
@@ -72,10 +69,10 @@ def _connected_pairs(rng: random.Random, n: int, extra: int) -> list[tuple[int, 
 
 def _points(rng: random.Random, n: int) -> list[tuple[str, str]]:
     """Distinct points whose box is drawn first, so that flat, tall, small and large bodies all occur."""
-    width, height = rng.randint(3, 12), rng.choice([1, 2, 3, 4, 6, 8, 10])
+    width, height = rng.choice([4, 6, 8, 10]), rng.choice([2, 4, 6])
     points: list[tuple[str, str]] = []
     while len(points) < n:
-        point = (_coordinate(rng, 0, width), _coordinate(rng, 0, height))
+        point = (_even(rng, width), _even(rng, height))
         if point not in points:
             points.append(point)
     return points
@@ -83,18 +80,18 @@ def _points(rng: random.Random, n: int) -> list[tuple[str, str]]:
 
 def straight(rng: random.Random) -> str:
     """Joints and muscles written out one by one, as in ELM's square seed."""
-    n = rng.randint(3, 5)
+    n, r = rng.randint(3, 5), _amplitude(rng)
     lines = [f"j{i} = wc.add_joint({x}, {y})" for i, (x, y) in enumerate(_points(rng, n))]
-    for a, b in _connected_pairs(rng, n, rng.randint(1, 3)):
-        lines.append(f"wc.add_muscle(j{a}, j{b}, {_amplitude(rng)}, {_phase(rng)})")
+    for a, b in _connected_pairs(rng, n, rng.randint(1, 2)):
+        lines.append(f"wc.add_muscle(j{a}, j{b}, {r}, {_phase(rng)})")
     return _program("\n".join(lines))
 
 
 def listed(rng: random.Random) -> str:
     """Joints and muscles as lists of tuples that two loops read."""
-    n = rng.randint(3, 7)
+    n = rng.randint(3, 6)
     points = ", ".join(f"({x}, {y})" for x, y in _points(rng, n))
-    pairs = _connected_pairs(rng, n, rng.randint(1, 3))
+    pairs = _connected_pairs(rng, n, rng.randint(1, 2))
     if rng.random() < 0.5:
         muscles = ", ".join(f"({a}, {b}, {_phase(rng)})" for a, b in pairs)
         loop = f"for a, b, p in [{muscles}]:\n    wc.add_muscle(js[a], js[b], {_amplitude(rng)}, p)"
@@ -190,7 +187,7 @@ def legged(rng: random.Random) -> str:
 
 def field(rng: random.Random) -> str:
     """Points joined wherever they are near, each muscle's beat a function of its place: small CPPN walkers."""
-    points = ", ".join(f"({x}, {y})" for x, y in _points(rng, rng.randint(4, 7)))
+    points = ", ".join(f"({x}, {y})" for x, y in _points(rng, rng.randint(4, 6)))
     wave = rng.choice(["math.sin", "math.cos"])
     helper = f"""\
         def beat(x, y):

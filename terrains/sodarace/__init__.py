@@ -1,0 +1,34 @@
+"""Sodarace: programs build walkers out of joints and muscles, and the way that a walker travels is its fitness.
+
+A program runs in a sandbox (`sandbox`), what it returns is checked (`walker`), placed on a ground (`ground`) and
+simulated (`physics`, `kernel`); `world` puts these together. `styles`, `mutation` and `corpus` make the programs that a
+language model learns from, `seeds` holds the classic ones, and `replay` shows a walker move.
+"""
+
+from terrains.sodarace.ground import FAMILIES, Ground, canonical_name, make_ground, parse_name
+from terrains.sodarace.physics import PROGRAM_UNIT, simulate, trace
+from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
+from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.walker import InvalidWalker, Walker, WalkerLimits, validate_walker
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+__all__ = [
+    "FAMILIES",
+    "PROGRAM_UNIT",
+    "SEEDS",
+    "Ground",
+    "InvalidWalker",
+    "Outcome",
+    "Sandbox",
+    "SandboxLimits",
+    "SodaraceWorld",
+    "Walker",
+    "WalkerLimits",
+    "WorldConfig",
+    "canonical_name",
+    "make_ground",
+    "parse_name",
+    "simulate",
+    "trace",
+    "validate_walker",
+]
