@@ -41,8 +41,7 @@ def pretrain(
     torch.set_num_threads(os.cpu_count() or 1)
     started = time.monotonic()
     stage = Stage2(programs, world.terrain(terrains[0]).instruction, config)
-    held_out = _train(stage, console)
-    stage.save(out)
+    held_out = _train(stage, out, console)
     seconds = time.monotonic() - started
     lm = FrozenLM.load(out)
     figures = measure_model(lm, world, terrains, on_part=lambda part: console.print(f"measuring {part}"))
@@ -62,8 +61,11 @@ def pretrain(
     return card
 
 
-def _train(stage: Stage2, console: Console) -> dict[str, dict[str, float]]:
-    """Runs all steps; returns what held-out programs cost, by step and by what stands before them."""
+def _train(stage: Stage2, out: Path, console: Console) -> dict[str, dict[str, float]]:
+    """Runs all steps; returns what held-out programs cost, by step and by what stands before them.
+
+    The model is written at every look, so that an interrupted training leaves the last one.
+    """
     held_out: dict[str, dict[str, float]] = {}
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -73,6 +75,7 @@ def _train(stage: Stage2, console: Console) -> dict[str, dict[str, float]]:
             progress.update(task, completed=step, description=f"loss {metrics['loss']:.3f} nats a token")
             if step % CHECK_EVERY == 0 or step == stage.config.steps:
                 held_out[str(step)] = nats = _held_out(stage)
+                stage.save(out)
                 told = ", ".join(f"{value:.1f} {name.replace('_', ' ')}" for name, value in nats.items())
                 console.print(f"step {step}: nats of a held-out program: {told}", highlight=False)
     return held_out

@@ -23,7 +23,7 @@ class PretrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    vocab_size: int = Field(640, ge=300)
+    vocab_size: int = Field(1024, ge=300)
     """Tokens of the tokenizer, at most: merges end when no pair repeats."""
     hidden_size: int = Field(192, ge=8)
     """Width of the model, d."""

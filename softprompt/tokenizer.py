@@ -1,8 +1,8 @@
-"""The tokenizer of a language model that writes programs: single digits, everything between digits merged.
+"""The tokenizer of a language model that writes programs: numbers apart, everything between them merged.
 
-Numbers are what makes one walker differ from the next, so each digit is a token of its own; the text between digits
-is boilerplate and merges freely, over spaces and line ends. A program becomes short, and its tokens are mostly the
-choices that matter.
+Numbers are what makes one walker differ from the next, so each digit is a token of its own, and so is each number
+with one decimal, such as 0.5; the text between them is boilerplate and merges freely, over spaces and line ends. A
+program becomes short, and its tokens are mostly the choices that matter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def train_tokenizer(programs: Iterable[str], vocab_size: int, instruction: str) 
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(instruction, "isolated"),
-            pre_tokenizers.Split(Regex(r"[0-9]"), "isolated"),
+            pre_tokenizers.Split(Regex(r"[0-9]\.[0-9]|[0-9]"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -26,7 +26,7 @@ class CorpusConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    programs: int = Field(50_000, ge=1)
+    programs: int = Field(60_000, ge=1)
     """Unique programs to keep."""
     terrains: tuple[str, ...] = ("left_wall", "right_wall", "tunnel", "bumpy")
     """Terrains that every program is scored on."""

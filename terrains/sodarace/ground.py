@@ -198,7 +198,7 @@ def parse_name(name: str) -> tuple[str, dict[str, float]]:
 def canonical_name(family: str, parameters: Mapping[str, float]) -> str:
     """Returns the one name of a terrain: parameters in the family's order, defaults left out."""
     known = _defaults(family)
-    said = [f"{k}={parameters[k]:g}" for k in known if k in parameters and parameters[k] != known[k]]
+    said = [f"{k}={_shortest(parameters[k])}" for k in known if k in parameters and parameters[k] != known[k]]
     return f"{family}({','.join(said)})" if said else family
 
 
@@ -222,6 +222,11 @@ def _value(family: str, key: str, text: str, integer: bool) -> float:
     if not low <= value <= high:
         raise ValueError(f"{family}: {key}={text} is out of range, {low:g} to {high:g}")
     return value
+
+
+def _shortest(value: float) -> str:
+    """The shortest text that reads back as the same number."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _nearest(word: str, known: Mapping[str, object]) -> str:

@@ -2,8 +2,8 @@
 
 Every node is a circle whose rotation is fixed, so it moves as a point mass; springs are Box2D's soft distance joints
 and rods its rigid ones, solved by sequential impulses with warm starting (Catto, "Iterative Dynamics with Temporal
-Coherence", GDC 2005, and "Soft Constraints", GDC 2011). A node that would end a step deep in the ground is stopped where
-it first meets it (Catto, "Continuous Collision", GDC 2013). Iteration counts and constants are part of the task:
+Coherence", GDC 2005, and "Soft Constraints", GDC 2011). A node that would end a step deep in the ground is stopped
+where it first meets it (Catto, "Continuous Collision", GDC 2013). Iteration counts and constants are part of the task:
 changing one changes every score.
 """
 
@@ -75,6 +75,21 @@ def _add_contact(i, q, nx, ny, count, c_node, c_seg, c_nx, c_ny, c_imp, c_tan, o
             break
 
 
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _clear_band(seg, kind, start, index):
+    """For every bucket, the heights between which a node touches nothing: most nodes are up there most of the time."""
+    buckets = start.shape[0] - 1
+    above, below = np.full(buckets, -np.inf), np.full(buckets, np.inf)
+    for b in range(buckets):
+        for s in range(start[b], start[b + 1]):
+            q = index[s]
+            if kind[q] == _FLOOR:
+                above[b] = max(above[b], max(seg[q, 1], seg[q, 3]) + 1.01 * _REACH)
+            else:
+                below[b] = min(below[b], min(seg[q, 1], seg[q, 3]) - 1.01 * _REACH)
+    return above, below
+
+
 @nb.njit(inline="always")
 def _first_touch(seg, q, ax, ay, bx, by):
     """Time in [0, 1] at which a node going from a to b comes within _IMPACT_REACH of a segment; 2 if it does not."""
@@ -113,6 +128,7 @@ def _first_touch(seg, q, ax, ay, bx, by):
 def _bounce(i, seg, index, low, high, x, y, vx, vy):
     """Takes from a node's velocity what goes into the segments it touches, and the friction that comes with it."""
     for k in range(VELOCITY_ITERATIONS):
+        still = True
         for s in range(low, high):
             px, py = _closest(seg, index[s], x[i], y[i])
             dx, dy = x[i] - px, y[i] - py
@@ -126,43 +142,59 @@ def _bounce(i, seg, index, low, high, x, y, vx, vy):
                 brake = max(-gain, min(gain, vt))
                 vx[i] += gain * nx - brake * ny
                 vy[i] += gain * ny + brake * nx
+                still = False
+        if still:
+            return
 
 
 @nb.njit(inline="always")
-def _stop_at_impact(i, seg, kind, start, index, x0, bucket, ax, ay, x, y, vx, vy):
-    """Walks node i along its way of this step, from (ax, ay), once more; where it meets the ground it bounces."""
-    buckets = start.shape[0] - 1
-    left = 1.0
-    for _ in range(_IMPACTS_PER_STEP):
-        b = int((x[i] - x0) / bucket)
-        b = 0 if b < 0 else (buckets - 1 if b > buckets - 1 else b)
-        low, high = start[b], start[b + 1]
-        first = 2.0
+def _push_out(i, seg, index, low, high, x, y):
+    """Takes a node that has just met the ground out of it, but for the slop that keeps it in touch."""
+    for _ in range(_IMPACT_ITERATIONS):
+        worst = 0.0
         for s in range(low, high):
-            first = min(first, _first_touch(seg, index[s], ax, ay, x[i], y[i]))
-        if first > 1.0:
+            px, py = _closest(seg, index[s], x[i], y[i])
+            d = math.sqrt((x[i] - px) ** 2 + (y[i] - py) ** 2)
+            gap = d - _REACH
+            if gap < -_SLOP and d > 1e-9:
+                worst = min(worst, gap)
+                push = min(_MAX_CORRECTION, -_IMPACT_BAUMGARTE * (gap + _SLOP)) / d
+                x[i], y[i] = x[i] + push * (x[i] - px), y[i] + push * (y[i] - py)
+        if worst >= -1.5 * _SLOP:
             return
-        for s in range(low, high):
-            if _solid(seg, kind, index[s], ax, ay):
-                return  # It began inside: the contacts are pushing it out.
-        x[i], y[i] = ax + first * (x[i] - ax), ay + first * (y[i] - ay)
-        for _ in range(_IMPACT_ITERATIONS):
-            worst = 0.0
-            for s in range(low, high):
-                px, py = _closest(seg, index[s], x[i], y[i])
-                d = math.sqrt((x[i] - px) ** 2 + (y[i] - py) ** 2)
-                gap = d - _REACH
-                if gap < -_SLOP and d > 1e-9:
-                    worst = min(worst, gap)
-                    push = min(_MAX_CORRECTION, -_IMPACT_BAUMGARTE * (gap + _SLOP)) / d
-                    x[i], y[i] = x[i] + push * (x[i] - px), y[i] + push * (y[i] - py)
-            if worst >= -1.5 * _SLOP:
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _stop_at_impacts(seg, kind, start, index, above, below, x0, bucket, from_x, from_y, x, y, vx, vy):
+    """Walks every node along its way of this step once more; where it meets the ground it bounces.
+
+    One call serves all nodes: handing a dozen arrays to a function costs more than walking one node.
+    """
+    buckets = start.shape[0] - 1
+    for i in range(x.shape[0]):
+        ax, ay, left = from_x[i], from_y[i], 1.0
+        for _ in range(_IMPACTS_PER_STEP):
+            b = int((x[i] - x0) / bucket)
+            b = 0 if b < 0 else (buckets - 1 if b > buckets - 1 else b)
+            if min(ay, y[i]) > above[b] and max(ay, y[i]) < below[b]:
                 break
-        ax, ay = x[i], y[i]
-        _bounce(i, seg, index, low, high, x, y, vx, vy)
-        left *= 1.0 - first
-        x[i] += left * DT * vx[i]
-        y[i] += left * DT * vy[i]
+            low, high = start[b], start[b + 1]
+            first, inside = 2.0, False
+            for s in range(low, high):
+                first = min(first, _first_touch(seg, index[s], ax, ay, x[i], y[i]))
+            if first > 1.0:
+                break
+            for s in range(low, high):
+                inside = inside or _solid(seg, kind, index[s], ax, ay)
+            if inside:
+                break  # It began inside, and the contacts are pushing it out.
+            x[i], y[i] = ax + first * (x[i] - ax), ay + first * (y[i] - ay)
+            _push_out(i, seg, index, low, high, x, y)
+            ax, ay = x[i], y[i]
+            _bounce(i, seg, index, low, high, x, y, vx, vy)
+            left *= 1.0 - first
+            x[i] += left * DT * vx[i]
+            y[i] += left * DT * vy[i]
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")
@@ -186,6 +218,8 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
     x, y = joints[:, 0].copy(), joints[:, 1].copy()
     vx, vy = np.zeros(n), np.zeros(n)
     from_x, from_y = np.empty(n), np.empty(n)
+    # Unsigned, so that no index has to be looked at for being negative.
+    one, other = ends[:, 0].astype(np.uint64), ends[:, 1].astype(np.uint64)
     rest, length, impulse = np.empty(m), np.empty(m), np.zeros(m)
     ux, uy, bias = np.empty(m), np.empty(m), np.empty(m)
     for k in range(m):
@@ -198,6 +232,7 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
     o_imp, o_tan = np.empty(room), np.empty(room)
     old = 0
     buckets = start.shape[0] - 1
+    above, below = _clear_band(seg, kind, start, index)
     centre0 = np.sum(x) / n
     theta = 0.0
     frame = 0
@@ -214,6 +249,8 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
         for i in range(n):
             b = int((x[i] - x0) / bucket)
             b = 0 if b < 0 else (buckets - 1 if b > buckets - 1 else b)
+            if above[b] < y[i] < below[b]:
+                continue
             inside = False
             for s in range(start[b], start[b + 1]):
                 if _solid(seg, kind, index[s], x[i], y[i]):
@@ -230,23 +267,9 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
                 d = math.sqrt(best)
                 if count < room and d > 1e-9:
                     _add_contact(
-                        i,
-                        nearest,
-                        (bx - x[i]) / d,
-                        (by - y[i]) / d,
-                        count,
-                        c_node,
-                        c_seg,
-                        c_nx,
-                        c_ny,
-                        c_imp,
-                        c_tan,
-                        o_node,
-                        o_seg,
-                        o_imp,
-                        o_tan,
-                        old,
-                    )
+                        i, nearest, (bx - x[i]) / d, (by - y[i]) / d, count,
+                        c_node, c_seg, c_nx, c_ny, c_imp, c_tan, o_node, o_seg, o_imp, o_tan, old,
+                    )  # fmt: skip
                     count += 1
                 continue
             for s in range(start[b], start[b + 1]):
@@ -257,23 +280,9 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
                 if d2 <= _REACH * _REACH and d2 > 1e-18 and count < room:
                     d = math.sqrt(d2)
                     _add_contact(
-                        i,
-                        q,
-                        dx / d,
-                        dy / d,
-                        count,
-                        c_node,
-                        c_seg,
-                        c_nx,
-                        c_ny,
-                        c_imp,
-                        c_tan,
-                        o_node,
-                        o_seg,
-                        o_imp,
-                        o_tan,
-                        old,
-                    )
+                        i, q, dx / d, dy / d, count,
+                        c_node, c_seg, c_nx, c_ny, c_imp, c_tan, o_node, o_seg, o_imp, o_tan, old,
+                    )  # fmt: skip
                     count += 1
         for i in range(n):
             vx[i] = vx[i] * decay
@@ -287,7 +296,7 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
             vx[i] += inverse * (c_imp[c] * c_nx[c] + c_tan[c] * c_ny[c])
             vy[i] += inverse * (c_imp[c] * c_ny[c] - c_tan[c] * c_nx[c])
         for k in range(m):
-            a, b2 = ends[k, 0], ends[k, 1]
+            a, b2 = one[k], other[k]
             ex, ey = x[b2] - x[a], y[b2] - y[a]
             le = math.sqrt(ex * ex + ey * ey)
             if le > _SLOP:
@@ -302,7 +311,7 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
             vy[b2] += py
         for _ in range(VELOCITY_ITERATIONS):
             for k in range(m):
-                a, b2 = ends[k, 0], ends[k, 1]
+                a, b2 = one[k], other[k]
                 speed = ux[k] * (vx[b2] - vx[a]) + uy[k] * (vy[b2] - vy[a])
                 imp = -mu * speed if rigid[k] else -soft_mass * (speed + bias[k] + gamma * impulse[k])
                 impulse[k] += imp
@@ -354,7 +363,7 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
                 y[i] -= push * c_ny[c]
             for k in range(m):
                 if rigid[k]:
-                    a, b2 = ends[k, 0], ends[k, 1]
+                    a, b2 = one[k], other[k]
                     ex, ey = x[b2] - x[a], y[b2] - y[a]
                     le = math.sqrt(ex * ex + ey * ey)
                     if le > 1e-12:
@@ -372,44 +381,9 @@ def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index,
                         y[b2] -= f * ey
             if worst >= -3.0 * _SLOP and stretch < _SLOP:
                 break
-        for i in range(n):
-            _stop_at_impact(i, seg, kind, start, index, x0, bucket, from_x[i], from_y[i], x, y, vx, vy)
+        _stop_at_impacts(seg, kind, start, index, above, below, x0, bucket, from_x, from_y, x, y, vx, vy)
         old = count
         for c in range(count):
             o_node[c], o_seg[c], o_imp[c], o_tan[c] = c_node[c], c_seg[c], c_imp[c], c_tan[c]
         theta += MUSCLE_SPEED * DT
     return np.sum(x) / n - centre0
-
-
-@nb.njit(nogil=True, cache=True, error_model="numpy")
-def simulate_many(
-    joints,
-    joint_at,
-    ends,
-    amplitude,
-    phase,
-    rigid,
-    muscle_at,
-    ground,
-    seg,
-    seg_at,
-    kind,
-    start,
-    start_at,
-    index,
-    index_at,
-    x0,
-    bucket,
-    steps,
-    out,
-):
-    """Runs a batch; ragged arrays are cut by their ``*_at`` offsets, ground (b,) is the ground of each walker."""
-    none = np.empty((0, 0, 2))
-    for b in range(out.shape[0]):
-        g = ground[b]
-        j0, j1, m0, m1 = joint_at[b], joint_at[b + 1], muscle_at[b], muscle_at[b + 1]
-        out[b] = simulate_one(
-            joints[j0:j1], ends[m0:m1], amplitude[m0:m1], phase[m0:m1], rigid[m0:m1],
-            seg[seg_at[g] : seg_at[g + 1]], kind[seg_at[g] : seg_at[g + 1]], start[start_at[g] : start_at[g + 1]],
-            index[index_at[g] : index_at[g + 1]], x0[g], bucket, steps, 0, none,
-        )  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -68,16 +70,14 @@ def simulate(
 
     Args:
         walkers: b walkers.
-        grounds: b grounds; equal objects are packed once.
+        grounds: b grounds; one object is packed once.
         seconds: simulated time.
         threads: threads that share the batch; the kernel holds no lock.
 
     Returns:
         Displacement of each centre of mass along x, world units, signed, shape (b,); NaN where the simulation blew up.
     """
-    distinct = {id(g): g for g in grounds}
-    packed = {key: _pack_ground(g) for key, g in distinct.items()}
-    jobs = [(*_pack_walker(w, g), *packed[id(g)]) for w, g in zip(walkers, grounds, strict=True)]
+    jobs = [(*_pack_walker(w, g), *_pack_ground(g)) for w, g in zip(walkers, grounds, strict=True)]
     steps = round(seconds * STEPS_PER_SECOND)
 
     def run(share: Sequence[tuple]) -> list[float]:
@@ -115,18 +115,26 @@ def _pack_walker(walker: Walker, ground: Ground) -> tuple[np.ndarray, ...]:
 
 def _spread(muscles: np.ndarray) -> np.ndarray:
     """An order in which neighbours share no joint where that can be had: the processor need not wait for itself."""
-    last: dict[int, int] = {}
-    left: list[int] = list(range(len(muscles)))
-    order: list[int] = []
     ends = muscles.tolist()
-    while left:
-        k = min(left, key=lambda q: (max(last.get(ends[q][0], -1), last.get(ends[q][1], -1)), q))
-        left.remove(k)
-        last[ends[k][0]] = last[ends[k][1]] = len(order)
+    last = [-1] * (1 + int(muscles.max()))
+    # The next is the one whose joints were used longest ago. A muscle's turn only ever gets later, so that a heap with
+    # turns out of date serves: what comes up too early is put back.
+    heap = [(-1, k) for k in range(len(ends))]
+    order: list[int] = []
+    while heap:
+        turn, k = heap[0]
+        a, b = ends[k]
+        due = max(last[a], last[b])
+        if due > turn:
+            heapq.heapreplace(heap, (due, k))
+            continue
+        heapq.heappop(heap)
+        last[a] = last[b] = len(order)
         order.append(k)
     return np.array(order, dtype=np.int64)
 
 
+@lru_cache(maxsize=256)
 def _pack_ground(ground: Ground) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """Segments, kinds, and for every bucket along x the segments near it, as offsets and indices."""
     segments, kinds = ground.segments()

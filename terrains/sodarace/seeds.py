@@ -11,8 +11,8 @@ def make_walker():
     js = [wc.add_joint(x, y) for x, y in [(0, 0), (6, 0), (6, 4), (0, 4)]]
     mid = wc.add_joint(3, 2)
     for i in range(4):
-        wc.add_muscle(js[i], js[(i + 1) % 4], 0.5, i * 0.25)
-        wc.add_muscle(js[i], mid, 1.0, i * 0.25)
+        wc.add_muscle(js[i], js[(i + 1) % 4], 1.5, i * 0.25)
+        wc.add_muscle(js[i], mid, 2.0, i * 0.25)
     return wc.get_walker()
 """
 
@@ -47,10 +47,10 @@ def beat(x, y):
     return 0.5 + 0.5 * math.sin(x * 0.9 - y * 0.6)
 def make_walker():
     wc = walker_creator()
-    spots = [(x, y) for x in range(8) for y in range(3)]
-    js = [wc.add_joint(x * 1.5, y * 1.5) for x, y in spots]
-    near = [(a, b) for a in range(24) for b in range(a) if math.dist(spots[a], spots[b]) < 2.3]
-    for a, b in near[:96]:
+    spots = [(x, y) for x in range(6) for y in range(4)]
+    js = [wc.add_joint(x * 1.5, y) for x, y in spots]
+    near = [(a, b) for a in range(24) for b in range(a) if math.dist(spots[a], spots[b]) < 2.1]
+    for a, b in near:
         wc.add_muscle(js[a], js[b], 1.0, beat(spots[a][0], spots[b][1]))
     return wc.get_walker()
 """
@@ -65,8 +65,8 @@ def make_walker():
     place = [0.2, 0.1, 0.5, 0.3, 0.0]
     drive = [0.3, -0.4, 1.0, 0.5, 0.2]
     js = [wc.add_joint(x * 2 + field(x, y, place), y + 0.3 * field(y, x, place)) for x, y in spots]
-    near = [(a, b) for a in range(24) for b in range(a) if math.dist(spots[a], spots[b]) < 2.3]
-    for a, b in near[:96]:
+    near = [(a, b) for a in range(24) for b in range(a) if math.dist(spots[a], spots[b]) < 2.1]
+    for a, b in near:
         x, y = spots[a]
         wc.add_muscle(js[a], js[b], False, 1.0 + field(x, y, drive), 0.5 * field(y, x, drive))
     return wc.get_walker()
@@ -81,7 +81,7 @@ def make_walker():
         js.append(wc.add_joint(i * 0.6, 3 + 0.5 * math.sin(i)))
         js.append(wc.add_joint(i * 0.6 + 0.2, 1 + math.cos(i * 1.3)))
     links = 0
-    for reach in range(1, 13):
+    for reach in range(1, 14):
         for i in range(40 - reach):
             if links < 417:
                 wc.add_muscle(js[i], js[i + reach], False, 1.5, i / 20)
@@ -105,8 +105,9 @@ def make_walker():
     back = [wc.add_joint(i * 1.2, 4 + 0.4 * (i % 2)) for i in range(10)]
     for reach in range(1, 4):
         for i in range(10 - reach):
-            wc.add_muscle(back[i], back[i + reach], False, 0.5 - reach * 0.5, i * 0.1)
-    legs = [leg(wc, back[i], i * 1.2, p) for i, p in [(0, 0.0), (1, 0.1), (3, 0.3), (5, 0.4), (6, 0.5), (8, 0.7), (9, 0.8)]]
+            wc.add_muscle(back[i], back[i + reach], False, 0.0, i * 0.05)
+    hips = [(0, 0.0), (1, 0.1), (3, 0.3), (5, 0.4), (6, 0.5), (8, 0.7), (9, 0.8)]
+    legs = [leg(wc, back[i], i * 1.2, p) for i, p in hips]
     for i, near in [(0, 1), (1, 2), (2, 4), (3, 4), (4, 6), (5, 7), (6, 8)]:
         for j in legs[i]:
             wc.add_muscle(back[near], j, False, 1.0, i * 0.14)

@@ -1,8 +1,7 @@
 """The same walkers on the same grounds in Box2D: what our kernel is checked against and timed against.
 
 Every node is a body whose rotation is fixed, every muscle a soft distance joint whose length follows the muscle law,
-every segment of the ground a static edge. Box2D stops fast nodes by continuous collision, which our kernel does by its
-bound on the way of one step.
+every segment of the ground a static edge.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from terrains.sodarace.walker import Walker
 FRICTION = 1.0
 NODE, GROUND = 0x0002, 0x0001
 DAMPING = kernel.LINEAR_DAMPING / (1.0 + kernel.DT * kernel.LINEAR_DAMPING)
-"""The Box2D of this binding damps a step by 1 - h d, later ones and our kernel by 1 / (1 + h d): this d makes them one."""
+"""This binding's Box2D damps a step by 1 - h d, later ones and our kernel by 1 / (1 + h d): with this d they agree."""
 
 
 def displacement(walker: Walker, ground: Ground, seconds: float = 20.0) -> float:

@@ -1,0 +1,168 @@
+"""What the simulation promises, whatever the walker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from terrains.sodarace import physics
+from terrains.sodarace.ground import make_ground, parse_name
+from terrains.sodarace.walker import Walker
+from tests.terrains.box2d_reference import random_walkers
+
+RADIUS = physics.NODE_RADIUS
+SLACK = 0.25
+"""How deep a node may sink while it is pushed into the ground, world units: an eighth of its radius."""
+
+
+def ground(name):
+    return make_ground(*parse_name(name))
+
+
+def with_rods(walker, seed=0):
+    rigid = np.random.default_rng(seed).random(len(walker.rigid)) < 0.2
+    return replace(walker, rigid=rigid)
+
+
+def two_joints(amplitude=1.0, phase=0.0, rigid=False, length=4.0):
+    return Walker(
+        np.array([[0.0, 0.0], [length, 0.0]]),
+        np.array([[0, 1]]),
+        np.array([amplitude]),
+        np.array([phase]),
+        np.array([rigid]),
+    )
+
+
+WALKERS = [*random_walkers(10, seed=0), *(with_rods(w, k) for k, w in enumerate(random_walkers(6, seed=1)))]
+GROUNDS = ["flat", "left_wall", "right_wall", "bumpy", "tunnel(height=40,mouth=60)"]
+
+
+def test_a_result_does_not_depend_on_the_batch_its_order_or_the_threads():
+    walkers = [w for w in WALKERS for _ in GROUNDS]
+    grounds = [ground(g) for _ in WALKERS for g in GROUNDS]
+    together = physics.simulate(walkers, grounds, 4.0)
+    assert len(set(together.tolist())) == len(walkers)
+    alone = np.array([physics.simulate([w], [g], 4.0)[0] for w, g in zip(walkers, grounds, strict=True)])
+    assert np.array_equal(together, alone)
+    order = np.random.default_rng(0).permutation(len(walkers))
+    shuffled = physics.simulate([walkers[k] for k in order], [grounds[k] for k in order], 4.0, threads=3)
+    assert np.array_equal(together[order], shuffled)
+
+
+def test_trace_shows_what_simulate_computes():
+    for walker in WALKERS[:4]:
+        frames = physics.trace(walker, ground("bumpy"), 3.0, every=1)
+        assert frames.shape == (180, len(walker.joints), 2)
+        assert np.array_equal(frames[0], physics.place(walker, ground("bumpy")))
+        # The last frame is the state before the last step.
+        shorter = physics.simulate([walker], [ground("bumpy")], 179 / 60)[0]
+        assert frames[-1, :, 0].mean() - frames[0, :, 0].mean() == pytest.approx(shorter, abs=1e-9)
+        assert np.array_equal(physics.trace(walker, ground("bumpy"), 3.0, every=7), frames[::7])
+
+
+@pytest.mark.parametrize("name", [*GROUNDS, "bumpy(amplitude=60,spacing=20,seed=5)"])
+def test_no_node_passes_a_wall_the_floor_or_a_ceiling(name):
+    where = ground(name)
+    segments = where.segments()[0]
+    start, way = segments[:, :2], segments[:, 2:] - segments[:, :2]
+    for walker in WALKERS:
+        frames = physics.trace(walker, where, 12.0, every=3)
+        points = frames.reshape(-1, 2)
+        near = segments[(np.abs(segments[:, [0, 2]]).min(1) < np.abs(points).max() + 99) | (np.abs(way[:, 0]) > 99)]
+        start, way = near[:, :2], near[:, 2:] - near[:, :2]
+        along = ((points[:, None] - start) * way).sum(-1) / (way**2).sum(-1)
+        closest = start + np.clip(along, 0, 1)[..., None] * way
+        gap = np.linalg.norm(points[:, None] - closest, axis=-1).min(axis=1)
+        assert gap.min() > RADIUS - SLACK
+        for x, y in points[::5]:
+            assert where.floor_between(x, x) < y < where.ceiling_between(x, x)
+
+
+def test_a_walker_is_stopped_by_a_wall_and_by_a_ceiling():
+    fast = max(random_walkers(40, seed=2), key=lambda w: physics.simulate([w], [ground("flat")])[0])
+    free = physics.simulate([fast], [ground("right_wall(distance=500)")])[0]
+    assert free > 60
+    walled = physics.trace(fast, ground("right_wall(distance=30)"))[..., 0].max()
+    assert walled < 30 - RADIUS + SLACK
+    low = physics.trace(fast, ground("tunnel(height=30,mouth=60)"))[..., 0].max()
+    assert low < physics.trace(fast, ground("flat"))[..., 0].max()
+
+
+def test_a_fast_node_lands_without_sinking_in():
+    frames = physics.trace(replace(two_joints(), joints=np.array([[0.0, 0.0], [0.5, 55.0]])), ground("flat"), 10.0, 1)
+    assert frames[..., 1].min() > RADIUS - 0.05
+
+
+def test_a_walker_starts_just_above_the_floor_at_its_spawn():
+    walker = WALKERS[0]
+    flat, left, right = (physics.place(walker, ground(g)) for g in ("flat", "left_wall", "right_wall"))
+    assert flat[:, 1].min() == pytest.approx(RADIUS + physics.CLEARANCE)
+    assert (flat[:, 0].min() + flat[:, 0].max()) / 2 == pytest.approx(0)
+    assert left[:, 0].min() == pytest.approx(RADIUS)
+    assert right[:, 0].max() == pytest.approx(-RADIUS)
+    assert np.ptp(flat, axis=0) == pytest.approx(np.ptp(walker.joints, axis=0) * physics.PROGRAM_UNIT)
+    bumpy = ground("bumpy(amplitude=60)")
+    for x, y in physics.place(walker, bumpy):
+        assert y > bumpy.floor_between(x - RADIUS, x + RADIUS) + RADIUS
+
+
+def test_what_does_not_fit_the_start_is_told():
+    wide, tall = two_joints(length=30.0), replace(two_joints(), joints=np.array([[0.0, 0.0], [0.0, 30.0]]))
+    tunnel = ground("tunnel(height=20,mouth=55)")
+    assert physics.fits(two_joints(), tunnel) and physics.fits(tall, tunnel)
+    assert not physics.fits(wide, tunnel)
+    assert physics.fits(wide, ground("flat"))
+
+
+def test_muscles_follow_their_law_and_rods_keep_their_length():
+    def lengths(walker):
+        frames = physics.trace(walker, ground("flat"), 20.0, 1)[600:]
+        return np.linalg.norm(frames[:, 0] - frames[:, 1], axis=1) / physics.PROGRAM_UNIT
+
+    assert physics.stroke(np.array([-1.0, 0.0, 1.0, -9.0, 9.0])) == pytest.approx([0.0, 0.15, 0.3, 0.0, 0.468])
+    rod, still, beating, harder = (
+        lengths(two_joints(rigid=True)),
+        lengths(two_joints(-1.0)),
+        lengths(two_joints(0.0)),
+        lengths(two_joints(1.0)),
+    )
+    assert rod == pytest.approx(4.0, abs=0.01)
+    assert still == pytest.approx(4.0, abs=0.01)
+    assert np.ptp(harder) > 1.5 * np.ptp(beating) > 0.3
+    peaks = np.flatnonzero((beating[1:-1] > beating[:-2]) & (beating[1:-1] >= beating[2:]))
+    assert np.diff(peaks).mean() / 60 == pytest.approx(2 * np.pi / 3, rel=0.05), "three radians a second"
+
+
+def test_a_walker_without_strokes_stays_where_it_is():
+    square = Walker(
+        np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0]]),
+        np.array([[0, 1], [1, 2], [2, 3], [3, 0], [0, 2], [1, 3]]),
+        np.full(6, -1.0),
+        np.zeros(6),
+        np.zeros(6, bool),
+    )
+    assert abs(physics.simulate([square], [ground("flat")])[0]) < 0.01
+
+
+def test_a_simulation_that_blows_up_is_nan_and_harms_no_other():
+    good = WALKERS[0]
+    bad = replace(good, amplitude=np.full(len(good.muscles), np.nan))
+    lone = physics.simulate([good], [ground("flat")], 2.0)
+    batch = physics.simulate([good, bad, good], [ground("flat")] * 3, 2.0)
+    assert np.isnan(batch[1])
+    assert batch[0] == batch[2] == lone[0]
+
+
+def test_neighbours_in_the_order_of_solving_share_no_joint_where_that_can_be_had():
+    chain = np.array([[k, k + 1] for k in range(12)])
+    order = physics._spread(chain)
+    assert sorted(order.tolist()) == list(range(12))
+    solved = chain[order]
+    assert not any(set(a) & set(b) for a, b in zip(solved.tolist(), solved.tolist()[1:], strict=False))
+
+
+def test_an_empty_batch_is_an_empty_result():
+    assert physics.simulate([], []).shape == (0,)
