@@ -16,7 +16,7 @@ from softprompt.model import FrozenLM
 from softprompt.pretrain import PretrainConfig, Stage2
 from terrains.base import World
 
-CHECK_EVERY = 1000
+CHECK_EVERY = 500
 """Steps between two looks at the held-out loss."""
 
 

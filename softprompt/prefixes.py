@@ -96,13 +96,17 @@ class TunedPrefixes:
         embedding = self._embedding.detach()
         form = self._rng.random()
         if form < 0.6:
-            drawn = torch.multinomial(self._weights, count * rows, replacement=True, generator=self._generator)
-            return embedding[self._used[drawn].view(count, rows)]
+            return self.from_vocabulary(count, rows)
         if form < 0.75:
             one = torch.randint(len(self._used), (count, 1), generator=self._generator)
             return embedding[self._used[one.expand(count, rows)]]
         scale = self._rng.choice([0.0, 0.3, 1.0, 1.0, 2.0]) * embedding.norm(dim=1).mean() / embedding.shape[1] ** 0.5
         return scale * torch.randn(count, rows, embedding.shape[1], generator=self._generator)
+
+    def from_vocabulary(self, count: int, rows: int) -> Tensor:
+        """Returns embeddings of tokens drawn by the root of their frequency, shape (count, rows, d)."""
+        drawn = torch.multinomial(self._weights, count * rows, replacement=True, generator=self._generator)
+        return self._embedding.detach()[self._used[drawn].view(count, rows)]
 
     def _new(self, programs: Batch) -> Slot:
         rows = self._rng.choice([20, 20, self._rng.randint(1, 20), self._rng.randint(1, self.config.max_rows)])

@@ -33,7 +33,7 @@ class PretrainConfig(BaseModel):
     """Attention heads."""
     intermediate_size: int = Field(512, ge=8)
     """Width of the gated feed-forward layers."""
-    steps: int = Field(6000, ge=1)
+    steps: int = Field(4000, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(64, ge=1)
     """Programs a step."""
@@ -127,7 +127,7 @@ class Stage2:
         probe = TunedPrefixes(
             self.model.get_input_embeddings().weight, self.token_counts, self.config.prefixes, self.config.seed + 2
         )
-        prompts = probe.untrained(len(programs), rows).requires_grad_()
+        prompts = probe.from_vocabulary(len(programs), rows).requires_grad_()
         optimizer = torch.optim.Adam([prompts], lr=lr)
         seen: list[float] = []
         for step in range(max(steps) + 1):
@@ -168,9 +168,9 @@ class Stage2:
         targets = ids[:, skip:]
         logits = self.model.lm_head(hidden[:, -targets.shape[1] - 1 : -1])
         ignored = self.tokenizer.pad_token_id
-        return nn.functional.cross_entropy(
-            logits.transpose(1, 2), targets, ignore_index=ignored, reduction="none"
-        ).sum(1)
+        return nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=ignored, reduction="none").sum(
+            1
+        )
 
 
 def _tokens(programs: Batch, skip: int) -> int:

@@ -70,8 +70,9 @@ class CorpusBuilder:
 
     Attributes:
         kept: the corpus so far.
-        tried: programs scored so far.
-        failures: how many programs failed, by failure kind; ``too_slow_or_still`` counts those that moved too little.
+        tried: programs drawn or mutated so far.
+        failures: how many of them were not kept, by reason: a failure kind, ``too_slow_or_still``, ``repeat``,
+            ``too_long``, or ``surplus`` for the good ones that the last batch held beyond the corpus' size.
     """
 
     def __init__(self, world: World, config: CorpusConfig) -> None:
@@ -88,6 +89,7 @@ class CorpusBuilder:
         while len(self.kept) < self.config.programs:
             drawn = len(self.kept) < self.config.programs * self.config.random_share
             offers = [self._draw() if drawn else self._mutate() for _ in range(self.config.batch)]
+            self.tried += len(offers)
             self._keep([o for o in offers if self._new(o[0])])
             yield len(self.kept)
 
@@ -97,10 +99,14 @@ class CorpusBuilder:
         return np.corrcoef(table.T)
 
     def _new(self, program: str) -> bool:
-        if program in self._seen or len(program) > self.config.max_characters:
+        if len(program) > self.config.max_characters or program in self._seen:
+            self._leave_out("repeat" if program in self._seen else "too_long")
             return False
         self._seen.add(program)
         return True
+
+    def _leave_out(self, reason: str) -> None:
+        self.failures[reason] = self.failures.get(reason, 0) + 1
 
     def _draw(self) -> tuple[str, str, int | None]:
         style = self._rng.choice(list(STYLES))
@@ -120,15 +126,15 @@ class CorpusBuilder:
     def _keep(self, offers: Sequence[tuple[str, str, int | None]]) -> None:
         names = self.config.terrains
         scores = self.world.score([Attempt(t, program) for program, _, _ in offers for t in names])
-        self.tried += len(offers)
         for k, (program, style, parent) in enumerate(offers):
             own = scores[k * len(names) : (k + 1) * len(names)]
             fitness = {t: round(s.fitness, 2) for t, s in zip(names, own, strict=True)}
-            if max(fitness.values()) >= self.config.min_fitness and len(self.kept) < self.config.programs:
-                self.kept.append(CorpusProgram(program, style, parent, fitness))
+            if max(fitness.values()) < self.config.min_fitness:
+                self._leave_out(next((s.failure for s in own if s.failure), None) or "too_slow_or_still")
+            elif len(self.kept) == self.config.programs:
+                self._leave_out("surplus")
             else:
-                kind = next((s.failure for s in own if s.failure), None) or "too_slow_or_still"
-                self.failures[kind] = self.failures.get(kind, 0) + 1
+                self.kept.append(CorpusProgram(program, style, parent, fitness))
 
 
 def write_corpus(path: Path, programs: Sequence[CorpusProgram]) -> None:

@@ -18,6 +18,6 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[SodaraceWorld]:
-    opened = SodaraceWorld(WorldConfig(seconds=5.0, limits=SandboxLimits(seconds=0.5)))
+    opened = SodaraceWorld(WorldConfig(limits=SandboxLimits(seconds=0.5)))
     yield opened
     opened.close()

@@ -1,4 +1,4 @@
-"""The simulator agrees with Box2D within its chaos ceiling: how far Box2D agrees with itself on joints nudged a little."""
+"""The simulator agrees with Box2D within its chaos ceiling: how far Box2D agrees with itself on nudged joints."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from terrains.sodarace.walker import Walker
 from tests.terrains.box2d_reference import random_walkers
 
 RADIUS = physics.NODE_RADIUS
-SLACK = 0.25
-"""How deep a node may sink while it is pushed into the ground, world units: an eighth of its radius."""
+SLACK = 0.05
+"""How deep a node may sink into what it is pushed against, world units: a fortieth of its radius."""
 
 
 def ground(name):
@@ -44,7 +44,7 @@ def test_a_result_does_not_depend_on_the_batch_its_order_or_the_threads():
     walkers = [w for w in WALKERS for _ in GROUNDS]
     grounds = [ground(g) for _ in WALKERS for g in GROUNDS]
     together = physics.simulate(walkers, grounds, 4.0)
-    assert len(set(together.tolist())) == len(walkers)
+    assert len(set(together.tolist())) > 2 * len(WALKERS)
     alone = np.array([physics.simulate([w], [g], 4.0)[0] for w, g in zip(walkers, grounds, strict=True)])
     assert np.array_equal(together, alone)
     order = np.random.default_rng(0).permutation(len(walkers))
@@ -67,17 +67,14 @@ def test_trace_shows_what_simulate_computes():
 def test_no_node_passes_a_wall_the_floor_or_a_ceiling(name):
     where = ground(name)
     segments = where.segments()[0]
-    start, way = segments[:, :2], segments[:, 2:] - segments[:, :2]
     for walker in WALKERS:
-        frames = physics.trace(walker, where, 12.0, every=3)
-        points = frames.reshape(-1, 2)
-        near = segments[(np.abs(segments[:, [0, 2]]).min(1) < np.abs(points).max() + 99) | (np.abs(way[:, 0]) > 99)]
-        start, way = near[:, :2], near[:, 2:] - near[:, :2]
-        along = ((points[:, None] - start) * way).sum(-1) / (way**2).sum(-1)
-        closest = start + np.clip(along, 0, 1)[..., None] * way
-        gap = np.linalg.norm(points[:, None] - closest, axis=-1).min(axis=1)
+        points = physics.trace(walker, where, 12.0, every=3).reshape(-1, 2)
+        gap = np.full(len(points), np.inf)
+        for start, end in zip(segments[:, :2], segments[:, 2:], strict=True):
+            along = np.clip((points - start) @ (end - start) / ((end - start) ** 2).sum(), 0, 1)
+            gap = np.minimum(gap, np.linalg.norm(points - start - along[:, None] * (end - start), axis=1))
         assert gap.min() > RADIUS - SLACK
-        for x, y in points[::5]:
+        for x, y in points[::20]:
             assert where.floor_between(x, x) < y < where.ceiling_between(x, x)
 
 
@@ -110,11 +107,13 @@ def test_a_walker_starts_just_above_the_floor_at_its_spawn():
 
 
 def test_what_does_not_fit_the_start_is_told():
-    wide, tall = two_joints(length=30.0), replace(two_joints(), joints=np.array([[0.0, 0.0], [0.0, 30.0]]))
+    low, tall, large = (
+        replace(two_joints(), joints=np.array([[0.0, 0.0], p])) for p in ([30.0, 1.0], [0, 30], [30, 9])
+    )
     tunnel = ground("tunnel(height=20,mouth=55)")
-    assert physics.fits(two_joints(), tunnel) and physics.fits(tall, tunnel)
-    assert not physics.fits(wide, tunnel)
-    assert physics.fits(wide, ground("flat"))
+    assert physics.fits(low, tunnel) and physics.fits(tall, tunnel)
+    assert not physics.fits(large, tunnel)
+    assert physics.fits(large, ground("flat"))
 
 
 def test_muscles_follow_their_law_and_rods_keep_their_length():

@@ -22,7 +22,7 @@ def make_walker():
     wc.add_muscle(wc.add_joint(0, 0), wc.add_joint(3, 0), True, 0.0, 0.0)
     return wc.get_walker()
 """
-WIDE = STILL.replace("add_joint(3, 0)", "add_joint(40, 0)")
+LARGE = STILL.replace("add_joint(3, 0)", "add_joint(40, 10)")
 BAD = {
     "import math\ndef make_walker(:\n": failures.SYNTAX,
     "import math\ndef make_walker():\n    while True:\n        pass\n": failures.TIMEOUT,
@@ -34,7 +34,7 @@ BAD = {
     SEEDS["square"].replace("(6, 0)", "(float('nan'), 0)"): failures.INVALID_WALKER,
     SEEDS["square"].replace("(6, 0)", "(0, 0)"): failures.INVALID_WALKER,
     STILL: failures.DID_NOT_MOVE,
-    WIDE: failures.DOES_NOT_FIT,
+    LARGE: failures.DOES_NOT_FIT,
 }
 
 

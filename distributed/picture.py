@@ -1,0 +1,48 @@
+"""The picture of a run: every terrain's best untuned walker beside the best and the median of its tuned prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from terrains.sodarace.replay import draw_walker
+
+if TYPE_CHECKING:
+    from distributed.report import WalkerShow
+
+
+def draw_run(shows: Sequence[WalkerShow], path: Path) -> Path:
+    """Draws walkers crossing, one row a terrain, one column a kind of walker.
+
+    Args:
+        shows: walkers with their frames; their order decides the order of rows and columns.
+        path: picture to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: there is no walker to draw.
+    """
+    shows = [show for show in shows if show.moving]
+    if not shows:
+        raise ValueError("there is no walker to draw")
+    # Imported here: a run needs matplotlib only at its end.
+    from matplotlib.figure import Figure
+
+    terrains = list(dict.fromkeys(show.terrain for show in shows))
+    kinds = list(dict.fromkeys(show.title for show in shows))
+    figure = Figure(figsize=(5.2 * len(kinds), 2.4 * len(terrains)), layout="constrained")
+    grid = figure.subplots(len(terrains), len(kinds), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for show in shows:
+        axes = grid[terrains.index(show.terrain), kinds.index(show.title)]
+        axes.set_axis_on()
+        assert show.frames is not None and show.muscles is not None and show.ground is not None
+        title = f"{show.terrain}, {show.title}: {show.fitness:.0f} units"
+        draw_walker(show.frames, show.muscles, show.ground, title=title, axes=axes)
+        axes.set_xlabel("")
+    figure.savefig(path, dpi=90)
+    return path
