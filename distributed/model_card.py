@@ -71,7 +71,7 @@ def measure_model(
 
     Returns:
         JSON-ready figures: ``valid``, ``unique``, ``median_tokens``, ``fitness`` by terrain,
-        ``behind_untrained_prompts`` and ``tuned_on_one_program``.
+        ``behindmeasure_untrained_prompts`` and ``tuned_on_one_program``.
     """
     instruction = world.terrain(terrains[0]).instruction
     on_part(f"{best_of} samples of the model alone")
@@ -93,13 +93,17 @@ def measure_model(
         },
     }
     on_part("validity behind untrained prompts")
-    figures["behind_untrained_prompts"] = _untrained_prompts(lm, world, terrains[0], seed, min(count, 128))
+    figures["behindmeasure_untrained_prompts"] = measure_untrained_prompts(
+        lm, world, terrains[0], seed, min(count, 128)
+    )
     on_part("likelihood of one program behind a tuned prompt")
-    figures["tuned_on_one_program"] = _tune_on_one(lm, instruction, programs[int(fitness[:, 0].argmax())], seed)
+    figures["tuned_on_one_program"] = tune_on_one(lm, instruction, programs[int(fitness[:, 0].argmax())], seed)
     return figures
 
 
-def _untrained_prompts(lm: FrozenLM, world: World, terrain: str, seed: int, count: int) -> dict[str, dict[str, float]]:
+def measure_untrained_prompts(
+    lm: FrozenLM, world: World, terrain: str, seed: int, count: int
+) -> dict[str, dict[str, float]]:
     """Validity behind prompts of every size, born from the vocabulary and at random; four prompts each."""
     instruction = world.terrain(terrain).instruction
     result: dict[str, dict[str, float]] = {}
@@ -122,7 +126,7 @@ def _untrained_prompts(lm: FrozenLM, world: World, terrain: str, seed: int, coun
     return result
 
 
-def _tune_on_one(
+def tune_on_one(
     lm: FrozenLM, instruction: str, program: str, seed: int, rows: int = 20, steps: int = 150, lr: float = 0.05
 ) -> dict[str, float]:
     """Nats of one program behind a prompt tuned on it by maximum likelihood with Adam, at every 50th step."""

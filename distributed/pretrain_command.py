@@ -93,6 +93,7 @@ def _held_out(stage: Stage2) -> dict[str, float]:
 def card_text(card: dict) -> str:
     """The model's card as Markdown; every figure of it is in ``card.json`` too."""
     figures, tuned = card["figures"], card["figures"]["tuned_on_one_program"]
+    last = list(card["held_out_nats_per_program"].values())[-1]
     rows = "\n".join(
         f"| {name} | {f['mean']} | {f[best]} |"
         for name, f in figures["fitness"].items()
@@ -109,16 +110,15 @@ def card_text(card: dict) -> str:
 {card["programs"]:,} programs by nothing but these two commands:
 
     terraprompt corpus --out data/corpus.jsonl
-    terraprompt pretrain --corpus data/corpus.jsonl --out softprompt/lm/tiny
+    terraprompt pretrain --corpus data/corpus.jsonl --out data/lm
 
 `card.json` holds their settings and seeds. A program begins with the line `import math`, which is the instruction.
 
-- Of {figures["samples"]} samples {figures["valid"]:.1%} are valid walkers that move on some terrain,
-{figures["unique"]:.1%} are
-  unique, and the median program has {figures["median_tokens"]} tokens.
-- One program of its own costs {tuned["0"]} nats behind an untrained prompt of 20 rows, {tuned["50"]}, {tuned["100"]}
-and {tuned["150"]} after
-  50, 100 and 150 steps of Adam on the prompt.
+- Of {figures["samples"]} samples {figures["valid"]:.1%} are valid walkers, {figures["unique"]:.1%} are unique;
+  the median program has {figures["median_tokens"]} tokens.
+- One program of its own costs {tuned["0"]} nats behind an untrained prompt of 20 rows; {tuned["50"]}, {tuned["100"]}
+  and {tuned["150"]} after 50, 100 and 150 steps of Adam on the prompt.
+- A held-out program of the corpus costs {last["alone"]} nats without a prompt, and {last["after_150"]} after 150 steps.
 
 | terrain | mean fitness | best of 1,024 |
 |---|---|---|

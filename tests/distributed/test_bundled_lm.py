@@ -1,0 +1,61 @@
+"""What the bundled language model must be able to do before any prompt is trained."""
+
+import json
+
+import numpy as np
+import pytest
+
+from distributed.model_card import measure_untrained_prompts, sample_programs, tune_on_one
+from distributed.train import BUNDLED_LM
+from softprompt.model import FrozenLM
+from terrains.base import Attempt
+from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+CARD = json.loads((BUNDLED_LM / "card.json").read_text())
+INSTRUCTION = "import math\n"
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return FrozenLM.load(BUNDLED_LM)
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = SodaraceWorld(WorldConfig(seconds=2.0))
+    yield world
+    world.close()
+
+
+def test_the_card_is_of_this_model(lm):
+    assert CARD["hash"] == lm.hash
+    assert CARD["parameters"] == sum(p.numel() for p in lm.model.parameters()) <= 3_000_000
+    assert (BUNDLED_LM / "model.safetensors").stat().st_size < 10_000_000
+
+
+def test_programs_are_valid_unique_and_short(lm, world):
+    programs, lengths = sample_programs(lm, INSTRUCTION, 512, seed=11)
+    scores = world.score([Attempt("flat", p) for p in programs])
+    kinds = {s.failure for s in scores}
+    assert np.mean([s.valid or s.failure == "did_not_move" for s in scores]) >= 0.9, kinds
+    assert len(set(programs)) / len(programs) >= 0.9
+    assert np.median(lengths) <= 100
+
+
+def test_a_prompt_of_20_rows_brings_one_program_below_2_nats_within_150_steps(lm):
+    program = sample_programs(lm, INSTRUCTION, 4, seed=12)[0][3]
+    nats = tune_on_one(lm, INSTRUCTION, program, seed=0)
+    assert nats["0"] > 10
+    assert nats["150"] < 2
+
+
+def test_the_tokenizer_round_trips_programs(lm):
+    for program in SEEDS.values():
+        assert lm.tokenizer.decode(lm.tokenizer(program)["input_ids"]) == program
+
+
+@pytest.mark.slow
+def test_untrained_prompts_of_every_size_and_birth_leave_programs_valid(lm, world):
+    shares = measure_untrained_prompts(lm, world, "flat", seed=3, count=128)
+    assert min(share for sizes in shares.values() for share in sizes.values()) >= 0.8, shares
