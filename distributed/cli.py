@@ -77,7 +77,7 @@ def corpus(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="JSON-lines file to write; its card lies beside it.")
     ] = Path("data/corpus.jsonl"),
-    programs: Annotated[int, typer.Option(min=100, help="Unique programs to keep.")] = 60_000,
+    programs: Annotated[int, typer.Option(min=100, help="Unique programs to keep.")] = 50_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
 ) -> None:
     """Stage 1: draw and mutate programs, and keep those whose walkers are valid and move.
@@ -134,6 +134,61 @@ def pretrain(
     finally:
         world.close()
     console.print(f"the model and its card lie in {out}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run or search, such as runs/NAME.")],
+    terrain: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Register only this terrain's prompt; can be given again.", show_default="all"
+        ),
+    ] = None,
+    best_only: Annotated[
+        bool, typer.Option("--best-only", help="Register only prompts that become or are their terrain's champion.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be registered, and write nothing.")
+    ] = False,
+) -> None:
+    """Register a run's prompts in MLflow, one model softprompt.TERRAIN for each terrain.
+
+    The alias champion moves where a prompt's evaluation is better than the present champion's.
+    """
+    from rich.console import Console
+
+    from distributed.export_command import export_run
+
+    export_run(run, terrain or (), best_only, dry_run, Console())
+
+
+@app.command()
+def write(
+    terrain: Annotated[str, typer.Option(metavar="NAME", help="The terrain to write a walker for.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN|MODEL",
+            help="Folder of a run, or the address of a registered model, models:/softprompt.NAME@champion.",
+            show_default="the terrain's champion in MLflow",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed writes another program.")] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PNG of the walker.", show_default="NAME-seedSEED.png")
+    ] = None,
+) -> None:
+    """Write a walker's program behind a prompt, print it, score it and draw it.
+
+    The program goes to standard output; what it scores and where the picture lies, to standard error.
+    """
+    from rich.console import Console
+
+    from distributed.write_command import write as run
+
+    typer.echo(run(terrain, source, seed, picture, Console(stderr=True)))
 
 
 @app.command(name="settings")

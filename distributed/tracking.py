@@ -96,7 +96,7 @@ class MlflowTracker(NullTracker):
         self._experiment, self._run_name = experiment, run_name
         self._params = {_clean(key): value for key, value in flatten(config).items()}
         self._tags = {**(tags or {}), **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {})}
-        self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+        self._uri = store_uri(uri)
         self._client: Any = None
         self._pending: deque[tuple[str, float, int, int]] = deque()
         self._names: dict[str, str] = {}
@@ -154,17 +154,13 @@ class MlflowTracker(NullTracker):
             return False
 
     def _open(self) -> Any:
-        """Connects to the store and opens the run. MLflow takes seconds to import, so only who uses it does."""
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        from mlflow import MlflowClient
-
-        client = MlflowClient(self._uri)
+        """Connects to the store and opens the run."""
+        client = open_client(self._uri)
         recorded: Mapping[str, str] = {}
         if self.run_id is None:
-            run = client.create_run(self._experiment_id(client), tags=self._tags, run_name=self._run_name)
+            run = client.create_run(
+                experiment_id(client, self._uri, self._experiment), tags=self._tags, run_name=self._run_name
+            )
             self.run_id = run.info.run_id
         else:
             recorded = client.get_run(self.run_id).data.params
@@ -173,22 +169,6 @@ class MlflowTracker(NullTracker):
         for name, value in self._tags.items():
             client.set_tag(self.run_id, name, value)
         return client
-
-    def _experiment_id(self, client: Any) -> str:
-        """The experiment's id. Beside a local database its artifacts lie, whatever directory the run is started in."""
-        from mlflow.exceptions import MlflowException
-
-        if (found := client.get_experiment_by_name(self._experiment)) is not None:
-            return found.experiment_id
-        location = None
-        if self._uri.startswith("sqlite:///"):
-            location = (Path(self._uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
-        try:
-            return client.create_experiment(self._experiment, artifact_location=location)
-        except MlflowException:  # another trial was faster
-            if (found := client.get_experiment_by_name(self._experiment)) is None:
-                raise
-            return found.experiment_id
 
     def _record_params(self, client: Any, recorded: Mapping[str, str]) -> None:
         """Records the params that are not there yet; MLflow refuses to change one that is."""
@@ -235,6 +215,43 @@ def open_tracker(kind: str | None, experiment: str, config: Mapping[str, Any], *
     if kind == "mlflow":
         return MlflowTracker(experiment, config, **options)
     raise ValueError(f"tracker is 'mlflow' or null, not {kind!r}")
+
+
+def store_uri(uri: str | None) -> str:
+    """Returns the store: the one that is given, else MLFLOW_TRACKING_URI, else a local database."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+def open_client(uri: str) -> Any:
+    """Connects to a store, quietly and without long waits. MLflow takes seconds to import, so only who uses it does."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def experiment_id(client: Any, uri: str, experiment: str) -> str:
+    """The experiment's id, made if it is not there.
+
+    Beside a local database its artifacts lie, whatever directory the run is started in.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if (found := client.get_experiment_by_name(experiment)) is not None:
+        return found.experiment_id
+    location = None
+    if uri.startswith("sqlite:///"):
+        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
+    try:
+        return client.create_experiment(experiment, artifact_location=location)
+    except MlflowException:  # another trial was faster
+        if (found := client.get_experiment_by_name(experiment)) is None:
+            raise
+        return found.experiment_id
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

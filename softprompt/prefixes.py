@@ -30,7 +30,7 @@ class PrefixConfig(BaseModel):
     """Share of steps without any prefix."""
     max_rows: int = Field(50, ge=1)
     """Longest prefix; half of the prefixes have 20 rows."""
-    slots: int = Field(16, ge=1)
+    slots: int = Field(24, ge=1)
     """Batches whose prefixes are being tuned at the same time; each step takes one of them."""
     visits: int = Field(10, ge=1)
     """Steps that a batch's prefixes are tuned for, on average; then a new batch takes the slot."""

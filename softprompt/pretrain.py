@@ -77,6 +77,7 @@ class Stage2:
         random.Random(config.seed).shuffle(kept)
         cut = max(32, int(len(kept) * config.held_out))
         self.held_out, self.training = kept[:cut], kept[cut:]
+        self._mean_tokens = self._tokens(self.training) / len(self.training)
         self.token_counts = torch.bincount(
             torch.tensor([t for ids in kept for t in ids]), minlength=len(self.tokenizer)
         )
@@ -95,14 +96,15 @@ class Stage2:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * _schedule(step / config.steps)
             programs, slot = self._prefixes.next(batches)
-            loss = self._nats(programs, slot.rows if slot else None).sum() / _tokens(programs, self.instruction_tokens)
-            loss.backward()
+            nats = self._nats(programs, slot.rows if slot else None).sum()
+            # Not divided by the batch's own tokens: batches are of like length, and short programs would count more.
+            (nats / (len(programs) * self._mean_tokens)).backward()
             if slot:
                 slot.tune()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-            yield {"step": step, "loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]}
+            yield {"step": step, "loss": nats.item() / self._tokens(programs), "lr": optimizer.param_groups[0]["lr"]}
         self.model.eval()
 
     @torch.no_grad()
@@ -150,10 +152,14 @@ class Stage2:
         rng = random.Random(self.config.seed)
         size = self.config.batch_size
         while True:
-            order = sorted(range(len(self.training)), key=lambda i: len(self.training[i]) + 6 * rng.random())
+            order = sorted(range(len(self.training)), key=lambda i: len(self.training[i]) + 12 * rng.random())
             chunks = [order[i : i + size] for i in range(0, len(order), size)]
             rng.shuffle(chunks)
             yield from ([self.training[i] for i in chunk] for chunk in chunks)
+
+    def _tokens(self, programs: Batch) -> int:
+        """Tokens that the loss is on."""
+        return sum(len(p) - self.instruction_tokens for p in programs)
 
     def _nats(self, programs: Batch, rows: Tensor | None) -> Tensor:
         """Nats of each program after the instruction, shape (b,), behind prefixes of shape (b, n, d) or none."""
@@ -171,10 +177,6 @@ class Stage2:
         return nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=ignored, reduction="none").sum(
             1
         )
-
-
-def _tokens(programs: Batch, skip: int) -> int:
-    return sum(len(p) - skip for p in programs)
 
 
 def _llama_config(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

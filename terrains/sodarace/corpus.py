@@ -26,11 +26,11 @@ class CorpusConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    programs: int = Field(60_000, ge=1)
+    programs: int = Field(50_000, ge=1)
     """Unique programs to keep."""
     terrains: tuple[str, ...] = ("left_wall", "right_wall", "tunnel", "bumpy")
     """Terrains that every program is scored on."""
-    random_share: float = Field(0.5, gt=0, le=1)
+    random_share: float = Field(0.6, gt=0, le=1)
     """Share of the corpus drawn from the styles; mutation makes the rest."""
     min_fitness: float = Field(5.0, ge=0)
     """A program is kept when it travels that far, in world units, on at least one terrain."""

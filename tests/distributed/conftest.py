@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import mlflow
 import pytest
 import ray
 
 from distributed.cluster import connect_ray
+from distributed.tracking import open_client
+from softprompt.model import FrozenLM
+from softprompt.tokenizer import train_tokenizer
+from tests.distributed.finished_runs import save_base
+from tests.softprompt.conftest import VOCAB, tiny_model
 
 
 @dataclass(frozen=True)
@@ -28,3 +36,31 @@ def local_ray() -> Iterator[None]:
         connect_ray(LocalRay())
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrozenLM, Path]:
+    """A tiny random language model and the directory it lies in."""
+    tokenizer = train_tokenizer(["import math\ndef f():\n    return 12\n"] * 3, VOCAB, "import math\n")
+    lm = FrozenLM(tiny_model("llama", tokenizer), tokenizer)
+    return lm, save_base(lm, tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with nothing in it: making one takes longer than most tests."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_client(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a database of this test, which MLFLOW_TRACKING_URI names."""
+    (tmp_path / "store").mkdir()
+    uri = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'store' / 'mlflow.db')}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("TERRAPROMPT_BASE_MODEL", raising=False)
+    mlflow.set_tracking_uri(uri)
+    yield uri
+    mlflow.set_tracking_uri(None)

@@ -12,7 +12,6 @@ from terrains.base import Attempt
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
-CARD = json.loads((BUNDLED_LM / "card.json").read_text())
 INSTRUCTION = "import math\n"
 
 
@@ -29,8 +28,9 @@ def world():
 
 
 def test_the_card_is_of_this_model(lm):
-    assert CARD["hash"] == lm.hash
-    assert CARD["parameters"] == sum(p.numel() for p in lm.model.parameters()) <= 3_000_000
+    card = json.loads((BUNDLED_LM / "card.json").read_text())
+    assert card["hash"] == lm.hash
+    assert card["parameters"] == sum(p.numel() for p in lm.model.parameters()) <= 3_000_000
     assert (BUNDLED_LM / "model.safetensors").stat().st_size < 10_000_000
 
 

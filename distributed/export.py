@@ -1,0 +1,242 @@
+"""Registers the prompts of a finished run in MLflow, one model a terrain."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
+from distributed.run_folder import FinishedRun
+from distributed.tracking import store_uri
+from distributed.worker import instruction_ids
+from softprompt.model import FrozenLM
+from softprompt.peft_format import save_prompt
+from terrains.base import Terrain
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+CODE = Path(__file__).with_name("prompt_model.py")
+REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "numpy", "pandas")
+PROMPT = "prompt"
+"""The artifact of a model that is the PEFT directory."""
+
+BETTER, FIRST, NOT_BETTER, INCOMPARABLE, UNSCORED = "better", "first", "not better", "other rules", "unscored"
+"""What a prompt's evaluation says beside the champion's; the first two make it the champion."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """One prompt on its way into the registry.
+
+    Attributes:
+        terrain: the terrain's name.
+        name: the registered model's name.
+        fitness: the mean under this prompt.
+        interval: its 95% interval.
+        fingerprint: of the terrain.
+        champion: the version that holds the alias, if any.
+        version: this prompt's version, None while it is not registered.
+        is_new: whether this export has registered it or is about to.
+    """
+
+    terrain: str
+    name: str
+    fitness: float
+    interval: tuple[float, float]
+    fingerprint: str
+    champion: Champion | None
+    version: str | None
+    is_new: bool
+
+    @property
+    def verdict(self) -> str:
+        """How the evaluation compares with the champion's, where the two are comparable."""
+        if self.champion is None:
+            return FIRST
+        if self.champion.fitness is None:
+            return UNSCORED
+        if self.champion.fingerprint != self.fingerprint:
+            return INCOMPARABLE
+        return BETTER if self.fitness > self.champion.fitness else NOT_BETTER
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether the alias is to point to this prompt."""
+        holds_it = self.champion is not None and self.champion.version == self.version
+        return holds_it or self.verdict in (BETTER, FIRST)
+
+
+class Exporter:
+    """Exports a run: first a plan, which writes nothing, then one terrain after the other.
+
+    Args:
+        run: a finished run. Its settings name the MLflow store; else MLFLOW_TRACKING_URI does, else it is a local
+            database.
+
+    Raises:
+        UserError: the run's language model is not there, or another one has taken its place.
+    """
+
+    def __init__(self, run: FinishedRun) -> None:
+        self.run = run
+        self.registry = Registry(store_uri(run.config.tracking.uri))
+        self._lm: FrozenLM = run.load_base()
+        self._hash = self._lm.hash
+        self._world = SodaraceWorld(WorldConfig(seconds=run.config.terrains.seconds))
+
+    def plan(self, terrains: Sequence[str]) -> list[Export]:
+        """Looks up what is registered already; writes nothing."""
+        return [self._plan(name) for name in terrains]
+
+    def export(self, plan: Sequence[Export]) -> Iterator[Export]:
+        """Registers the prompts of a plan one by one, and yields each when it is done.
+
+        A prompt that is registered already is not registered again, so an export that was interrupted can be repeated.
+        """
+        for each in plan:
+            version = each.version or self._register(each)
+            done = replace(each, version=version)
+            if done.is_champion and (done.champion is None or done.champion.version != version):
+                self.registry.crown(done.name, version)
+            yield done
+
+    def _plan(self, terrain: str) -> Export:
+        row, name = self.run.summary.terrains[terrain], registry_name(terrain)
+        version = self.registry.find(name, self._digest(terrain))
+        return Export(
+            terrain=terrain,
+            name=name,
+            fitness=round(row.tuned_mean, 4),
+            interval=row.tuned_interval,
+            fingerprint=self._terrain(terrain).fingerprint,
+            champion=self.registry.champion(name),
+            version=version,
+            is_new=version is None,
+        )
+
+    def _register(self, export: Export) -> str:
+        run_id = self._recorded.info.run_id if self._recorded else None
+        model_id = self.registry.new_model(self._experiment, run_id)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self._build(export.terrain, Path(scratch), model_id, run_id)
+            description = f"Soft prompt for the terrain {export.terrain}: writes programs whose walkers cross it."
+            tags = self._tags(export)
+            return self.registry.register(export.name, model_id, folder, run_id, tags, description)
+
+    def _build(self, terrain: str, scratch: Path, model_id: str, run_id: str | None) -> Path:
+        """Writes the folder of a model, as MLflow loads it."""
+        from mlflow.models import Model
+        from mlflow.pyfunc import save_model
+
+        prompt = torch.from_numpy(self.run.prompts[terrain])
+        save_prompt(scratch / PROMPT, prompt, self.run.base_model, self._lm.model.config)
+        world_terrain = self._terrain(terrain)
+        with _quiet():
+            save_model(
+                path=str(scratch / "model"),
+                python_model=str(CODE),
+                artifacts={PROMPT: str(scratch / PROMPT)},
+                signature=_signature(self._sampling(world_terrain)),
+                pip_requirements=[f"{package}=={version_of(package)}" for package in REQUIREMENTS],
+                model_config={"base_model": self.run.base_model, "base_model_hash": self._hash},
+                metadata={
+                    "terrain": terrain,
+                    "terrain_seconds": self.run.config.terrains.seconds,
+                    FINGERPRINT: world_terrain.fingerprint,
+                },
+                mlflow_model=Model(model_uuid=model_id, model_id=model_id, run_id=run_id),
+            )
+        return scratch / "model"
+
+    def _tags(self, export: Export) -> dict[str, str]:
+        config, summary = self.run.config, self.run.summary
+        job = self._recorded.data.tags.get("ray_job_id") if self._recorded else None
+        return {
+            "terrain": export.terrain,
+            FINGERPRINT: export.fingerprint,
+            "n_soft_tokens": str(len(self.run.prompts[export.terrain])),
+            "initialize_from_vocab": str(config.method.initialize_from_vocab).lower(),
+            "base_model": config.model.model_path,
+            "base_model_hash": self._hash,
+            FITNESS: f"{export.fitness:.4f}",
+            "fitness_interval": json.dumps([round(end, 4) for end in export.interval]),
+            "fitness_samples": str(config.evaluation.samples_per_terrain),
+            "untuned_fitness": f"{summary.terrains[export.terrain].untuned_mean:.4f}",
+            "run": self.run.path.resolve().name,
+            DIGEST: self._digest(export.terrain),
+            **({"ray_job_id": job} if job else {}),
+        }
+
+    def _digest(self, terrain: str) -> str:
+        """A hash of what decides a version: the prompt, its base model, its evaluation and by which rules."""
+        row = self.run.summary.terrains[terrain]
+        said = (self._hash, self._terrain(terrain).fingerprint, row.tuned_mean, row.tuned_interval)
+        rows = np.ascontiguousarray(self.run.prompts[terrain])
+        return hashlib.sha256(repr((said, rows.shape)).encode() + rows.tobytes()).hexdigest()
+
+    def _terrain(self, name: str) -> Terrain:
+        return self._world.terrain(name)
+
+    def _sampling(self, terrain: Terrain) -> dict[str, Any]:
+        """How the run sampled the programs that were evaluated."""
+        return self.run.config.method.rollout_kwargs.sampler_settings(
+            len(instruction_ids(self._lm, terrain.instruction))
+        )
+
+    @cached_property
+    def _recorded(self) -> Any:
+        """MLflow's record of the run, None where the store has none."""
+        return self.registry.run(self.run.mlflow_run_id())
+
+    @cached_property
+    def _experiment(self) -> str:
+        """Id of the experiment that the models belong to, the run's own where it was recorded."""
+        if self._recorded:
+            return self._recorded.info.experiment_id
+        return self.registry.experiment(self.run.config.tracking.experiment)
+
+
+def _signature(sampling: dict[str, Any]) -> Any:
+    """Instruction in, program out; by default sampled as in the run, with seed 0."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    kinds = {
+        "temperature": "double",
+        "top_k": "long",
+        "top_p": "double",
+        "do_sample": "boolean",
+        "max_new_tokens": "long",
+    }
+    params = [ParamSpec(name, kind, sampling[name]) for name, kind in kinds.items()]
+    return ModelSignature(
+        inputs=Schema([ColSpec("string", "instruction")]),
+        outputs=Schema([ColSpec("string", "program")]),
+        params=ParamSchema([*params, ParamSpec("seed", "long", 0)]),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences MLflow's advice on type hints, which is about models without a signature."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,204 @@
+"""The MLflow model of one soft prompt: an instruction goes in, a program comes out.
+
+MLflow copies this file into every exported model and runs it where the model is loaded (models from code). It therefore
+imports torch, transformers, peft and MLflow, and nothing of this project. Tokens are drawn as the project's own sampler
+draws them, from the same numbers for the same seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import mlflow
+import pandas as pd
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PythonModel
+from torch import Tensor
+
+BASE_MODEL_VARIABLE = "TERRAPROMPT_BASE_MODEL"
+"""Environment variable with the directory of the base model, for machines where it lies elsewhere."""
+
+FRESH = -1
+"""The seed that asks for other programs at every call."""
+
+
+class SoftPromptWriter(PythonModel):
+    """Writes programs with a frozen base model behind a soft prompt.
+
+    The model's config says ``base_model`` (directory or hub id) and ``base_model_hash``; its artifact ``prompt`` is a
+    PEFT prompt-tuning directory.
+    """
+
+    def load_context(self, context: Any) -> None:
+        """Loads the base model, makes sure that it is the one the prompt was tuned for, and puts the prompt on it.
+
+        Raises:
+            MlflowException: the base model is not there, or it is another one.
+        """
+        from peft import PeftModel
+
+        settings = context.model_config
+        base = os.environ.get(BASE_MODEL_VARIABLE) or settings["base_model"]
+        self._base, self._tokenizer = _load_base(base)
+        found, expected = weights_hash(self._base), settings["base_model_hash"]
+        if found != expected:
+            raise MlflowException.invalid_parameter_value(
+                f"the soft prompt was tuned for the base model {settings['base_model']!r} with hash {expected[:12]}, "
+                f"and {base!r} has hash {found[:12]}: set {BASE_MODEL_VARIABLE} to the directory of the right one"
+            )
+        prompted = PeftModel.from_pretrained(self._base, context.artifacts["prompt"]).eval().requires_grad_(False)
+        self._prompt = prompted.get_prompt(batch_size=1).detach()
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Writes one program for each row.
+
+        Args:
+            context: not used.
+            model_input: column ``instruction``, what the programs begin with.
+            params: ``temperature``, ``top_k``, ``top_p``, ``do_sample``, ``max_new_tokens`` and ``seed``. Row i depends
+                on its instruction, the seed and i, and on no other row. Seed -1 draws afresh.
+
+        Returns:
+            Column ``program``, the whole texts, instruction included.
+
+        Raises:
+            MlflowException: a parameter is out of its range, or the program would not fit the base model.
+        """
+        options = dict(params or {})
+        _check(options)
+        instructions = [str(text) for text in model_input["instruction"]]
+        generator = torch.Generator()
+        generator.seed() if options["seed"] == FRESH else generator.manual_seed(options["seed"])
+        uniforms = torch.rand(len(instructions), options["max_new_tokens"], generator=generator)
+        programs = [""] * len(instructions)
+        for instruction in dict.fromkeys(instructions):
+            rows = [row for row, text in enumerate(instructions) if text == instruction]
+            for row, program in zip(rows, self._write(instruction, uniforms[rows], options), strict=True):
+                programs[row] = program
+        return pd.DataFrame({"program": programs})
+
+    def _write(self, instruction: str, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
+        """Programs of one instruction, one for each row of uniform numbers (n, max_new_tokens)."""
+        eos = self._tokenizer.eos_token_id
+        before = list(self._tokenizer(instruction)["input_ids"])
+        if len(before) > 1 and before[-1] == eos:
+            before = before[:-1]
+        written = self._decode(before, uniforms, options, eos)
+        start, *whole = self._texts([before, *(before + tokens for tokens in written)])
+        return [instruction + text[len(start) :] for text in whole]
+
+    def _decode(self, before: list[int], uniforms: Tensor, options: dict[str, Any], eos: int | None) -> list[list[int]]:
+        """Draws tokens row by row, one forward a token; the prompt is read once, and rows that are done leave."""
+        from transformers import DynamicCache
+
+        n, length = uniforms.shape
+        positions = getattr(self._base.config, "max_position_embeddings", None)
+        needed = self._prompt.shape[1] + len(before) + length
+        if positions is not None and needed > positions:
+            raise MlflowException.invalid_parameter_value(
+                f"{self._prompt.shape[1]} soft tokens, an instruction of {len(before)} and {length} new tokens need "
+                f"{needed} positions; the base model has {positions}"
+            )
+        written: list[list[int]] = [[] for _ in range(n)]
+        alive = torch.arange(n)
+        cache = DynamicCache(config=self._base.config)
+        with torch.inference_mode():
+            embedded = self._base.get_input_embeddings()(torch.tensor([before], dtype=torch.int64))
+            inputs: dict[str, Tensor] = {"inputs_embeds": torch.cat([self._prompt.to(embedded), embedded], dim=1)}
+            for step in range(length):
+                logits = self._base(**inputs, past_key_values=cache, use_cache=True).logits[:, -1].float()
+                if step == 0:
+                    cache.batch_repeat_interleave(n)
+                    logits = logits.expand(n, -1)
+                chosen = draw(logits, uniforms[alive, step], options)
+                for row, token in zip(alive.tolist(), chosen.tolist(), strict=True):
+                    written[row].append(token)
+                going = (chosen != eos).nonzero()[:, 0] if eos is not None else torch.arange(len(chosen))
+                if len(going) == 0:
+                    break
+                if len(going) < len(alive):
+                    cache.batch_select_indices(going)
+                    alive = alive[going]
+                inputs = {"input_ids": chosen[going, None]}
+        return written
+
+    def _texts(self, rows: Sequence[list[int]]) -> list[str]:
+        return self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def draw(logits: Tensor, uniforms: Tensor, options: dict[str, Any]) -> Tensor:
+    """Draws one token a row by inverting the cumulative distribution at the row's uniform number.
+
+    Args:
+        logits: shape (n, vocab_size).
+        uniforms: numbers in [0, 1), shape (n,).
+        options: temperature, top_k, top_p and do_sample.
+
+    Returns:
+        Token ids, shape (n,).
+    """
+    if not options["do_sample"]:
+        return logits.argmax(dim=-1)
+    if options["temperature"] != 1:
+        logits = logits / options["temperature"]
+    if 0 < options["top_k"] < logits.shape[-1]:
+        smallest = logits.topk(options["top_k"], dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, -torch.inf)
+    if options["top_p"] < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        likely = ordered.softmax(dim=-1)
+        ruled_out = likely.cumsum(dim=-1) - likely >= options["top_p"]
+        logits = logits.masked_fill(ruled_out.scatter(1, order, ruled_out), -torch.inf)
+    cumulative = logits.softmax(dim=-1).cumsum(dim=-1)
+    # Below the total even after rounding: the first entry above the threshold always exists and is never ruled out.
+    total = cumulative[:, -1:]
+    threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+
+
+def weights_hash(model: Any) -> str:
+    """Returns the hex sha256 over names, types, shapes and bits of a model's weights, tied ones once."""
+    saved = model.state_dict().keys()
+    tensors = dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _load_base(base: str) -> tuple[Any, Any]:
+    """The base model in float32, frozen, and its tokenizer. Code that comes with a model is never run."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        # transformers' class of many bases, which a type checker cannot follow.
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
+        return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise MlflowException.invalid_parameter_value(
+            f"cannot load the base model from {base!r}; set {BASE_MODEL_VARIABLE} to its directory: "
+            f"{str(error).strip().partition(chr(10))[0]}"
+        ) from None
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Raises MlflowException for a parameter out of its range."""
+    rules = {
+        "temperature": (options["temperature"] > 0, "greater than 0"),
+        "top_k": (options["top_k"] >= 0, "at least 0, which is for all tokens"),
+        "top_p": (0 < options["top_p"] <= 1, "in (0, 1]"),
+        "max_new_tokens": (options["max_new_tokens"] >= 1, "at least 1"),
+        "seed": (FRESH <= options["seed"] < 2**63, "at least 0, or -1 for other programs at every call"),
+    }
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise MlflowException.invalid_parameter_value(f"{name} is {options[name]}, and has to be {rule}")
+
+
+mlflow.models.set_model(SoftPromptWriter())

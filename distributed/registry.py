@@ -1,0 +1,191 @@
+"""Soft prompts in MLflow's model registry: their names, their versions, and which version is the champion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed.errors import UserError
+from distributed.tracking import experiment_id, open_client
+
+PREFIX = "softprompt."
+CHAMPION = "champion"
+LONGEST = 200
+ILLEGAL = re.compile(r"[^\w.,=()+ -]", re.ASCII)
+"""What no name may hold: MLflow forbids "/" and ":", and the rest means something else in a ``models:/`` address."""
+
+FITNESS, FINGERPRINT, DIGEST = "fitness", "terrain_fingerprint", "digest"
+"""Tags of a version that are read again: its evaluation, by which rules, and a hash of all that it is."""
+
+
+def registry_name(terrain: str) -> str:
+    """Returns the registered model's name for a terrain, such as ``softprompt.bumpy(amplitude=4,seed=3)``.
+
+    It is the terrain's own name wherever MLflow takes that; two terrains never share one.
+    """
+    name = ILLEGAL.sub("_", terrain)
+    if name != terrain or len(name) > LONGEST:
+        name = f"{name[:LONGEST]}_{hashlib.sha256(terrain.encode()).hexdigest()[:8]}"
+    return PREFIX + name
+
+
+def model_uri(terrain: str) -> str:
+    """Returns the address of a terrain's champion, as ``mlflow.pyfunc.load_model`` takes it."""
+    return f"models:/{registry_name(terrain)}@{CHAMPION}"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that the alias points to.
+
+    Attributes:
+        version: its number.
+        fitness: mean fitness it was registered with, None where it has no such tag.
+        fingerprint: of the terrain it was scored on, None where it has no such tag.
+    """
+
+    version: str
+    fitness: float | None
+    fingerprint: str | None
+
+
+@contextmanager
+def default_store(uri: str) -> Iterator[None]:
+    """Makes a store MLflow's global one for a while: some addresses are looked up in that one only."""
+    import mlflow
+
+    variable = os.environ.get("MLFLOW_TRACKING_URI")
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        # MLflow sets and unsets the environment variable along with its own.
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+        if variable is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
+
+
+class Registry:
+    """The model registry of one MLflow store.
+
+    A local database that is not there yet is not made by looking: it counts as empty until something is written.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client: Any = None
+
+    def champion(self, name: str) -> Champion | None:
+        """Returns the champion of a registered model, None where there is no model or no champion."""
+        if self._is_new():
+            return None
+        with self._speaking() as client:
+            model = self._unless_missing(lambda: client.get_registered_model(name))
+            if model is None or CHAMPION not in model.aliases:
+                return None
+            version = str(model.aliases[CHAMPION])
+            tags = client.get_model_version(name, version).tags
+        return Champion(version, _number(tags.get(FITNESS)), tags.get(FINGERPRINT))
+
+    def find(self, name: str, digest: str) -> str | None:
+        """Returns the version with this digest, None where there is none."""
+        if self._is_new():
+            return None
+        with self._speaking() as client:
+            found = client.search_model_versions(f"name='{name}' and tags.{DIGEST}='{digest}'")
+        return str(found[0].version) if found else None
+
+    def names(self) -> list[str]:
+        """Returns the names of all registered soft prompts."""
+        names: list[str] = []
+        token = None
+        while not self._is_new():
+            with self._speaking() as client:
+                page = client.search_registered_models(f"name LIKE '{PREFIX}%'", max_results=500, page_token=token)
+            names += [model.name for model in page]
+            if not (token := page.token):
+                break
+        return names
+
+    def run(self, run_id: str | None) -> Any:
+        """Returns MLflow's record of a run, None where the store has no such run."""
+        if run_id is None or self._is_new():
+            return None
+        with self._speaking() as client:
+            return self._unless_missing(lambda: client.get_run(run_id))
+
+    def experiment(self, name: str) -> str:
+        """Returns the id of an experiment, made if it is not there."""
+        with self._speaking() as client:
+            return experiment_id(client, self.uri, name)
+
+    def new_model(self, experiment: str, run_id: str | None) -> str:
+        """Opens a logged model, whose files come with `register`, and returns its id."""
+        with self._speaking() as client:
+            return client.create_logged_model(experiment, name="softprompt", source_run_id=run_id).model_id
+
+    def register(
+        self, name: str, model_id: str, folder: Path, run_id: str | None, tags: Mapping[str, str], description: str
+    ) -> str:
+        """Uploads a model's folder and makes it the next version of a registered model; returns the version."""
+        with self._speaking() as client, default_store(self.uri):
+            client.log_model_artifacts(model_id, str(folder))
+            client.finalize_logged_model(model_id, "READY")
+            if self._unless_missing(lambda: client.get_registered_model(name)) is None:
+                client.create_registered_model(name, description=description)
+            made = client.create_model_version(
+                name, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
+            )
+            # By this tag MLflow's pages lead from the model to its version.
+            versions = json.dumps([{"name": name, "version": made.version}])
+            client.set_logged_model_tags(model_id, {"mlflow.modelVersions": versions})
+            return str(made.version)
+
+    def crown(self, name: str, version: str) -> None:
+        """Lets the alias point to a version."""
+        with self._speaking() as client:
+            client.set_registered_model_alias(name, CHAMPION, version)
+
+    def _is_new(self) -> bool:
+        """Whether the store is a local database that nobody has made yet."""
+        file = self.uri.removeprefix("sqlite:///")
+        return file != self.uri and not Path(file).exists()
+
+    @contextmanager
+    def _speaking(self) -> Iterator[Any]:
+        """The client; what MLflow complains of becomes one line."""
+        try:
+            self._client = self._client or open_client(self.uri)
+            yield self._client
+        except Exception as error:
+            if isinstance(error, UserError):
+                raise
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise UserError(f"MLflow at {self.uri}: {first}") from error
+
+    @staticmethod
+    def _unless_missing(ask: Any) -> Any:
+        """What a question gives, None where MLflow says that there is no such thing."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return ask()
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,175 @@
+"""What a finished run left in its folder, read back: configuration, summary, prompts and language model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from distributed.checkpoint import CheckpointError, latest, load_checkpoint
+from distributed.config import BUNDLED, RunConfig
+from distributed.config.problems import explain
+from distributed.errors import UserError, did_you_mean
+from distributed.summary import Summary
+from softprompt.model import FrozenLM
+from terrains.sodarace.ground import canonical_name, parse_name
+
+SUMMARY, CONFIG, PROMPTS = "summary.json", "config.json", "prompts.safetensors"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that ended.
+
+    Attributes:
+        path: its folder.
+        config: its settings.
+        summary: what it achieved.
+        prompts: by terrain, shape (n_soft_tokens, d), float32, in the run's order.
+    """
+
+    path: Path
+    config: RunConfig
+    summary: Summary
+    prompts: dict[str, np.ndarray]
+
+    @property
+    def base_model(self) -> str:
+        """Directory, as an absolute path, or hub id of the language model."""
+        from distributed.train import BUNDLED_LM
+
+        path = self.config.model.model_path
+        if path == BUNDLED:
+            return str(BUNDLED_LM)
+        local = Path(path).expanduser()
+        return str(local.resolve()) if local.is_dir() else path
+
+    def mlflow_run_id(self) -> str | None:
+        """Id of the MLflow run that recorded it, where its checkpoints say so."""
+        try:
+            newest = latest(self.path)
+            return load_checkpoint(newest).state["run"]["mlflow_run_id"] if newest else None
+        except (CheckpointError, KeyError, TypeError):
+            return None
+
+    def load_base(self) -> FrozenLM:
+        """Loads the language model, on the CPU and in float32, and makes sure that it is still the run's own.
+
+        Raises:
+            UserError: it is not there, or it is another one.
+        """
+        try:
+            lm = FrozenLM.load(self.base_model)
+        except ValueError as error:
+            raise UserError(f"{self.path}: {error}") from None
+        expected, found = self.summary.lm_hash, lm.hash
+        if expected is not None and found != expected:
+            raise UserError(
+                f"{self.path}: its prompts were tuned for a language model with hash {expected[:12]}, and the one in "
+                f"{self.base_model!r} has hash {found[:12]}"
+            )
+        return lm
+
+    def choose(self, names: Sequence[str]) -> list[str]:
+        """Returns the run's terrains of these names, or all of them for none; spelling variants are taken.
+
+        Raises:
+            UserError: the run has no such terrain; the message names the nearest one.
+        """
+        chosen = dict.fromkeys(_canonical(name) for name in names) or dict.fromkeys(self.prompts)
+        for name in chosen:
+            if name not in self.prompts:
+                hint = did_you_mean(name, self.prompts) or f"; it has {', '.join(self.prompts)}"
+                raise UserError(f"--terrain: {str(self.path)!r} has no prompt for {name!r}{hint}")
+        return list(chosen)
+
+
+def open_run(path: str | Path) -> FinishedRun:
+    """Reads the folder of a run, or of a search, of which its best member is taken.
+
+    Args:
+        path: the folder, such as ``runs/quickstart``.
+
+    Raises:
+        UserError: there is no such folder, the run did not end, or a file is damaged.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"there is no run {str(path)!r}{_nearest_folder(folder)}")
+    said = _read_json(folder / SUMMARY)
+    if "best_run" in said or "best" in said:
+        folder = _best_member(folder, said)
+        said = _read_json(folder / SUMMARY)
+    try:
+        summary = Summary.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{folder / SUMMARY} is not the summary of a run: {where}: {first['msg']}") from None
+    return FinishedRun(folder, _read_config(folder / CONFIG), summary, _read_prompts(folder / PROMPTS, summary))
+
+
+def _best_member(folder: Path, said: dict) -> Path:
+    """The run folder of a search's best member."""
+    if not isinstance(said.get("best_run"), str):
+        raise UserError(f"the search {str(folder)!r} has no best member: {SUMMARY} names no best_run")
+    member = folder / said["best_run"]
+    if not member.is_dir():
+        raise UserError(f"the search {str(folder)!r} has lost its best member: there is no {str(member)!r}")
+    return member
+
+
+def _canonical(name: str) -> str:
+    try:
+        return canonical_name(*parse_name(name))
+    except ValueError:
+        return name
+
+
+def _nearest_folder(folder: Path) -> str:
+    """The neighbour with the most similar name."""
+    if not folder.parent.is_dir():
+        return ""
+    return did_you_mean(folder.name, [each.name for each in folder.parent.iterdir() if each.is_dir()])
+
+
+def _read_json(file: Path) -> dict:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{str(file.parent)!r} is no finished run: it has no {file.name}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {str(file)!r}: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"cannot read {str(file)!r}: it holds no object")
+    return data
+
+
+def _read_config(file: Path) -> RunConfig:
+    data = _read_json(file)
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise UserError(explain(error, RunConfig, source=str(file))) from None
+
+
+def _read_prompts(file: Path, summary: Summary) -> dict[str, np.ndarray]:
+    """The prompts of the summary's terrains."""
+    if not file.is_file():
+        raise UserError(f"{str(file.parent)!r} is no finished run: it has no {file.name}")
+    try:
+        saved = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read {str(file)!r}: {error}") from None
+    for name in summary.terrains:
+        if name not in saved:
+            raise UserError(f"{str(file)!r} has no prompt for {name}, which {SUMMARY} names")
+        if saved[name].ndim != 2 or not saved[name].size or not np.isfinite(saved[name]).all():
+            raise UserError(f"{str(file)!r}: the prompt of {name} is damaged: its shape or its numbers are wrong")
+    return {name: saved[name].astype(np.float32) for name in summary.terrains}

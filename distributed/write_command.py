@@ -1,0 +1,151 @@
+"""``terraprompt write``: one program behind a prompt, scored and drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
+
+from distributed.errors import UserError, did_you_mean
+from distributed.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
+from distributed.run_folder import open_run
+from distributed.tracking import store_uri
+from distributed.worker import instruction_ids
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from terrains.base import Attempt, Terrain
+from terrains.sodarace.physics import trace
+from terrains.sodarace.replay import draw_walker
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+REGISTERED = "models:/"
+MOMENTS = 2
+"""Simulation steps between two recorded frames."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A program and the rules to score it by.
+
+    Attributes:
+        program: the whole text.
+        seconds: simulated time of a run.
+        fingerprint: of the terrain the prompt was evaluated on, None where nobody noted it.
+    """
+
+    program: str
+    seconds: float
+    fingerprint: str | None = None
+
+
+def write(terrain: str, source: str | None, seed: int, picture: Path | None, console: Console) -> str:
+    """Writes a program for a terrain, and says on the console what it scores.
+
+    Args:
+        terrain: the terrain's name.
+        source: folder of a run, address of a registered model, or None for the terrain's champion.
+        seed: decides what is drawn.
+        picture: PNG to draw the walker to; by default named after the terrain and the seed.
+        console: where fitness and the picture's path go; the program is returned and not printed.
+
+    Returns:
+        The program.
+
+    Raises:
+        UserError: the terrain, the run, the registered model or its base model is not there.
+    """
+    disable_progress_bar()
+    known = _world_terrain(terrain)
+    picture = picture or Path(f"{registry_name(known.name).removeprefix(PREFIX)}-seed{seed}.png")
+    if not picture.absolute().parent.is_dir():
+        raise UserError(f"--picture: there is no directory {str(picture.parent)!r}")
+    if source is None or source.startswith(REGISTERED):
+        written = _from_registry(known, source, seed)
+    else:
+        written = _from_run(known, source, seed)
+    _show(known.name, written, picture, console)
+    return written.program
+
+
+def _world_terrain(name: str) -> Terrain:
+    try:
+        return SodaraceWorld().terrain(name)
+    except ValueError as error:
+        raise UserError(f"--terrain: {error}") from None
+
+
+def _from_run(terrain: Terrain, source: str, seed: int) -> Written:
+    """A program of a finished run's prompt for this terrain."""
+    run = open_run(source)
+    [name] = run.choose([terrain.name])
+    lm = run.load_base()
+    instruction = instruction_ids(lm, terrain.instruction)
+    config = GenerationConfig(**run.config.method.rollout_kwargs.sampler_settings(len(instruction)))
+    prompt = torch.from_numpy(run.prompts[name])[None]
+    samples = Sampler(lm, config).sample(prompt, [SampleRequest(0, instruction, 1, seed)])
+    tokens = samples.ids[0][samples.mask[0]].tolist()
+    # Decoded behind its instruction: some tokenizers trim what comes first.
+    start, whole = lm.tokenizer.batch_decode(
+        [list(instruction), [*instruction, *tokens]], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return Written(terrain.instruction + whole[len(start) :], run.config.terrains.seconds)
+
+
+def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
+    """A program of a registered model, of the terrain's champion by default."""
+    import mlflow
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    uri = store_uri(None)
+    if source is None:
+        _check_champion(terrain.name, uri)
+    address = source or model_uri(terrain.name)
+    try:
+        with default_store(uri):
+            model = mlflow.pyfunc.load_model(address)
+            frame = model.predict(pd.DataFrame({"instruction": [terrain.instruction]}), params={"seed": seed})
+        program = str(frame["program"].iloc[0])
+    except (MlflowException, OSError, ValueError, KeyError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{address} at {uri}: {first}") from None
+    said = model.metadata.metadata or {}
+    own = registry_name(terrain.name) == registry_name(str(said.get("terrain")))
+    return Written(
+        program, float(said.get("terrain_seconds", WorldConfig().seconds)), said.get(FINGERPRINT) if own else None
+    )
+
+
+def _check_champion(terrain: str, uri: str) -> None:
+    """Says what there is where a terrain has no champion."""
+    registry = Registry(uri)
+    if registry.champion(registry_name(terrain)) is None:
+        terrains = [name.removeprefix(PREFIX) for name in registry.names()]
+        has = f"; it has {', '.join(terrains[:8])}{', ...' if len(terrains) > 8 else ''}" if terrains else ""
+        raise UserError(
+            f"no champion for {terrain} at {uri}{did_you_mean(terrain, terrains) or has}: export a run with "
+            "`terraprompt export RUN`, or name one with --from"
+        )
+
+
+def _show(terrain: str, written: Written, picture: Path, console: Console) -> None:
+    """Scores and draws a program."""
+    world = SodaraceWorld(WorldConfig(seconds=written.seconds))
+    try:
+        if written.fingerprint not in (None, world.terrain(terrain).fingerprint):
+            console.print(f"the rules of {terrain} have changed since this prompt was evaluated", highlight=False)
+        [score] = world.score([Attempt(terrain, written.program)])
+        if not score.valid:
+            console.print(f"fitness 0 on {terrain}: {score.failure}: {score.detail}", markup=False, highlight=False)
+            return
+        walker, ground = world.walker(written.program), world.ground(terrain)
+        frames: np.ndarray = trace(walker, ground, written.seconds, MOMENTS)
+        title = f"{terrain}: {score.fitness:.1f} units in {written.seconds:g} s"
+        draw_walker(frames, walker.muscles, ground, picture, title=title)
+    finally:
+        world.close()
+    console.print(f"fitness {score.fitness:.1f} on {terrain}", highlight=False)
+    console.print(f"picture {picture}", highlight=False, soft_wrap=True)

@@ -1,0 +1,448 @@
+"""What an export registers, when the champion changes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.utils.models import _parse_model_uri
+from mlflow.utils.validation import _validate_model_name
+from peft import PeftModel
+from rich.console import Console
+from safetensors.numpy import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from distributed import write_command
+from distributed.checkpoint import save_checkpoint
+from distributed.cli import main
+from distributed.errors import UserError
+from distributed.export_command import export_run
+from distributed.prompt_model import BASE_MODEL_VARIABLE
+from distributed.registry import LONGEST, Registry, model_uri, registry_name
+from distributed.run_folder import PROMPTS, SUMMARY, open_run
+from distributed.tracking import MlflowTracker
+from distributed.worker import instruction_ids
+from softprompt.model import FrozenLM
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from terrains.base import Attempt
+from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
+from tests.distributed.finished_runs import BUMPY, FITNESS, NEW_TOKENS, make_run, save_base
+from tests.softprompt.conftest import tiny_model
+
+INSTRUCTION = "import math\n"
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny matrices are slower on several threads than on one."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_lm: tuple[FrozenLM, Path]) -> Path:
+    """A finished run of two terrains."""
+    lm, base = tiny_lm
+    return make_run(tmp_path / "runs" / "first", base, lm)
+
+
+def export(run: Path, *terrains: str, best_only: bool = False, dry_run: bool = False) -> dict[str, str | None]:
+    """Exports a run and returns the versions by terrain."""
+    done = export_run(run, terrains, best_only, dry_run, Console(quiet=True))
+    return {each.terrain: each.version for each in done}
+
+
+def champion(store: str, terrain: str) -> str:
+    return str(MlflowClient(store).get_registered_model(registry_name(terrain)).aliases["champion"])
+
+
+def programs(terrain: str, n: int = 3, **params: object) -> list[str]:
+    model = mlflow.pyfunc.load_model(model_uri(terrain))
+    return list(model.predict(pd.DataFrame({"instruction": [INSTRUCTION] * n}), params=params)["program"])
+
+
+def test_export_registers_a_model_a_terrain_with_tags(run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
+    assert export(run) == {"tunnel": "1", BUMPY: "1"}
+    version = MlflowClient(store).get_model_version(registry_name(BUMPY), "1")
+    tags = version.tags
+    assert tags["terrain"] == BUMPY and tags["terrain_fingerprint"] == SodaraceWorld().terrain(BUMPY).fingerprint
+    assert (tags["n_soft_tokens"], tags["initialize_from_vocab"], tags["run"]) == ("4", "true", "first")
+    assert (tags["base_model"], tags["base_model_hash"]) == (str(tiny_lm[1]), tiny_lm[0].hash)
+    assert (tags["fitness"], json.loads(tags["fitness_interval"])) == ("20.0000", [18.0, 22.0])
+    assert "ray_job_id" not in tags and champion(store, BUMPY) == "1"
+
+
+def test_model_holds_the_prompt_and_names_the_base_model(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    folder = Path(mlflow.artifacts.download_artifacts(model_uri("tunnel")))
+    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    assert {"MLmodel", "prompt_model.py", "artifacts/prompt/adapter_config.json"} <= sizes.keys()
+    assert not [name for name in sizes if name.endswith((".pkl", ".bin", ".pt"))] and sum(sizes.values()) < 40_000
+
+
+def test_peft_reads_the_exported_prompt_with_equal_logits(
+    run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]
+) -> None:
+    export(run)
+    lm, base = tiny_lm
+    folder = Path(mlflow.artifacts.download_artifacts(model_uri(BUMPY)))
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder / "artifacts/prompt"))
+    rows = torch.from_numpy(load_file(run / PROMPTS)[BUMPY])
+    ids = torch.tensor([instruction_ids(lm, INSTRUCTION)])
+    with torch.no_grad():
+        ours = lm.model(inputs_embeds=torch.cat([rows[None], lm.embed(ids)], dim=1)).logits
+        assert torch.equal(theirs.eval()(input_ids=ids).logits, ours)
+
+
+def test_pyfunc_writes_the_programs_that_the_sampler_writes(
+    run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]
+) -> None:
+    export(run, "tunnel")
+    lm, prompts = tiny_lm[0], torch.from_numpy(load_file(run / PROMPTS)["tunnel"])[None]
+    ids = instruction_ids(lm, INSTRUCTION)
+    for params in ({}, {"temperature": 0.5, "top_k": 40, "top_p": 0.9}, {"do_sample": False}):
+        config = GenerationConfig(max_new_tokens=NEW_TOKENS, **params)
+        samples = Sampler(lm, config, fast=False).sample(prompts, [SampleRequest(0, ids, 3, 7)])
+        rows = [[*ids, *row[kept].tolist()] for row, kept in zip(samples.ids, samples.mask, strict=True)]
+        expected = lm.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert programs("tunnel", seed=7, **params) == expected
+
+
+def test_same_seed_same_programs_and_another_seed_others(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    first = programs("tunnel", seed=5)
+    assert first == programs("tunnel", seed=5) and first[:2] == programs("tunnel", 2, seed=5)
+    assert first != programs("tunnel", seed=6) and len(set(first)) == 3
+    assert programs("tunnel", seed=-1) != programs("tunnel", seed=-1)
+
+
+def test_rows_do_not_depend_on_their_neighbours(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    model = mlflow.pyfunc.load_model(model_uri("tunnel"))
+
+    def third(*before: str) -> str:
+        frame = pd.DataFrame({"instruction": [*before, INSTRUCTION]})
+        return model.predict(frame, params={"seed": 3})["program"].iloc[2]
+
+    alone = third("def f():\n", "import")
+    assert alone == third(INSTRUCTION, INSTRUCTION) and alone.startswith(INSTRUCTION)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"temperature": 0.0}, "temperature is 0.0, and has to be greater than 0"),
+        ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"seed": -2}, "seed is -2"),
+        ({"max_new_tokens": 500}, "the base model has 128"),
+    ],
+)
+def test_pyfunc_refuses_parameters_in_words(run: Path, store: str, params: dict, words: str) -> None:
+    export(run, "tunnel")
+    with pytest.raises(MlflowException, match=words):
+        programs("tunnel", **params)
+
+
+def test_another_base_model_is_refused_when_the_model_is_loaded(
+    run: Path, store: str, tiny_lm: tuple[FrozenLM, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(run, "tunnel")
+    other = tiny_model("llama", tiny_lm[0].tokenizer)
+    with torch.no_grad():
+        other.get_input_embeddings().weight[5, 5] += 1e-3
+    folder = save_base(FrozenLM(other, tiny_lm[0].tokenizer), tmp_path / "other")
+    monkeypatch.setenv(BASE_MODEL_VARIABLE, str(folder))
+    with pytest.raises(MlflowException, match="was tuned for the base model .* with hash") as refusal:
+        mlflow.pyfunc.load_model(model_uri("tunnel"))
+    assert "\n" not in str(refusal.value)
+    monkeypatch.setenv(BASE_MODEL_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(MlflowException, match=f"cannot load the base model .*{BASE_MODEL_VARIABLE}"):
+        mlflow.pyfunc.load_model(model_uri("tunnel"))
+
+
+def test_base_model_that_was_moved_is_found_by_the_variable(
+    tmp_path: Path, store: str, tiny_lm: tuple[FrozenLM, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, base = tiny_lm
+    here = Path(shutil.copytree(base, tmp_path / "here"))
+    export(make_run(tmp_path / "runs" / "first", here, lm), "tunnel")
+    expected = programs("tunnel", seed=1)
+    here.rename(tmp_path / "there")
+    monkeypatch.setenv(BASE_MODEL_VARIABLE, str(tmp_path / "there"))
+    assert programs("tunnel", seed=1) == expected
+
+
+def test_champion_moves_only_to_a_better_evaluation(tmp_path: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
+    lm, base = tiny_lm
+
+    def run_with(fitness: float, seed: int, **options: float) -> Path:
+        return make_run(tmp_path / "runs" / str(seed), base, lm, {"tunnel": fitness}, seed, **options)
+
+    seen = []
+    for seed, fitness in enumerate([50.0, 40.0, 50.0, 60.0, 59.9]):
+        export(run_with(fitness, seed))
+        seen.append(champion(store, "tunnel"))
+    assert seen == ["1", "1", "1", "4", "4"]
+    # Under other rules a greater number says nothing.
+    export(run_with(500.0, 10, seconds=5.0))
+    assert champion(store, "tunnel") == "4"
+    MlflowClient(store).delete_model_version_tag(registry_name("tunnel"), "4", "fitness")
+    export(run_with(500.0, 11))
+    assert champion(store, "tunnel") == "4"
+
+
+def test_store_that_the_run_names_is_used_and_mlflow_left_as_it_was(
+    run: Path, tmp_path: Path, store: str, empty_store: Path
+) -> None:
+    own = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'own.db')}"
+    said = json.loads((run / "config.json").read_text())
+    said["tracking"]["uri"] = own
+    (run / "config.json").write_text(json.dumps(said))
+    export(run, "tunnel")
+    assert champion(own, "tunnel") == "1" and Registry(store).names() == []
+    assert mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"] == store
+
+
+def test_export_can_be_repeated_without_another_version(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    assert export(run) == {"tunnel": "1", BUMPY: "1"}
+    client = MlflowClient(store)
+    client.delete_registered_model_alias(registry_name("tunnel"), "champion")
+    assert export(run) == {"tunnel": "1", BUMPY: "1"} and champion(store, "tunnel") == "1"
+    assert len(client.search_model_versions(f"name='{registry_name('tunnel')}'")) == 1
+
+
+def test_best_only_leaves_out_what_is_no_better(
+    run: Path, tmp_path: Path, store: str, tiny_lm: tuple[FrozenLM, Path]
+) -> None:
+    export(run)
+    lm, base = tiny_lm
+    mixed = make_run(tmp_path / "runs" / "mixed", base, lm, {"tunnel": 49.0, BUMPY: 21.0}, seed=1)
+    assert export(mixed, best_only=True) == {BUMPY: "2"}
+    assert champion(store, BUMPY) == "2" and champion(store, "tunnel") == "1"
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_dry_run_writes_nothing(
+    run: Path, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # A store with a model in it, and one that does not exist and is not to come into being.
+    export(run, "tunnel")
+    for uri in (store, f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", "sqlite:///mlflow.db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        before = files_below(tmp_path)
+        main_exit("export", str(run), "--dry-run")
+        assert files_below(tmp_path) == before
+        assert "dry run: nothing was written" in capsys.readouterr().out
+
+
+def main_exit(*arguments: str) -> int:
+    """Runs a command in this process and returns what it exits with."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    return int(exit_.value.code or 0)
+
+
+def test_search_exports_its_best_member(tmp_path: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
+    lm, base = tiny_lm
+    search = tmp_path / "runs" / "search"
+    make_run(search / "members" / "0", base, lm, {"tunnel": 5.0}, seed=1)
+    make_run(search / "members" / "1", base, lm, {"tunnel": 7.0}, seed=2, n_soft_tokens=8)
+    (search / SUMMARY).write_text(json.dumps({"errored": 0, "best": {"fitness": 7.0}, "best_run": "members/1"}))
+    assert export(search) == {"tunnel": "1"}
+    tags = MlflowClient(store).get_model_version(registry_name("tunnel"), "1").tags
+    assert (tags["fitness"], tags["n_soft_tokens"]) == ("7.0000", "8")
+    for said, words in (({"best": None}, "no best member"), ({"best_run": "members/9"}, "lost its best member")):
+        (search / SUMMARY).write_text(json.dumps(said))
+        with pytest.raises(UserError, match=words):
+            open_run(search)
+
+
+def test_models_belong_to_the_recorded_run_and_its_ray_job(run: Path, store: str) -> None:
+    with MlflowTracker("walkers", {}, uri=store, tags={"ray_job_id": "job-7"}) as tracker:
+        tracker.log({f"fitness/{terrain}": 1.0 for terrain in FITNESS}, 1)
+    save_checkpoint(run, 3, {"loop": {}, "run": {"mlflow_run_id": tracker.run_id}})
+    export(run)
+    client = MlflowClient(store)
+    version = client.get_model_version(registry_name("tunnel"), "1")
+    assert version.run_id == tracker.run_id and version.tags["ray_job_id"] == "job-7"
+    assert tracker.run_id is not None
+    experiment = client.get_experiment_by_name("walkers")
+    assert experiment is not None
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert (model.experiment_id, model.source_run_id) == (experiment.experiment_id, tracker.run_id)
+
+
+NAMES = [
+    "tunnel",
+    BUMPY,
+    "tunnel+bumpy(amplitude=4,seed=3)",
+    "slope(angle=-0.5)",
+    "file(path=/a/b c.csv)",
+    "a:b",
+    "%41",
+]
+
+
+@pytest.mark.parametrize("terrain", [*NAMES, "x" * 500, "'", 'q"#?&@\\', "ünï", ".."])
+def test_registry_names_are_legal_and_come_back_from_an_address(terrain: str) -> None:
+    name = registry_name(terrain)
+    _validate_model_name(name)
+    parsed = _parse_model_uri(model_uri(terrain))
+    assert (parsed.name, parsed.alias) == (name, "champion") and len(name) <= LONGEST + 20
+
+
+def test_registry_names_are_readable_and_different() -> None:
+    assert registry_name(BUMPY) == f"softprompt.{BUMPY}"
+    assert registry_name("tunnel+bumpy(amplitude=4,seed=3)") == "softprompt.tunnel+bumpy(amplitude=4,seed=3)"
+    alike = ["a/b", "a:b", "a_b", "a%b", "y" * 300, "y" * 301]
+    assert len({registry_name(name) for name in alike}) == len(alike)
+
+
+@pytest.mark.parametrize("terrain", [name for name in NAMES if name != "tunnel"])
+def test_store_takes_every_name(terrain: str, store: str) -> None:
+    registry, client = Registry(store), MlflowClient(store)
+    name = registry_name(terrain)
+    client.create_registered_model(name)
+    version = client.create_model_version(name, "mlflow-artifacts:/x", tags={"digest": "d", "fitness": "1.5"})
+    registry.crown(name, version.version)
+    found = registry.champion(name)
+    assert found is not None and (found.version, found.fitness) == ("1", 1.5)
+    assert registry.find(name, "d") == "1" and registry.find(name, "e") is None and registry.names() == [name]
+
+
+def drop_summary(run: Path) -> None:
+    (run / SUMMARY).unlink()
+
+
+def break_summary(run: Path) -> None:
+    (run / SUMMARY).write_text("{}")
+
+
+def break_prompts(run: Path) -> None:
+    (run / PROMPTS).write_bytes(b"?")
+
+
+def break_config(run: Path) -> None:
+    (run / "config.json").write_text('{"method": {"n_soft_token": 3}}')
+
+
+def break_numbers(run: Path) -> None:
+    save_file({name: np.full((4, 32), np.nan, np.float32) for name in FITNESS}, run / PROMPTS)
+
+
+def lose_base(run: Path) -> None:
+    said = json.loads((run / "config.json").read_text())
+    said["model"]["model_path"] = str(run / "no" / "model")
+    (run / "config.json").write_text(json.dumps(said))
+
+
+def change_base(run: Path) -> None:
+    said = json.loads((run / SUMMARY).read_text())
+    (run / SUMMARY).write_text(json.dumps({**said, "lm_hash": "0" * 64}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (drop_summary, "is no finished run: it has no summary.json"),
+        (break_summary, "is not the summary of a run"),
+        (break_prompts, "cannot read"),
+        (break_config, "did you mean method.n_soft_tokens?"),
+        (break_numbers, "is damaged"),
+        (lose_base, "no language model at"),
+        (change_base, "its prompts were tuned for a language model with hash 000000000000"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_one_line_and_registers_nothing(
+    run: Path, store: str, damage, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(run)
+    assert main_exit("export", str(run)) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert Registry(store).names() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("export", "RUNS/frist"), "did you mean first?"),
+        (("export", "RUNS/first", "--terrain", "tunel"), "did you mean tunnel?"),
+        (("write", "--terrain", "tunel"), "tunnel"),
+        (("write", "--terrain", "tunnel"), "no champion for tunnel"),
+        (("write", "--terrain", "tunnel", "--from", "RUNS/frist"), "did you mean first?"),
+        (("write", "--terrain", "flat", "--from", "RUNS/first"), "has no prompt for 'flat'"),
+        (("write", "--terrain", "flat", "--from", "models:/softprompt.nothing@champion"), "softprompt.nothing"),
+        (("write", "--terrain", "tunnel", "--from", "RUNS/first", "--picture", "/nowhere/x.png"), "--picture"),
+    ],
+)
+def test_mistakes_are_one_line(
+    run: Path, store: str, arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main_exit(*(each.replace("RUNS", str(run.parent)) for each in arguments)) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_unreachable_server_is_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert main_exit("export", str(run)) == 2
+    error = capsys.readouterr().err
+    assert "MLflow at http://127.0.0.1:9" in error and error.count("\n") == 1
+
+
+def test_registered_names_are_suggested_where_there_is_no_champion(
+    run: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(run)
+    assert main_exit("write", "--terrain", "bumpy(amplitude=4,seed=4)") == 2
+    assert f"did you mean {BUMPY}?" in capsys.readouterr().err
+
+
+def test_write_writes_the_same_program_from_the_run_and_from_the_registry(
+    run: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    export(run)
+    capsys.readouterr()
+    said = []
+    for source in ((), ("--from", str(run)), ("--from", "models:/softprompt.tunnel/1")):
+        assert main_exit("write", "--terrain", "tunnel", "--seed", "4", *source) == 0
+        out, err = capsys.readouterr()
+        said.append(out)
+        assert out.startswith(INSTRUCTION) and "fitness 0 on tunnel" in err  # random weights write no walker
+    assert said[0] == said[1] == said[2]
+
+
+def test_write_scores_and_draws_a_walker(
+    run: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = next(iter(SEEDS.values()))
+    monkeypatch.setattr(write_command, "_from_run", lambda *_: write_command.Written(program, 3.0))
+    picture = tmp_path / "walker.png"
+    assert main_exit("write", "--terrain", "flat", "--from", str(run), "--picture", str(picture)) == 0
+    out, err = capsys.readouterr()
+    world = SodaraceWorld(WorldConfig(seconds=3.0))
+    [score] = world.score([Attempt("flat", program)])
+    world.close()
+    assert out == f"{program}\n" and f"fitness {score.fitness:.1f} on flat" in err and str(picture) in err
+    assert picture.read_bytes().startswith(b"\x89PNG")
