@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from importlib import metadata
 
@@ -23,6 +24,10 @@ def dask_clash() -> str | None:
         "hides the other and Dask's cluster does not work here: give terraprompt an environment of its own"
     )
 
+
+# Before torch is imported, in the driver as in every worker: OpenMP threads that spin while they wait take the cores
+# from the other processes of the machine, and with them most of the speed.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if message := dask_clash():
     warnings.warn(message, stacklevel=2)

@@ -13,7 +13,7 @@ import yaml
 from distributed.config import RunConfig
 from distributed.config.listing import settings
 from distributed.config.support import check_trainable
-from distributed.config_io import load_config
+from distributed.config_io import load_config, with_settings
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
 
 app = typer.Typer(
@@ -64,6 +64,8 @@ def train(
     the run in MLflow. Ctrl-C ends a run in good order; --resume continues it.
     """
     settings_of_run = load_config(config, overrides or ())
+    if settings_of_run.train.run_name is None:
+        settings_of_run = with_settings(settings_of_run, {"train.run_name": config.stem})
     check_trainable(settings_of_run)
     if resume is not None and not resume.exists():
         raise UserError(f"--resume: there is no {str(resume)!r}")

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import ray
 
+from distributed.places import in_ray_job
+
 PACKAGES = Path(__file__).resolve().parents[1]
-RAY_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 class RayOptions(Protocol):
@@ -49,7 +50,7 @@ def connect_ray(options: RayOptions) -> bool:
     if ray.is_initialized():
         return False
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if RAY_JOB_VARIABLE not in os.environ:
+    if not in_ray_job():
         path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
         settings["runtime_env"] = {"env_vars": {"PYTHONPATH": path}}
     address = os.environ.get("RAY_ADDRESS") or options.address

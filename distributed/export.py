@@ -174,7 +174,7 @@ class Exporter:
             "fitness_interval": json.dumps([round(end, 4) for end in export.interval]),
             "fitness_samples": str(config.evaluation.samples_per_terrain),
             "untuned_fitness": f"{summary.terrains[export.terrain].untuned_mean:.4f}",
-            "run": self.run.path.resolve().name,
+            "run": self.run.name,
             DIGEST: self._digest(export.terrain),
             **({"ray_job_id": job} if job else {}),
         }
@@ -240,3 +240,11 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from distributed.cli import main
+
+    main(["export", *sys.argv[1:]])

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 from transformers.utils.logging import disable_progress_bar
 
+from distributed.errors import UserError
 from distributed.export import BETTER, FIRST, INCOMPARABLE, NOT_BETTER, UNSCORED, Export, Exporter
 from distributed.registry import CHAMPION, model_uri
 from distributed.run_folder import open_run
 
 VERDICTS = {
-    BETTER: "becomes champion, {mine} against {theirs}",
-    FIRST: "becomes champion, the first one",
-    NOT_BETTER: "not better than the champion, {theirs}",
-    INCOMPARABLE: "the champion was scored by other rules and stays",
-    UNSCORED: "the champion has no fitness to compare with and stays",
+    BETTER: "yes, version {version} had {theirs}",
+    FIRST: "yes, the first",
+    NOT_BETTER: "no, version {version} has {theirs}",
+    INCOMPARABLE: "no, other rules",
+    UNSCORED: "no, unscored",
 }
+MEANINGS = {
+    INCOMPARABLE: "other rules: the champion was scored by other rules of the terrain, so the numbers do not compare",
+    UNSCORED: "unscored: the champion was registered without a fitness to compare with",
+}
+STAYS = "such a champion stays until its alias is taken away: mlflow.MlflowClient().delete_registered_model_alias(...)"
 
 
 def export_run(path: Path, terrains: Sequence[str], best_only: bool, dry_run: bool, console: Console) -> list[Export]:
@@ -48,6 +55,9 @@ def export_run(path: Path, terrains: Sequence[str], best_only: bool, dry_run: bo
     done = plan if dry_run else _register(exporter, plan, console)
     if done:
         console.print(_table(done, f"{run.path} in {exporter.registry.uri}"))
+        notes = [MEANINGS[verdict] for verdict in MEANINGS if any(each.verdict == verdict for each in done)]
+        for line in [*notes, STAYS] if notes else []:
+            console.print(line, highlight=False, soft_wrap=True)
     left_out = len(chosen) - len(done)
     if left_out:
         console.print(f"{left_out} not better than the champion and left out", highlight=False)
@@ -61,6 +71,25 @@ def export_run(path: Path, terrains: Sequence[str], best_only: bool, dry_run: bo
             soft_wrap=True,
         )
     return done
+
+
+def register_prompts(path: Path, console: Console) -> None:
+    """Registers all prompts of a run that has just ended. Where that fails, the run has ended well all the same.
+
+    Args:
+        path: the run's folder.
+        console: where a line says what came of it.
+    """
+    try:
+        run = open_run(path)
+        exporter = Exporter(run)
+        done = list(exporter.export(exporter.plan(run.choose(()))))
+    except UserError as error:
+        line = f"the prompts are not registered: {error}; for another try: terraprompt export {path}"
+    else:
+        champions = sum(each.is_champion for each in done)
+        line = f"registered {len(done)} prompts in {exporter.registry.uri}, {champions} of them champions"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _register(exporter: Exporter, plan: Sequence[Export], console: Console) -> list[Export]:
@@ -85,24 +114,23 @@ def _register(exporter: Exporter, plan: Sequence[Export], console: Console) -> l
 
 
 def _table(done: Sequence[Export], title: str) -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("model", overflow="fold")
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("terrain", overflow="fold")
     table.add_column("version", justify="right")
-    table.add_column("fitness", justify="right")
-    table.add_column("95% interval", justify="right")
-    table.add_column(CHAMPION)
+    table.add_column("fitness (95%)", no_wrap=True)
+    table.add_column(f"{CHAMPION}?", no_wrap=True)
     for each in done:
+        version = f"{each.version or 'new'}{'' if each.is_new else ', as before'}"
         low, high = each.interval
-        version = f"{each.version or 'new'}{'' if each.is_new else ' (as before)'}"
-        table.add_row(Text(each.name), version, f"{each.fitness:.1f}", f"{low:.1f} to {high:.1f}", _verdict(each))
+        table.add_row(Text(each.terrain), version, f"{each.fitness:.1f} ({low:.1f} to {high:.1f})", _verdict(each))
     return table
 
 
 def _verdict(each: Export) -> str:
     champion = each.champion
-    if champion is not None and champion.version == each.version:
-        return "is champion"
-    theirs = (
-        f"{champion.fitness:.1f} of version {champion.version}" if champion and champion.fitness is not None else ""
-    )
-    return VERDICTS[each.verdict].format(mine=f"{each.fitness:.1f}", theirs=theirs)
+    if champion is None:
+        return VERDICTS[each.verdict]
+    if champion.version == each.version:
+        return "yes, as before"
+    theirs = "" if champion.fitness is None else f"{champion.fitness:.1f}"
+    return VERDICTS[each.verdict].format(version=champion.version, theirs=theirs)

@@ -12,9 +12,10 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from distributed.loop import TrainingLoop
+from distributed.picture import draw_run
 from distributed.report import WalkerShow, write_report
 from distributed.summary import Summary, summarise, write_summary
-from distributed.tracking import DEFAULT_URI
+from distributed.tracking import store_uri
 from softprompt.model import FrozenLM
 from terrains.sodarace.physics import trace
 from terrains.sodarace.world import SodaraceWorld
@@ -48,11 +49,17 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
         "seconds": round(loop.seconds),
         "language model": lm.hash[:12],
     }
+    pictures = [draw_run(walkers, directory / "walkers.png")] if walkers else []
     report = write_report(directory / "report.html", summary, loop.history, walkers, meta)
     loop.tracker.log(_final_metrics(summary), loop.step)
-    for path in (report, directory / "summary.json", directory / "prompts.safetensors"):
+    for path in (report, *pictures, directory / "summary.json", directory / "prompts.safetensors"):
         loop.tracker.artifact(path)
     _say(loop, summary, directory, console)
+    if loop.config.tracking.register_prompts:
+        # Imported here: MLflow's models take seconds to import.
+        from distributed.export_command import register_prompts
+
+        register_prompts(directory, console)
     return summary
 
 
@@ -121,20 +128,18 @@ def _final_metrics(summary: Summary) -> dict[str, float]:
 
 
 def _say(loop: TrainingLoop, summary: Summary, directory: Path, console: Console) -> None:
-    console.print(summary.table())
-    console.print(summary.transfer_table())
+    console.print(summary.table(), summary.transfer_table())
     counters = loop.pool.counters
     lost = f"{counters['losses']} requests lost and sent again" if counters["losses"] else "no request lost"
-    uri = loop.config.tracking.uri or DEFAULT_URI
     lines = [
         f"{loop.rollouts} programs sampled for training in {loop.seconds:.0f} s, {lost}; "
         f"torch {torch.__version__} on {lm_device(loop)}",
-        f"report   {directory / 'report.html'}",
+        f"report   {directory / 'report.html'}, and its picture walkers.png",
         f"summary  {directory / 'summary.json'}",
         f"prompts  {directory / 'prompts.safetensors'}",
     ]
     if loop.config.train.tracker == "mlflow":
-        lines.append(f"MLflow   mlflow ui --backend-store-uri {uri}")
+        lines.append(f"MLflow   mlflow ui --backend-store-uri {store_uri(loop.config.tracking.uri)}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import mlflow
@@ -70,7 +70,7 @@ class SoftPromptWriter(PythonModel):
         """
         options = dict(params or {})
         _check(options)
-        instructions = [str(text) for text in model_input["instruction"]]
+        instructions = _texts_of(model_input["instruction"])
         generator = torch.Generator()
         generator.seed() if options["seed"] == FRESH else generator.manual_seed(options["seed"])
         uniforms = torch.rand(len(instructions), options["max_new_tokens"], generator=generator)
@@ -185,6 +185,16 @@ def _load_base(base: str) -> tuple[Any, Any]:
             f"cannot load the base model from {base!r}; set {BASE_MODEL_VARIABLE} to its directory: "
             f"{str(error).strip().partition(chr(10))[0]}"
         ) from None
+
+
+def _texts_of(cells: Iterable[Any]) -> list[str]:
+    """The instructions of a column. Of a dict with a list MLflow makes one row whose cell is that list."""
+    texts: list[str] = []
+    for cell in cells:
+        texts += [cell] if isinstance(cell, str) else list(cell)
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise MlflowException.invalid_parameter_value(f"an instruction is a text, not a {type(wrong[0]).__name__}")
+    return texts
 
 
 def _check(options: dict[str, Any]) -> None:

@@ -29,12 +29,14 @@ class FinishedRun:
 
     Attributes:
         path: its folder.
+        name: its folder's name; of a search's member, the search's and where it lies in there.
         config: its settings.
         summary: what it achieved.
         prompts: by terrain, shape (n_soft_tokens, d), float32, in the run's order.
     """
 
     path: Path
+    name: str
     config: RunConfig
     summary: Summary
     prompts: dict[str, np.ndarray]
@@ -102,9 +104,11 @@ def open_run(path: str | Path) -> FinishedRun:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise UserError(f"there is no run {str(path)!r}{_nearest_folder(folder)}")
+    name = folder.resolve().name
     said = _read_json(folder / SUMMARY)
     if "best_run" in said or "best" in said:
         folder = _best_member(folder, said)
+        name = f"{name}/{said['best_run']}"
         said = _read_json(folder / SUMMARY)
     try:
         summary = Summary.model_validate(said)
@@ -112,7 +116,7 @@ def open_run(path: str | Path) -> FinishedRun:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{folder / SUMMARY} is not the summary of a run: {where}: {first['msg']}") from None
-    return FinishedRun(folder, _read_config(folder / CONFIG), summary, _read_prompts(folder / PROMPTS, summary))
+    return FinishedRun(folder, name, _read_config(folder / CONFIG), summary, _read_prompts(folder / PROMPTS, summary))
 
 
 def _best_member(folder: Path, said: dict) -> Path:

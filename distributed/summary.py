@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -102,39 +103,45 @@ class Summary(BaseModel):
 
     def table(self) -> Table:
         """Before and after, a row a terrain."""
-        table = Table(title="Before and after tuning", title_justify="left", caption_justify="left")
-        table.caption = "fitness means count failed programs as 0; interval: 95% bootstrap over this run's programs"
+        table = Table(title="Before and after tuning", title_justify="left", caption_justify="left", box=box.SIMPLE)
+        table.caption = "mean fitness, a failure counts as 0; 95% interval by bootstrap over the programs"
         table.add_column("terrain", no_wrap=True)
-        for heading in ("untuned", "valid", "best of n", "warm start", "tuned", "95% interval", "ratio"):
+        n = max(row.n for row in self.terrains.values())
+        for heading in ("untuned", f"best of {n}", "warm start", "tuned", "95% interval", "ratio"):
             table.add_column(heading, justify="right")
-        table.add_column("valid", justify="right")
-        table.add_column("unique", justify="right")
         for name, row in self.terrains.items():
             low, high = row.tuned_interval
             table.add_row(
                 Text(name),
                 f"{row.untuned_mean:.1f}",
-                f"{row.untuned_valid:.0%}",
-                f"{row.best_of_n:.1f} of {row.n}",
+                f"{row.best_of_n:.1f}",
                 "-" if row.warm_start_mean is None else f"{row.warm_start_mean:.1f}",
                 Text(f"{row.tuned_mean:.1f}", style="bold"),
                 f"{low:.1f} to {high:.1f}",
                 "-" if row.ratio is None else f"{row.ratio:.1f}x",
-                f"{row.tuned_valid:.0%}",
-                f"{row.tuned_unique:.0%}",
             )
         return table
 
     def transfer_table(self) -> Table:
         """Every prompt on every terrain, a prompt's own terrain in bold."""
-        table = Table(title="Transfer: mean fitness of each prompt on each terrain", title_justify="left")
+        table = Table(
+            title="Every prompt on every terrain: mean fitness",
+            title_justify="left",
+            caption_justify="left",
+            box=box.SIMPLE,
+        )
+        table.caption = "mean fitness; valid, unique: shares of a prompt's programs; valid on its own terrain"
         table.add_column("prompt", no_wrap=True)
-        for terrain in self.terrains:
-            table.add_column(Text(terrain), justify="right")
-        table.add_row("none", *(f"{row.untuned_mean:.1f}" for row in self.terrains.values()), style="dim")
+        for heading in ("valid", "unique", *self.terrains):
+            table.add_column(Text(heading), justify="right")
+        untuned = self.terrains.values()
+        bare = f"{sum(row.untuned_valid for row in untuned) / len(self.terrains):.0%}"
+        table.add_row("none", bare, "", *(f"{row.untuned_mean:.1f}" for row in untuned), style="dim")
         for prompt, means in self.transfer.items():
-            cells = (Text(f"{means[t]:.1f}", style="bold" if t == prompt else "") for t in self.terrains)
-            table.add_row(Text(prompt), *cells)
+            cells = [Text(f"{means[t]:.1f}", style="bold" if t == prompt else "") for t in self.terrains]
+            own = self.terrains.get(prompt)
+            shares = (f"{own.tuned_valid:.0%}", f"{own.tuned_unique:.0%}") if own else ("-", "-")
+            table.add_row(Text(prompt), *shares, *cells)
         return table
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from distributed.places import lasting
+
 logger = logging.getLogger("terraprompt")
 
-DEFAULT_URI = "sqlite:///mlflow.db"
+DATABASE = "mlflow.db"
 PAUSE_S = 30.0  # a store that has failed is left alone for so long: an unreachable server costs seconds a call
 BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes in one call
 MAX_VALUE = 6000  # characters of a param
@@ -219,7 +221,7 @@ def open_tracker(kind: str | None, experiment: str, config: Mapping[str, Any], *
 
 def store_uri(uri: str | None) -> str:
     """Returns the store: the one that is given, else MLFLOW_TRACKING_URI, else a local database."""
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{lasting(DATABASE)}"
 
 
 def open_client(uri: str) -> Any:
@@ -227,10 +229,11 @@ def open_client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    # After the import, which sets levels of its own.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(uri)
 
 

@@ -25,6 +25,7 @@ from distributed.errors import UserError
 from distributed.finish import finish
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
+from distributed.places import lasting
 from distributed.pool import LocalPool, RolloutPool
 from distributed.pool_base import Pool
 from distributed.tracking import NullTracker, open_tracker
@@ -193,7 +194,7 @@ def _restore(loop: TrainingLoop, state: dict, path: Path) -> None:
 
 def _new_directory(config: RunConfig) -> Path:
     """A directory that no other run has: a name that is taken gets a number."""
-    root = Path(config.train.checkpoint_dir)
+    root = lasting(config.train.checkpoint_dir)
     name = config.train.run_name or time.strftime("run-%Y%m%d-%H%M%S")
     for attempt in range(1, 10_000):
         directory = root / (name if attempt == 1 else f"{name}-{attempt}")

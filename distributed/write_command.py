@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,9 @@ def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
         _check_champion(terrain.name, uri)
     address = source or model_uri(terrain.name)
     try:
-        with default_store(uri):
+        with default_store(uri), warnings.catch_warnings():
+            # What libraries warn each other of is no concern of who asks for a program.
+            warnings.simplefilter("ignore")
             model = mlflow.pyfunc.load_model(address)
             frame = model.predict(pd.DataFrame({"instruction": [terrain.instruction]}), params={"seed": seed})
         program = str(frame["program"].iloc[0])
@@ -139,7 +142,8 @@ def _show(terrain: str, written: Written, picture: Path, console: Console) -> No
             console.print(f"the rules of {terrain} have changed since this prompt was evaluated", highlight=False)
         [score] = world.score([Attempt(terrain, written.program)])
         if not score.valid:
-            console.print(f"fitness 0 on {terrain}: {score.failure}: {score.detail}", markup=False, highlight=False)
+            line = f"fitness 0 on {terrain}: {score.failure}: {score.detail}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
             return
         walker, ground = world.walker(written.program), world.ground(terrain)
         frames: np.ndarray = trace(walker, ground, written.seconds, MOMENTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.initialization import no_init_weights
+from transformers.utils import logging as hf_logging
 
 TOKEN_COUNTS_FILE = "token_counts.json"
 
@@ -72,6 +74,7 @@ class FrozenLM:
             ValueError: there is no such model; the message is one line.
         """
         source = _resolve(path)
+        quiet_bars()
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source, dtype=getattr(torch, dtype), trust_remote_code=False
@@ -231,3 +234,9 @@ def _one(token: int | list[int] | None) -> int | None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def quiet_bars() -> None:
+    """Turns off the progress bars of transformers where no person watches: they fill logs with half lines."""
+    if not sys.stderr.isatty():
+        hf_logging.disable_progress_bar()

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from softprompt.model import quiet_bars
 from softprompt.prefixes import Batch, PrefixConfig, TunedPrefixes
 from softprompt.tokenizer import train_tokenizer
 
@@ -83,8 +84,7 @@ class Stage2:
         )
         torch.manual_seed(config.seed)
         self.model = LlamaForCausalLM(_llama_config(config, self.tokenizer))
-        embedding = cast(nn.Embedding, self.model.get_input_embeddings()).weight
-        self._prefixes = TunedPrefixes(embedding, self.token_counts, config.prefixes, config.seed + 1)
+        self._prefixes = self._tuned_prefixes(1)
 
     def train(self) -> Iterator[dict[str, float]]:
         """Runs the steps; yields ``step``, ``loss`` (nats a token, behind the step's prefix) and ``lr`` after each."""
@@ -126,10 +126,7 @@ class Stage2:
             One mean a number of steps.
         """
         programs = self.held_out[:count]
-        probe = TunedPrefixes(
-            self.model.get_input_embeddings().weight, self.token_counts, self.config.prefixes, self.config.seed + 2
-        )
-        prompts = probe.from_vocabulary(len(programs), rows).requires_grad_()
+        prompts = self._tuned_prefixes(2).from_vocabulary(len(programs), rows).requires_grad_()
         optimizer = torch.optim.Adam([prompts], lr=lr)
         seen: list[float] = []
         for step in range(max(steps) + 1):
@@ -143,6 +140,7 @@ class Stage2:
     def save(self, directory: Path) -> None:
         """Writes model (safetensors), tokenizer and token counts as transformers and `FrozenLM.load` read them."""
         directory.mkdir(parents=True, exist_ok=True)
+        quiet_bars()
         self.model.save_pretrained(directory, safe_serialization=True)
         self.tokenizer.save_pretrained(directory)
         (directory / "token_counts.json").write_text(json.dumps(self.token_counts.tolist()))
@@ -156,6 +154,10 @@ class Stage2:
             chunks = [order[i : i + size] for i in range(0, len(order), size)]
             rng.shuffle(chunks)
             yield from ([self.training[i] for i in chunk] for chunk in chunks)
+
+    def _tuned_prefixes(self, salt: int) -> TunedPrefixes:
+        embedding = cast(nn.Embedding, self.model.get_input_embeddings()).weight
+        return TunedPrefixes(embedding, self.token_counts, self.config.prefixes, self.config.seed + salt)
 
     def _tokens(self, programs: Batch) -> int:
         """Tokens that the loss is on."""

@@ -15,7 +15,7 @@ from distributed.cluster import connect_ray
 from distributed.tracking import open_client
 from softprompt.model import FrozenLM
 from softprompt.tokenizer import train_tokenizer
-from tests.distributed.finished_runs import save_base
+from tests.distributed.finished_runs import make_run, save_base
 from tests.softprompt.conftest import VOCAB, tiny_model
 
 
@@ -64,3 +64,10 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     mlflow.set_tracking_uri(uri)
     yield uri
     mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_lm: tuple[FrozenLM, Path]) -> Path:
+    """A finished run of two terrains."""
+    lm, base = tiny_lm
+    return make_run(tmp_path / "runs" / "first", base, lm)

@@ -1,4 +1,4 @@
-"""Folders as runs leave them, around a tiny random language model."""
+"""Folders as runs leave them, around a tiny random language model, and what is done with them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import mlflow
 import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
 from safetensors.numpy import save_file
 
+from distributed.cli import main
 from distributed.config import RunConfig
+from distributed.export_command import export_run
+from distributed.registry import model_uri
 from distributed.run_folder import CONFIG, PROMPTS, SUMMARY
 from distributed.summary import Summary, TerrainSummary, write_summary
 from softprompt.model import FrozenLM
@@ -17,6 +24,7 @@ from softprompt.model import FrozenLM
 BUMPY = "bumpy(amplitude=4,seed=3)"
 FITNESS = {"tunnel": 50.0, BUMPY: 20.0}
 NEW_TOKENS = 12
+INSTRUCTION = "import math\n"
 
 
 def save_base(lm: FrozenLM, folder: Path) -> Path:
@@ -41,7 +49,11 @@ def make_run(
         {
             "terrains": {"names": list(fitness), "seconds": seconds},
             "model": {"model_path": str(base)},
-            "method": {"n_soft_tokens": n_soft_tokens, "gen_kwargs": {"max_new_tokens": NEW_TOKENS}},
+            "method": {
+                "n_soft_tokens": n_soft_tokens,
+                "num_rollouts": 2 * len(fitness),
+                "gen_kwargs": {"max_new_tokens": NEW_TOKENS},
+            },
         }
     )
     (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json", by_alias=True)))
@@ -66,3 +78,22 @@ def make_run(
     prompts = {name: generator.normal(0, scale, shape).astype(np.float32) for name in fitness}
     save_file(prompts, folder / PROMPTS)
     return folder
+
+
+def export(run: Path, *terrains: str, best_only: bool = False, dry_run: bool = False) -> dict[str, str | None]:
+    """Exports a run and returns the versions by terrain."""
+    done = export_run(run, terrains, best_only, dry_run, Console(quiet=True))
+    return {each.terrain: each.version for each in done}
+
+
+def programs(terrain: str, n: int = 3, **params: object) -> list[str]:
+    """Programs that a terrain's champion writes."""
+    model = mlflow.pyfunc.load_model(model_uri(terrain))
+    return list(model.predict(pd.DataFrame({"instruction": [INSTRUCTION] * n}), params=params)["program"])
+
+
+def main_exit(*arguments: str) -> int:
+    """Runs a command in this process and returns what it exits with."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    return int(exit_.value.code or 0)

@@ -23,9 +23,8 @@ from transformers import AutoModelForCausalLM
 
 from distributed import write_command
 from distributed.checkpoint import save_checkpoint
-from distributed.cli import main
 from distributed.errors import UserError
-from distributed.export_command import export_run
+from distributed.export_command import register_prompts
 from distributed.prompt_model import BASE_MODEL_VARIABLE
 from distributed.registry import LONGEST, Registry, model_uri, registry_name
 from distributed.run_folder import PROMPTS, SUMMARY, open_run
@@ -36,10 +35,19 @@ from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
-from tests.distributed.finished_runs import BUMPY, FITNESS, NEW_TOKENS, make_run, save_base
+from tests.distributed.finished_runs import (
+    BUMPY,
+    FITNESS,
+    INSTRUCTION,
+    NEW_TOKENS,
+    export,
+    main_exit,
+    make_run,
+    programs,
+    save_base,
+)
 from tests.softprompt.conftest import tiny_model
 
-INSTRUCTION = "import math\n"
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -49,26 +57,8 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture
-def run(tmp_path: Path, tiny_lm: tuple[FrozenLM, Path]) -> Path:
-    """A finished run of two terrains."""
-    lm, base = tiny_lm
-    return make_run(tmp_path / "runs" / "first", base, lm)
-
-
-def export(run: Path, *terrains: str, best_only: bool = False, dry_run: bool = False) -> dict[str, str | None]:
-    """Exports a run and returns the versions by terrain."""
-    done = export_run(run, terrains, best_only, dry_run, Console(quiet=True))
-    return {each.terrain: each.version for each in done}
-
-
 def champion(store: str, terrain: str) -> str:
     return str(MlflowClient(store).get_registered_model(registry_name(terrain)).aliases["champion"])
-
-
-def programs(terrain: str, n: int = 3, **params: object) -> list[str]:
-    model = mlflow.pyfunc.load_model(model_uri(terrain))
-    return list(model.predict(pd.DataFrame({"instruction": [INSTRUCTION] * n}), params=params)["program"])
 
 
 def test_export_registers_a_model_a_terrain_with_tags(run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
@@ -136,6 +126,17 @@ def test_rows_do_not_depend_on_their_neighbours(run: Path, store: str) -> None:
 
     alone = third("def f():\n", "import")
     assert alone == third(INSTRUCTION, INSTRUCTION) and alone.startswith(INSTRUCTION)
+
+
+def test_instructions_come_as_a_table_a_dict_or_one_text(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    model = mlflow.pyfunc.load_model(model_uri("tunnel"))
+    three = programs("tunnel", 3, seed=2)
+    assert list(model.predict({"instruction": [INSTRUCTION] * 3}, params={"seed": 2})["program"]) == three
+    assert list(model.predict({"instruction": INSTRUCTION}, params={"seed": 2})["program"]) == three[:1]
+    for wrong in (pd.DataFrame({"instruction": [5]}), pd.DataFrame({"text": [INSTRUCTION]})):
+        with pytest.raises(MlflowException):
+            model.predict(wrong)
 
 
 @pytest.mark.parametrize(
@@ -251,11 +252,15 @@ def test_dry_run_writes_nothing(
         assert "dry run: nothing was written" in capsys.readouterr().out
 
 
-def main_exit(*arguments: str) -> int:
-    """Runs a command in this process and returns what it exits with."""
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    return int(exit_.value.code or 0)
+def test_a_run_that_ends_registers_its_prompts_or_says_why_not(
+    run: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register_prompts(run, Console(width=500))
+    assert champion(store, "tunnel") == champion(store, BUMPY) == "1"
+    assert "registered 2 prompts" in capsys.readouterr().out
+    (run / PROMPTS).unlink()
+    register_prompts(run, Console(width=500))
+    assert f"for another try: terraprompt export {run}" in capsys.readouterr().out
 
 
 def test_search_exports_its_best_member(tmp_path: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
@@ -266,7 +271,7 @@ def test_search_exports_its_best_member(tmp_path: Path, store: str, tiny_lm: tup
     (search / SUMMARY).write_text(json.dumps({"errored": 0, "best": {"fitness": 7.0}, "best_run": "members/1"}))
     assert export(search) == {"tunnel": "1"}
     tags = MlflowClient(store).get_model_version(registry_name("tunnel"), "1").tags
-    assert (tags["fitness"], tags["n_soft_tokens"]) == ("7.0000", "8")
+    assert (tags["fitness"], tags["n_soft_tokens"], tags["run"]) == ("7.0000", "8", "search/members/1")
     for said, words in (({"best": None}, "no best member"), ({"best_run": "members/9"}, "lost its best member")):
         (search / SUMMARY).write_text(json.dumps(said))
         with pytest.raises(UserError, match=words):

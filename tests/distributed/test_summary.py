@@ -116,7 +116,7 @@ def test_tables_show_every_terrain_and_the_ratio():
     summary = small_run()
     text = printed(summary.table())
     assert "left_wall" in text and "tunnel" in text
-    assert "3.3x" in text and "10.0x" in text and "30.0 of 4" in text
+    assert "3.3x" in text and "10.0x" in text and "best of 4" in text and "30.0" in text
     transfer = printed(summary.transfer_table())
     assert "none" in transfer and "50.0" in transfer and "5.0" in transfer
 

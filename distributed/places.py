@@ -1,0 +1,33 @@
+"""Where files go that are to last: the directory a command is run in, or a home of their own inside a Ray job."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray in the driver of a job."""
+
+HOME_VARIABLE = "TERRAPROMPT_HOME"
+"""Names the directory below which a job keeps its runs and records; ``~/terraprompt`` without it."""
+
+
+def in_ray_job() -> bool:
+    """Whether this process is the driver of a Ray job."""
+    return JOB_VARIABLE in os.environ
+
+
+def lasting(path: str | Path) -> Path:
+    """Returns the absolute path of a file or directory that is to last.
+
+    A job that was submitted with a working directory runs in a copy of it that Ray deletes, so there a relative path is
+    taken from TERRAPROMPT_HOME.
+
+    Args:
+        path: as it is written in the configuration.
+    """
+    path = Path(path).expanduser()
+    if path.is_absolute():
+        return path
+    home = os.environ.get(HOME_VARIABLE) or ("~/terraprompt" if in_ray_job() else "")
+    return Path(home).expanduser().absolute() / path
