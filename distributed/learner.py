@@ -76,6 +76,9 @@ class Learner:
         self._schedule = make_schedule(self._optimizer, config)
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
         self._moments = RunningMoments()
+        sampling = method.rollout_kwargs
+        drawn = (sampling.do_sample, sampling.temperature, sampling.top_k, sampling.top_p)
+        self._neutral_sampling = drawn == (True, 1, 0, 1)
         self.elites = EliteBuffer(len(instructions), max(method.replay_size, config.warm_start.elites))
         self.version = 0
 
@@ -84,21 +87,26 @@ class Learner:
         return PromptState(self.version, self.table.weight.detach().cpu().numpy().copy())
 
     def warm_start(self) -> Iterator[float]:
-        """Learns each terrain's best programs by likelihood; yields the nats a token after each step.
+        """Learns each terrain's best programs by likelihood; yields the nats a token after each step."""
+        warm = self.config.warm_start
+        yield from self._imitate(warm.elites, warm.steps)
+        self.version += 1
+
+    def _imitate(self, best: int, steps: int) -> Iterator[float]:
+        """Makes steps of likelihood on the best programs of each terrain; yields the nats a token after each.
 
         Its optimizer is its own: the moments of imitation say nothing about PPO.
         """
-        batch = self.elites.batch(best=self.config.warm_start.elites)
+        batch = self.elites.batch(best=best)
         if len(batch.ids) == 0:
             return
         optimizer = torch.optim.Adam([self.table.weight], lr=self.config.warm_start.lr)
-        for _ in range(self.config.warm_start.steps):
+        for _ in range(steps):
             optimizer.zero_grad()
             loss = self._imitation(batch)
             loss.backward()
             optimizer.step()
             yield loss.item()
-        self.version += 1
 
     def update(self, rollouts: Sequence[Rollouts]) -> PolicyStats:
         """Makes one PPO step from rollouts: ppo_epochs passes, each in batches of their own order.
@@ -117,6 +125,9 @@ class Learner:
             order = torch.randperm(len(batch.ids), generator=generator)
             for rows in order.split(train.batch_size):
                 stats.append(self._step(batch, rows))
+        imitation = list(self._imitate(method.replay_size, method.replay_steps))
+        if imitation:
+            info["losses/replay_steps_loss"] = imitation[-1]
         self._kl.update(info["policy/kl_per_program"], len(batch.ids))
         self.version += 1
         mean = {key: float(np.mean([s[key] for s in stats])) for key in stats[0]}
@@ -185,7 +196,11 @@ class Learner:
         rewards = torch.from_numpy(np.concatenate([r.rewards[:, 0] for r in rollouts])).float().to(self.lm.device)
         valid = torch.tensor([row[0] is None for r in rollouts for row in r.failures], device=self.lm.device)
         ref_logprobs, _ = self._evaluate(ids, mask, terrain, prompted=False)
-        _, values = self._evaluate(ids, mask, terrain) if self.value_head else (None, torch.zeros_like(logprobs))
+        values = torch.zeros_like(logprobs)
+        if self.value_head or not self._neutral_sampling:
+            own, values = self._evaluate(ids, mask, terrain)
+            # Tempered or cut sampling has log-probabilities of its own; the ratio needs the policy's.
+            logprobs = logprobs if self._neutral_sampling else own
         scores = self._scale(rewards)
         price = self._kl.value if method.kl_in == "reward" else 0.0
         paid = token_rewards(scores, logprobs, ref_logprobs, mask, price)

@@ -117,7 +117,7 @@ class Summary(BaseModel):
                 f"{row.best_of_n:.1f}",
                 "-" if row.warm_start_mean is None else f"{row.warm_start_mean:.1f}",
                 Text(f"{row.tuned_mean:.1f}", style="bold"),
-                f"{low:.1f} to {high:.1f}",
+                f"{low:.0f} to {high:.0f}",
                 "-" if row.ratio is None else f"{row.ratio:.1f}x",
             )
         return table

@@ -77,6 +77,9 @@ class MethodConfig(Section):
     replay_size: int = Field(1, ge=1)
     """How many of a terrain's best programs are replayed. One is learnt fastest; more keep programs varied."""
 
+    replay_steps: int = Field(0, ge=0)
+    """Steps of likelihood alone, on the replayed programs, after each PPO step. They are few programs, so it is cheap."""
+
     ppo_epochs: int = Field(2, ge=1)
     """Passes over the rollouts of a step."""
     num_rollouts: int = Field(96, ge=1)
