@@ -1,0 +1,117 @@
+"""The order of a run, and that nothing but its configuration decides it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from distributed.loop import STAGES
+from distributed.pool import LocalPool, RolloutPool
+from distributed.worker import RolloutWorker
+from tests.distributed.tiny_runs import LETTERS, config, finish, loop_of, outcome, worker_arguments
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_lm):
+    return tiny_lm[0]
+
+
+@pytest.fixture(scope="module")
+def whole(lm):
+    """An uninterrupted run."""
+    return finish(loop_of(config(), lm))
+
+
+def test_stages_come_in_their_order_and_programs_are_counted(lm):
+    loop, seen = loop_of(config(), lm), []
+    while loop.stage != "done":
+        seen.append(loop.stage)
+        loop.advance()
+    assert list(dict.fromkeys(seen)) == list(STAGES[:-1])
+    assert loop.step == 3
+    assert loop.rollouts == 24 + 3 * 12
+    assert [len(loop.tuned[t]["programs"]) for t in LETTERS] == [8, 8]
+
+
+def test_the_same_seed_is_the_same_run_and_another_seed_another(lm, whole):
+    assert outcome(finish(loop_of(config(), lm))) == outcome(whole)
+    assert outcome(finish(loop_of(config(train__seed=6), lm)))["prompts"] != outcome(whole)["prompts"]
+
+
+@pytest.mark.parametrize("pieces", range(1, 8))
+def test_a_loop_saved_anywhere_and_restored_goes_on_bit_for_bit(lm, whole, pieces):
+    first = loop_of(config(), lm)
+    for _ in range(pieces):
+        first.advance()
+    second = loop_of(config(), lm)
+    second.load_state_dict(first.state_dict())
+    assert (second.stage, second.step) == (first.stage, first.step)
+    assert outcome(finish(second)) == outcome(whole)
+
+
+def test_a_state_of_other_terrains_is_refused(lm, whole):
+    state = whole.state_dict() | {"terrains": ["a", "o"]}
+    with pytest.raises(ValueError, match="terrains"):
+        loop_of(config(), lm).load_state_dict(state)
+
+
+def test_one_and_two_workers_on_ray_are_the_run_of_this_process(lm, whole, local_ray):
+    for workers in (1, 2):
+        small, shared = worker_arguments(config(), lm)
+        with RolloutPool(RolloutWorker, small, shared, n_workers=workers, cpus_per_worker=0.5) as pool:
+            loop = loop_of(config(), lm, pool)
+            first = outcome(finish(loop))
+        assert first["rollouts"] == whole.rollouts
+        assert first["tuned"] == outcome(whole)["tuned"]
+
+
+def test_the_best_programs_only_get_better(lm):
+    loop, bests = loop_of(config(), lm), []
+    while loop.stage != "evaluation":
+        loop.advance()
+        bests.append([max((e.fitness for e in loop.learner.elites.best(k)), default=-np.inf) for k in range(2)])
+    assert np.all(np.diff(np.nan_to_num(bests, neginf=-1.0), axis=0) >= 0)
+    assert np.isfinite(bests[-1]).any()
+
+
+def test_the_last_prompts_are_handed_out_without_save_best_and_each_terrains_best_with_it(lm):
+    last = finish(loop_of(config(train__save_best=False), lm))
+    np.testing.assert_array_equal(last.prompts, last.learner.table.weight.detach().numpy())
+    best = finish(loop_of(config(train__save_best=True), lm))
+    assert best.prompts.shape == last.prompts.shape
+
+
+def test_a_run_without_valid_programs_says_so_in_words(lm, monkeypatch):
+    said = []
+    run = config(terrains__names=["Q", "Z"], train__total_steps=6)
+    loop = loop_of(run, lm, LocalPool(RolloutWorker, *worker_arguments(run, lm)))
+    loop.display.message = said.append
+    loop.pool = _Failing(loop.pool)
+    finish(loop)
+    assert any("no valid program" in line for line in said)
+
+
+class _Failing:
+    """A pool whose programs all fail."""
+
+    def __init__(self, pool):
+        self._pool, self.counters = pool, pool.counters
+
+    def run(self, *arguments):
+        return [self._fail(r) for r in self._pool.run(*arguments)]
+
+    def submit(self, *arguments):
+        return self._pool.submit(*arguments)
+
+    def collect(self, ticket):
+        return [self._fail(r) for r in self._pool.collect(ticket)]
+
+    @staticmethod
+    def _fail(rollouts):
+        rollouts.fitness[:] = 0
+        rollouts.rewards[:] = -0.1
+        for row in rollouts.failures:
+            row[:] = ["no letter"] * len(row)
+        return rollouts

@@ -1,0 +1,80 @@
+"""Whole runs that take a second: a tiny random language model, a world that counts letters, no Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from distributed.config import RunConfig
+from distributed.config_io import with_settings
+from distributed.display import Display
+from distributed.learner import Learner
+from distributed.loop import TrainingLoop
+from distributed.pool import LocalPool
+from distributed.pool_base import Pool
+from distributed.tracking import NullTracker
+from distributed.worker import RolloutWorker, instruction_ids
+from softprompt.model import FrozenLM
+from softprompt.sampling import GenerationConfig
+from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
+
+LETTERS = ["a", "e"]
+
+
+def config(**settings: Any) -> RunConfig:
+    """A run of three steps; ``method__replay_size=2`` changes a setting."""
+    small = {
+        "terrains.names": LETTERS,
+        "method.n_soft_tokens": 3,
+        "method.num_rollouts": 12,
+        "method.gen_kwargs.max_new_tokens": 12,
+        "warm_start.samples": 24,
+        "warm_start.steps": 4,
+        "train.total_steps": 3,
+        "train.batch_size": 8,
+        "train.seed": 5,
+        "train.tracker": None,
+        "rollouts.request_size": 6,
+        "evaluation.samples_per_terrain": 8,
+        "evaluation.bootstrap": 100,
+    }
+    return with_settings(RunConfig(), small | {name.replace("__", "."): value for name, value in settings.items()})
+
+
+def instructions(lm: FrozenLM) -> list[tuple[int, ...]]:
+    """The instruction's tokens, for each terrain."""
+    return [instruction_ids(lm, INSTRUCTION)] * len(LETTERS)
+
+
+def worker_arguments(run: RunConfig, lm: FrozenLM) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Small and shared arguments of a rollout worker."""
+    generation = GenerationConfig(**run.method.rollout_kwargs.sampler_settings(len(instructions(lm)[0])))
+    return {"make_world": LetterWorld, "terrains": LETTERS, "generation": generation}, {"model": lm.export()}
+
+
+def loop_of(run: RunConfig, lm: FrozenLM, pool: Pool | None = None) -> TrainingLoop:
+    """A loop at its beginning."""
+    pool = pool or LocalPool(RolloutWorker, *worker_arguments(run, lm))
+    display = Display(LETTERS, Console(quiet=True))
+    return TrainingLoop(run, LETTERS, Learner(run, lm, instructions(lm)), pool, NullTracker(), display)
+
+
+def finish(loop: TrainingLoop) -> TrainingLoop:
+    """Takes a loop to its end."""
+    while loop.stage != "done":
+        loop.advance()
+    return loop
+
+
+def outcome(loop: TrainingLoop) -> dict[str, Any]:
+    """All of a run that must not depend on when, where, or in how many sittings it was made."""
+    timed = ("seconds", "time/", "pool/")
+    history = [{k: v for k, v in entry.items() if not k.startswith(timed)} for entry in loop.history]
+    return {
+        "prompts": loop.prompts.tobytes(),
+        "last": loop.learner.table.weight.detach().numpy().tobytes(),
+        "history": history,
+        "rollouts": loop.rollouts,
+        "tuned": {name: (t["fitness"].tolist(), t["programs"]) for name, t in loop.tuned.items()},
+    }
