@@ -71,7 +71,7 @@ def measure_model(
 
     Returns:
         JSON-ready figures: ``valid``, ``unique``, ``median_tokens``, ``fitness`` by terrain,
-        ``behindmeasure_untrained_prompts`` and ``tuned_on_one_program``.
+        ``behind_untrained_prompts`` and ``tuned_on_one_program``.
     """
     instruction = world.terrain(terrains[0]).instruction
     on_part(f"{best_of} samples of the model alone")
@@ -93,9 +93,7 @@ def measure_model(
         },
     }
     on_part("validity behind untrained prompts")
-    figures["behindmeasure_untrained_prompts"] = measure_untrained_prompts(
-        lm, world, terrains[0], seed, min(count, 128)
-    )
+    figures["behind_untrained_prompts"] = measure_untrained_prompts(lm, world, terrains[0], seed, min(count, 128))
     on_part("likelihood of one program behind a tuned prompt")
     figures["tuned_on_one_program"] = tune_on_one(lm, instruction, programs[int(fitness[:, 0].argmax())], seed)
     return figures

@@ -106,7 +106,7 @@ def card_text(card: dict) -> str:
     )
     return f"""# A language model that writes Sodaracers
 
-{card["parameters"]:,} parameters (Llama), its own tokenizer with single digits, safetensors. It was trained on
+{card["parameters"]:,} parameters (Llama), its own tokenizer, safetensors. It was trained on
 {card["programs"]:,} programs by nothing but these two commands:
 
     terraprompt corpus --out data/corpus.jsonl

@@ -26,7 +26,7 @@ class PrefixConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    none: float = Field(0.15, ge=0, le=1)
+    none: float = Field(0.4, ge=0, le=1)
     """Share of steps without any prefix."""
     max_rows: int = Field(50, ge=1)
     """Longest prefix; half of the prefixes have 20 rows."""

@@ -68,17 +68,12 @@ def _connected_pairs(rng: random.Random, n: int, extra: int) -> list[tuple[int, 
 
 
 def _points(rng: random.Random, n: int) -> list[tuple[str, str]]:
-    """Distinct points whose box is drawn first, so that flat, tall, small and large bodies all occur.
+    """Points from left to right, no two at one x, so that a writer who goes on to the right never repeats a place.
 
-    They come from left to right: a writer that goes on to the right never puts two joints at one place.
+    The box is drawn first, so that flat, tall, small and large bodies all occur.
     """
-    width, height = rng.choice([4, 6, 8, 10]), rng.choice([2, 4, 6])
-    points: list[tuple[str, str]] = []
-    while len(points) < n:
-        point = (_even(rng, width), _even(rng, height))
-        if point not in points:
-            points.append(point)
-    return sorted(points, key=lambda point: (int(point[0]), int(point[1])))
+    width, height = max(rng.choice([4, 6, 8, 10]), 2 * (n - 1)), rng.choice([2, 4, 6])
+    return [(str(x), _even(rng, height)) for x in sorted(rng.sample(range(0, width + 1, 2), n))]
 
 
 def straight(rng: random.Random) -> str:
@@ -120,16 +115,16 @@ def complete(rng: random.Random) -> str:
 
 def grid(rng: random.Random) -> str:
     """A lattice of joints with muscles along rows, columns and diagonals."""
-    columns, rows = rng.randint(2, 5), rng.randint(2, 3)
-    dx, dy = _coordinate(rng, 1, max(2, 12 // columns)), _coordinate(rng, 1, 4)
-    slant = f" + y * {_coordinate(rng, 0, 2)}" if rng.random() < 0.4 else ""
-    lines = [f"g = [[wc.add_joint(x * {dx}{slant}, y * {dy}) for y in range({rows})] for x in range({columns})]"]
-    lines += [f"for x in range({columns}):", f"    for y in range({rows - 1}):"]
+    dx, dy = _coordinate(rng, 1, 4), _coordinate(rng, 1, 4)
+    slant = f" + y * {_coordinate(rng, 1, 2)}" if rng.random() < 0.4 else ""
+    lines = [f"w = {rng.randint(2, 5)}", f"h = {rng.randint(2, 3)}"]
+    lines += [f"g = [[wc.add_joint(x * {dx}{slant}, y * {dy}) for y in range(h)] for x in range(w)]"]
+    lines += ["for x in range(w):", "    for y in range(h - 1):"]
     lines += [f"        wc.add_muscle(g[x][y], g[x][y + 1], {_amplitude(rng)}, {_phase_of(rng, 'x')})"]
-    lines += [f"for x in range({columns - 1}):", f"    for y in range({rows}):"]
+    lines += ["for x in range(w - 1):", "    for y in range(h):"]
     lines += [f"        wc.add_muscle(g[x][y], g[x + 1][y], {_amplitude(rng)}, {_phase_of(rng, rng.choice('xy'))})"]
     if rng.random() < 0.75:
-        lines += [f"for x in range({columns - 1}):"]
+        lines += ["for x in range(w - 1):"]
         ends = rng.choice(["g[x][0], g[x + 1][1]", "g[x][1], g[x + 1][0]"])
         lines += [f"    wc.add_muscle({ends}, {_amplitude(rng)}, {_phase_of(rng, 'x')})"]
     return _program("\n".join(lines))
@@ -139,28 +134,26 @@ def radial(rng: random.Random) -> str:
     """A hub with a rim of joints around it: spokes and rim are muscles."""
     n, rx, ry = rng.randint(3, 8), _coordinate(rng, 2, 6), _coordinate(rng, 1, 5)
     turn = f" + {_phase(rng)}" if rng.random() < 0.3 else ""
-    angle = f"i * {6.28 / n:.2f}{turn}"
-    lines = [f"c = wc.add_joint({_coordinate(rng, 0, 3)}, {_coordinate(rng, 0, 3)})"]
+    angle = f"i * 6.28 / n{turn}"
+    lines = [f"n = {n}", f"c = wc.add_joint({_coordinate(rng, 0, 1)}, {_coordinate(rng, 0, 1)})"]
     lines += [
-        f"js = [wc.add_joint({rx} * math.cos({angle}), {ry} * math.sin({angle})) for i in range({n})]",
-        f"for i in range({n}):",
+        f"js = [wc.add_joint({rx} * math.cos({angle}), {ry} * math.sin({angle})) for i in range(n)]",
+        "for i in range(n):",
     ]
     lines += [f"    wc.add_muscle(c, js[i], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
-    lines += [f"    wc.add_muscle(js[i], js[(i + 1) % {n}], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
+    lines += [f"    wc.add_muscle(js[i], js[(i + 1) % n], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
     if n > 4 and rng.random() < 0.3:
-        lines += [f"    wc.add_muscle(js[i], js[(i + 2) % {n}], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
+        lines += [f"    wc.add_muscle(js[i], js[(i + 2) % n], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
     return _program("\n".join(lines))
 
 
 def truss(rng: random.Random) -> str:
     """Two rows of joints, a spine above and feet below, braced by muscles: the caterpillars."""
-    n, dx = rng.randint(2, 6), _coordinate(rng, 1, 4)
-    lines = [f"top = [wc.add_joint(i * {dx}, {_coordinate(rng, 2, 6)}) for i in range({n})]"]
-    lines += [
-        f"low = [wc.add_joint(i * {dx} + {_coordinate(rng, 0, 3)}, {_coordinate(rng, 0, 1)}) for i in range({n})]"
-    ]
-    lines += [f"for i in range({n}):", f"    wc.add_muscle(top[i], low[i], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
-    lines += [f"for i in range({n - 1}):"]
+    dx = _coordinate(rng, 1, 4)
+    lines = [f"n = {rng.randint(2, 6)}", f"top = [wc.add_joint(i * {dx}, {_coordinate(rng, 2, 6)}) for i in range(n)]"]
+    lines += [f"low = [wc.add_joint(i * {dx} + {_coordinate(rng, 0, 3)}, {_coordinate(rng, 0, 1)}) for i in range(n)]"]
+    lines += ["for i in range(n):", f"    wc.add_muscle(top[i], low[i], {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
+    lines += ["for i in range(n - 1):"]
     braces = ["top[i], top[i + 1]", "low[i], low[i + 1]", "top[i], low[i + 1]", "low[i], top[i + 1]"]
     for ends in rng.sample(braces, rng.randint(2, 4)):
         lines += [f"    wc.add_muscle({ends}, {_amplitude(rng)}, {_phase_of(rng, 'i')})"]
@@ -177,10 +170,10 @@ def legged(rng: random.Random) -> str:
             wc.add_muscle(a, b, {_amplitude(rng)}, p)
             return (a, b)
     """
-    n = rng.randint(2, 5)
     body = f"""\
-        legs = [leg(wc, i * {x}, {h}, {_phase_of(rng, "i")}) for i in range({n})]
-        for i in range({n - 1}):
+        n = {rng.randint(2, 5)}
+        legs = [leg(wc, i * {x}, {h}, {_phase_of(rng, "i")}) for i in range(n)]
+        for i in range(n - 1):
             wc.add_muscle(legs[i][0], legs[i + 1][0], {_amplitude(rng)}, {_phase_of(rng, "i")})
             wc.add_muscle(legs[i][{rng.choice("01")}], legs[i + 1][1], {_amplitude(rng)}, {_phase_of(rng, "i")})"""
     if rng.random() < 0.6:
