@@ -75,6 +75,40 @@ def train(
 
 
 @app.command()
+def search(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", metavar="FILE", help="YAML file, such as configs/search_quickstart.yml."),
+    ] = None,
+    overrides: Overrides = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Go on with the interrupted search of this directory; takes nothing else."),
+    ] = None,
+) -> None:
+    """Search settings with a population of runs on Ray Tune.
+
+    search.space says which settings differ between members, search.algorithm how they compete. Ends with the best
+    member evaluated as a run of its own, which `terraprompt export` takes.
+    """
+    if (config is None) == (resume is None):
+        raise UserError("search needs either --config FILE or --resume DIR")
+    if resume is not None and overrides:
+        raise UserError(f"--resume goes on with the search's own settings; leave {overrides[0]} out")
+    # Tune's own imports take seconds.
+    from distributed.search.run import run_search, settings_of
+
+    if config is None:
+        assert resume is not None
+        raise typer.Exit(run_search(settings_of(resume), resume))
+    settings_of_search = load_config(config, overrides or ())
+    if settings_of_search.train.run_name is None:
+        settings_of_search = with_settings(settings_of_search, {"train.run_name": config.stem})
+    check_trainable(settings_of_search)
+    raise typer.Exit(run_search(settings_of_search))
+
+
+@app.command()
 def corpus(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="JSON-lines file to write; its card lies beside it.")

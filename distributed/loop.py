@@ -218,7 +218,9 @@ class TrainingLoop:
             self._ahead.append(self.learner.prompt_state())
         while len(self._tickets) < len(self._ahead):
             place = self.step + len(self._tickets)
-            self._tickets.append(self.pool.submit(self._requests(STEP, place, groups), self._ahead[len(self._tickets)]))
+            self._tickets.append(
+                self.pool.submit(self._requests(STEP, place, groups, explore=True), self._ahead[len(self._tickets)])
+            )
         state, ticket = self._ahead.popleft(), self._tickets.popleft()
         staleness = self.learner.version - state.version
         if staleness > bound:

@@ -35,6 +35,7 @@ class RolloutRequest:
         seed: decides every sample of the request.
         groups: (terrain index, number of programs) pairs; the rows of the answer follow this order.
         use_prompt: False asks the bare language model, which is the baseline of every comparison.
+        explore: True draws tokens as training rollouts are drawn (gen_experience_kwargs), False as a user draws them.
         score_on: ``own`` scores a program on its own terrain, ``all`` on every terrain (a row of the transfer matrix).
     """
 
@@ -43,6 +44,7 @@ class RolloutRequest:
     groups: tuple[tuple[int, int], ...]
     use_prompt: bool = True
     score_on: Literal["own", "all"] = "own"
+    explore: bool = False
 
     def __post_init__(self) -> None:
         if not self.groups:

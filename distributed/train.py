@@ -6,37 +6,27 @@ import json
 import logging
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import torch
 from rich.console import Console
 
+from distributed.assemble import load_lm, make_pool, make_world, new_directory, terrain_names
 from distributed.checkpoint import Checkpoint, CheckpointError, latest, load_checkpoint, save_checkpoint
-from distributed.cluster import connect_ray
-from distributed.config import BUNDLED, RunConfig
+from distributed.config import RunConfig
 from distributed.display import Display
 from distributed.errors import UserError
 from distributed.finish import finish
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
-from distributed.places import lasting
-from distributed.pool import LocalPool, RolloutPool
-from distributed.pool_base import Pool
 from distributed.tracking import NullTracker, open_tracker
-from distributed.worker import RolloutWorker, instruction_ids
-from softprompt.model import FrozenLM
-from softprompt.sampling import GenerationConfig
-from terrains.sodarace.world import SodaraceWorld, WorldConfig
+from distributed.worker import instruction_ids
 
 logger = logging.getLogger("terraprompt")
-
-BUNDLED_LM = Path(__file__).resolve().parent.parent / "softprompt" / "lm" / "tiny"
 
 EXIT_INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -63,11 +53,11 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         UserError: a terrain, the language model or the checkpoint is not there or not what it should be.
     """
     resume = resume or (Path(config.train.resume_from_checkpoint) if config.train.resume_from_checkpoint else None)
-    world = _world(config)
-    terrains = _terrains(world, config)
+    world = make_world(config)
+    terrains = terrain_names(world, config)
     saved = _load(resume) if resume else None
-    lm = _load_lm(config)
-    directory = saved.path.parent if saved else _new_directory(config)
+    lm = load_lm(config)
+    directory = saved.path.parent if saved else new_directory(config)
     previous = saved.state["run"] if saved else {}
     console = Console()
     console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
@@ -77,7 +67,7 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
     torch.set_num_threads(os.cpu_count() or 1)
     display = Display(terrains, console)
     try:
-        with signals(), tracker, display, _pool(config, lm, terrains, instructions) as pool:
+        with signals(), tracker, display, make_pool(config, terrains, instructions, lm.export()) as pool:
             learner = Learner(config, lm, instructions)
             loop = TrainingLoop(config, terrains, learner, pool, tracker, display)
             if saved:
@@ -149,31 +139,6 @@ def signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _world(config: RunConfig) -> SodaraceWorld:
-    return SodaraceWorld(WorldConfig(seconds=config.terrains.seconds))
-
-
-def _terrains(world: SodaraceWorld, config: RunConfig) -> list[str]:
-    """Canonical names of the terrains; a misspelt one is the user's mistake."""
-    try:
-        names = [world.terrain(name).name for name in config.terrains.names]
-    except ValueError as error:
-        raise UserError(f"terrains.names: {error}") from None
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise UserError(f"terrains.names: {', '.join(sorted(twice))} is there more than once under two spellings")
-    return names
-
-
-def _load_lm(config: RunConfig) -> FrozenLM:
-    path = config.model.model_path
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, device=device)
-    except ValueError as error:
-        raise UserError(f"model.model_path: {error}") from None
-
-
 def _load(path: Path) -> Checkpoint:
     """The checkpoint at a path, or the latest of the run at that path."""
     try:
@@ -192,22 +157,6 @@ def _restore(loop: TrainingLoop, state: dict, path: Path) -> None:
         raise UserError(f"--resume: {path} does not fit this configuration: {error}") from None
 
 
-def _new_directory(config: RunConfig) -> Path:
-    """A directory that no other run has: a name that is taken gets a number."""
-    root = lasting(config.train.checkpoint_dir)
-    name = config.train.run_name or time.strftime("run-%Y%m%d-%H%M%S")
-    for attempt in range(1, 10_000):
-        directory = root / (name if attempt == 1 else f"{name}-{attempt}")
-        try:
-            directory.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UserError(f"train.checkpoint_dir: cannot make {str(directory)!r}: {error.strerror}") from None
-        return directory
-    raise UserError(f"train.run_name: there are too many runs named {name!r} in {str(root)!r}")
-
-
 def _tracker(config: RunConfig, directory: Path, run_id: str | None) -> NullTracker:
     job = os.environ.get("RAY_JOB_ID") or os.environ.get("RAY_JOB_SUBMISSION_ID")
     tags = {"run_directory": str(directory), **{str(k): "true" for k in config.train.tags}}
@@ -219,35 +168,6 @@ def _tracker(config: RunConfig, directory: Path, run_id: str | None) -> NullTrac
         tags=tags | ({"ray_job_id": job} if job else {}),
         run_id=run_id,
         uri=config.tracking.uri,
-    )
-
-
-def _pool(config: RunConfig, lm: FrozenLM, terrains: list[str], instructions: list[tuple[int, ...]]) -> Pool:
-    """Rollout workers on Ray, or one in this process."""
-    rollouts = config.rollouts
-    longest = max(len(i) for i in instructions)
-    kwargs = {
-        "make_world": partial(SodaraceWorld, WorldConfig(seconds=config.terrains.seconds)),
-        "terrains": terrains,
-        "generation": GenerationConfig(**config.method.rollout_kwargs.sampler_settings(longest)),
-        "threads": rollouts.threads_per_worker,
-    }
-    shared = {"model": lm.export()}
-    if not config.ray.enabled:
-        return LocalPool(RolloutWorker, kwargs, shared)
-    connect_ray(config.ray)
-    return RolloutPool(
-        RolloutWorker,
-        kwargs | {"device": "cuda" if rollouts.gpus_per_worker > 0 else "cpu"},
-        shared,
-        n_workers=rollouts.workers,
-        cpus_per_worker=rollouts.cpus_per_worker,
-        gpus_per_worker=rollouts.gpus_per_worker,
-        threads=rollouts.threads_per_worker,
-        deadline_s=rollouts.deadline_s,
-        start_deadline_s=rollouts.start_deadline_s,
-        max_attempts=rollouts.max_attempts,
-        in_flight=rollouts.in_flight,
     )
 
 

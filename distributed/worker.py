@@ -30,6 +30,7 @@ class RolloutWorker:
         make_world: Callable[[], World],
         terrains: Sequence[str],
         generation: GenerationConfig,
+        experience: GenerationConfig | None = None,
         device: str = "cpu",
         threads: int = 1,
     ) -> None:
@@ -40,6 +41,7 @@ class RolloutWorker:
             make_world: builds the world; it has to be picklable, such as a ``functools.partial`` of its class.
             terrains: names of the terrains, in the order of the prompts.
             generation: how tokens are drawn.
+            experience: how they are drawn for requests that explore; like the others for None.
             device: torch device of the language model.
             threads: torch threads while it works.
         """
@@ -48,6 +50,7 @@ class RolloutWorker:
         self.world = make_world()
         self._names = list(terrains)
         self._sampler = Sampler(self.lm, generation)
+        self._explorer = Sampler(self.lm, experience) if experience else self._sampler
         self._threads = threads
         self._known: dict[int, tuple[Terrain, tuple[int, ...]]] = {}
 
@@ -60,7 +63,8 @@ class RolloutWorker:
         """
         began = time.perf_counter()
         with torch_threads(self._threads):
-            samples = self._sampler.sample(self._prompts(request, state), self._sample_requests(request))
+            sampler = self._explorer if request.explore else self._sampler
+            samples = sampler.sample(self._prompts(request, state), self._sample_requests(request))
         ids, mask = samples.ids.cpu().numpy(), samples.mask.cpu().numpy()
         terrain = np.repeat(*np.array(request.groups, dtype=np.int64).T)
         programs = self._texts(terrain, ids, mask)

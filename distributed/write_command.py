@@ -84,7 +84,7 @@ def _from_run(terrain: Terrain, source: str, seed: int) -> Written:
     [name] = run.choose([terrain.name])
     lm = run.load_base()
     instruction = instruction_ids(lm, terrain.instruction)
-    config = GenerationConfig(**run.config.method.rollout_kwargs.sampler_settings(len(instruction)))
+    config = GenerationConfig(**run.config.method.gen_kwargs.sampler_settings(len(instruction)))
     prompt = torch.from_numpy(run.prompts[name])[None]
     samples = Sampler(lm, config).sample(prompt, [SampleRequest(0, instruction, 1, seed)])
     tokens = samples.ids[0][samples.mask[0]].tolist()

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from distributed.config.method import GROUPED, GenKwargs, MethodConfig
 from distributed.config.running import (
     EvaluationConfig,
+    Range,
     RayConfig,
     RolloutsConfig,
     SearchConfig,
@@ -32,6 +33,7 @@ __all__ = [
     "MethodConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "Range",
     "RayConfig",
     "RolloutsConfig",
     "RunConfig",

@@ -183,3 +183,13 @@ def test_killed_worker_of_sodarace_loses_no_request_and_leaves_no_sandbox(
             assert_same(left, right)
         assert pool.replacements == 1
     assert children and not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_only_requests_that_explore_are_drawn_in_the_way_of_experience(arguments: Arguments) -> None:
+    small, shared = arguments
+    greedy = GenerationConfig(max_new_tokens=24, do_sample=False)
+    worker, plain = RolloutWorker(**small, **shared, experience=greedy), RolloutWorker(**small, **shared)
+    request = RolloutRequest(0, 11, ((0, 5),))
+    assert worker.generate(request, STATE).programs == plain.generate(request, STATE).programs
+    assert len(set(worker.generate(replace(request, explore=True), STATE).programs)) == 1
+    assert len(set(plain.generate(replace(request, explore=True), STATE).programs)) > 1

@@ -49,8 +49,12 @@ def instructions(lm: FrozenLM) -> list[tuple[int, ...]]:
 
 def worker_arguments(run: RunConfig, lm: FrozenLM) -> tuple[dict[str, Any], dict[str, Any]]:
     """Small and shared arguments of a rollout worker."""
-    generation = GenerationConfig(**run.method.rollout_kwargs.sampler_settings(len(instructions(lm)[0])))
-    return {"make_world": LetterWorld, "terrains": LETTERS, "generation": generation}, {"model": lm.export()}
+    longest = len(instructions(lm)[0])
+    drawing = {
+        "generation": GenerationConfig(**run.method.gen_kwargs.sampler_settings(longest)),
+        "experience": GenerationConfig(**run.method.rollout_kwargs.sampler_settings(longest)),
+    }
+    return {"make_world": LetterWorld, "terrains": LETTERS} | drawing, {"model": lm.export()}
 
 
 def loop_of(run: RunConfig, lm: FrozenLM, pool: Pool | None = None) -> TrainingLoop:

@@ -1,0 +1,129 @@
+"""What a run is put together from: the world, its terrains, the language model, the workers and a directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distributed.cluster import connect_ray
+from distributed.config import BUNDLED, RunConfig
+from distributed.errors import UserError
+from distributed.places import lasting
+from distributed.pool import LocalPool, RolloutPool
+from distributed.pool_base import Pool
+from distributed.worker import RolloutWorker
+from softprompt.model import FrozenLM
+from softprompt.sampling import GenerationConfig
+from terrains.base import World
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+BUNDLED_LM = Path(__file__).resolve().parent.parent / "softprompt" / "lm" / "tiny"
+
+
+def world_factory(config: RunConfig) -> Callable[[], SodaraceWorld]:
+    """Returns what builds the world of the run's terrains, in any process."""
+    return partial(SodaraceWorld, WorldConfig(seconds=config.terrains.seconds))
+
+
+def make_world(config: RunConfig) -> SodaraceWorld:
+    """Builds the world of the run's terrains."""
+    return world_factory(config)()
+
+
+def terrain_names(world: SodaraceWorld, config: RunConfig) -> list[str]:
+    """Returns the canonical names of the run's terrains.
+
+    Raises:
+        UserError: a name is misspelt, or two are one terrain.
+    """
+    try:
+        names = [world.terrain(name).name for name in config.terrains.names]
+    except ValueError as error:
+        raise UserError(f"terrains.names: {error}") from None
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(f"terrains.names: {', '.join(sorted(twice))} is there more than once under two spellings")
+    return names
+
+
+def load_lm(config: RunConfig) -> FrozenLM:
+    """Loads the run's language model, on a GPU where there is one.
+
+    Raises:
+        UserError: it is not there.
+    """
+    path = config.model.model_path
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, device=device)
+    except ValueError as error:
+        raise UserError(f"model.model_path: {error}") from None
+
+
+def new_directory(config: RunConfig) -> Path:
+    """Makes a directory that no other run has: a name that is taken gets a number.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    root = lasting(config.train.checkpoint_dir)
+    name = config.train.run_name or time.strftime("run-%Y%m%d-%H%M%S")
+    for attempt in range(1, 10_000):
+        directory = root / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"train.checkpoint_dir: cannot make {str(directory)!r}: {error.strerror}") from None
+        return directory
+    raise UserError(f"train.run_name: there are too many runs named {name!r} in {str(root)!r}")
+
+
+def make_pool(
+    config: RunConfig,
+    terrains: Sequence[str],
+    instructions: Sequence[tuple[int, ...]],
+    model: Any,
+    make_world: Callable[[], World] | None = None,
+) -> Pool:
+    """Starts rollout workers on Ray, or one in this process.
+
+    Args:
+        config: settings of the run.
+        terrains: their canonical names.
+        instructions: token ids of their hard prompts.
+        model: what ``FrozenLM.export`` returned or, for workers on Ray, a reference to it.
+        make_world: builds each worker's world, and can be pickled; None for the one of the configuration.
+    """
+    rollouts = config.rollouts
+    longest = max(len(i) for i in instructions)
+    kwargs = {
+        "make_world": make_world or world_factory(config),
+        "terrains": list(terrains),
+        "generation": GenerationConfig(**config.method.gen_kwargs.sampler_settings(longest)),
+        "experience": GenerationConfig(**config.method.rollout_kwargs.sampler_settings(longest)),
+        "threads": rollouts.threads_per_worker,
+    }
+    shared = {"model": model}
+    if not config.ray.enabled:
+        return LocalPool(RolloutWorker, kwargs, shared)
+    connect_ray(config.ray)
+    return RolloutPool(
+        RolloutWorker,
+        kwargs | {"device": "cuda" if rollouts.gpus_per_worker > 0 else "cpu"},
+        shared,
+        n_workers=rollouts.workers,
+        cpus_per_worker=rollouts.cpus_per_worker,
+        gpus_per_worker=rollouts.gpus_per_worker,
+        threads=rollouts.threads_per_worker,
+        deadline_s=rollouts.deadline_s,
+        start_deadline_s=rollouts.start_deadline_s,
+        max_attempts=rollouts.max_attempts,
+        in_flight=rollouts.in_flight,
+    )

@@ -1,0 +1,261 @@
+"""A member of the population: a run that goes on by rounds, is compared on a fixed set, and may take over another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from distributed.config import RunConfig
+from distributed.config_io import with_settings
+from distributed.display import Display
+from distributed.learner import Learner
+from distributed.loop import TrainingLoop
+from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.pool_base import OnResult, Pool, Ticket
+from distributed.search.inherit import inherit, operate
+from distributed.search.space import Settings
+from distributed.tracking import NullTracker
+from softprompt.distillation import StoredPrograms
+from softprompt.model import FrozenLM
+from terrains.base import World
+
+FIXED = 7
+"""Part of the seeds of the evaluation set, which no request of a `TrainingLoop` has in that place."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """What all members have in common.
+
+    Attributes:
+        config: settings of the search.
+        terrains: their canonical names.
+        instructions: token ids of each terrain's hard prompt.
+        make_world: builds the world; it can be pickled.
+        model: what ``FrozenLM.export`` returned, or a reference to it in Ray's object store.
+        untuned: state of a loop that has sampled the untuned model, or a reference to it.
+    """
+
+    config: RunConfig
+    terrains: tuple[str, ...]
+    instructions: tuple[tuple[int, ...], ...]
+    make_world: Callable[[], World]
+    model: Any
+    untuned: Any
+
+
+class Member:
+    """One run of the population.
+
+    Args:
+        population: what it has in common with the others; ``untuned`` is the state itself.
+        lm: the language model.
+        pool: its rollout workers.
+
+    Attributes:
+        number: of the member, from 0.
+        settings: those that differ between members.
+        fitness: mean fitness by terrain on the evaluation set, shape (n_terrains,), None before the first round.
+        inherited: what happened when it took over another member's state, until the next round reports it.
+    """
+
+    def __init__(self, population: Population, lm: FrozenLM, pool: Pool) -> None:
+        self._population, self._lm = population, lm
+        self._pool = _LastStep(pool)
+        self._sampled = 0
+
+    def begin(self, number: int, settings: Settings) -> None:
+        """Starts anew as a member with its settings, behind the untuned samples that all have in common."""
+        self.number, self.settings = number, dict(settings)
+        self.inherited: dict[str, Any] | None = None
+        self.fitness: np.ndarray | None = None
+        self._stored: dict[str, np.ndarray] | None = None
+        self.loop = self._loop(member_config(self._population.config, number, settings))
+        untuned, own = self._population.untuned, self.loop.state_dict()
+        common = {name: untuned[name] for name in ("stage", "untuned", "rollouts")}
+        own["learner"]["elites"] = untuned["learner"]["elites"]
+        self.loop.load_state_dict(own | common)
+
+    @property
+    def done(self) -> bool:
+        """Whether all its steps are made."""
+        return self.loop.step >= self.loop.config.train.total_steps
+
+    def round(self) -> dict[str, Any]:
+        """Makes the steps of a round and evaluates the prompts.
+
+        Returns:
+            Plain metrics: ``fitness``, ``fitness/<terrain>``, ``valid``, ``step``, ``rollouts`` (its own line's, for
+            training), ``sampled`` (in this round, for whatever purpose), and the settings that have numbers.
+        """
+        before = self.loop.rollouts
+        until = self.loop.step + self.loop.config.search.interval
+        while not self.done and self.loop.step < until:
+            self.loop.advance()
+        latest = self._pool.latest
+        assert latest, "a round has at least one step"
+        self._stored = _stored(latest, self.loop, self._population.config.search.stored_programs)
+        self.fitness, valid = self._evaluate(self.loop.learner.prompt_state().prompts)
+        names = zip(self._population.terrains, self.fitness, strict=True)
+        return {
+            "fitness": float(self.fitness.mean()),
+            **{f"fitness/{name}": float(value) for name, value in names},
+            "valid": valid,
+            "step": self.loop.step,
+            "rollouts": self.loop.rollouts,
+            "trained_on": self.loop.rollouts - before,
+            "n_soft_tokens": self.loop.config.method.n_soft_tokens,
+            "lr": self.loop.config.optimizer.kwargs.lr,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything from which this member goes on bit for bit, or another takes over; there after a round."""
+        assert self.fitness is not None
+        return {
+            "member": self.number,
+            "settings": self.settings,
+            "loop": self.loop.state_dict(),
+            "fitness": self.fitness,
+            "stored": self._stored,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where this member was, or takes over what another was, carried to this one's settings."""
+        donor_settings = dict(state["settings"])
+        self.fitness, self._stored = state["fitness"], state["stored"]
+        self.inherited = None
+        if state["member"] == self.number and donor_settings == self.settings:
+            self.loop.load_state_dict(state["loop"])
+            return
+        config = self.loop.config
+        donor_config = member_config(self._population.config, state["member"], donor_settings)
+        sizes = donor_config.method.n_soft_tokens, config.method.n_soft_tokens
+        event: dict[str, Any] = {
+            "member": self.number,
+            "donor": state["member"],
+            "step": state["loop"]["step"],
+            "from": sizes[0],
+            "to": sizes[1],
+            "changed": {n: [donor_settings[n], v] for n, v in self.settings.items() if donor_settings[n] != v},
+            "fitness_donor": float(np.mean(state["fitness"])),
+        }
+        operation = None
+        learner_state = state["loop"]["learner"]
+        if sizes[0] != sizes[1]:
+            programs = self._programs(state["stored"])
+            seed = np.random.SeedSequence((config.train.seed, state["loop"]["step"], *sizes)).generate_state(1)[0]
+            operation = operate(self.loop.learner, learner_state["prompts"], programs, int(seed))
+            event |= {"kl_surgery": operation.distilled.kl_before, "kl_distilled": operation.distilled.kl_after}
+            if config.search.measure_surgery:
+                event["fitness_surgery"] = float(self._evaluate(_array(operation.prompts))[0].mean())
+                event["fitness_distilled"] = float(self._evaluate(_array(operation.distilled.prompts))[0].mean())
+        heir = inherit(learner_state, donor_config, self.loop.learner, operation)
+        best = {
+            "best_prompts": _array(heir["prompts"]),
+            "best_fitness": np.full(len(self._population.terrains), -np.inf),
+            "ahead": [],
+        }
+        self.loop.load_state_dict({**state["loop"], **best, "learner": heir})
+        self.inherited = event
+
+    def _loop(self, config: RunConfig) -> TrainingLoop:
+        learner = Learner(config, self._lm, self._population.instructions)
+        display = Display(self._population.terrains, Console(quiet=True), live=False)
+        return TrainingLoop(config, self._population.terrains, learner, self._pool, NullTracker(), display)
+
+    def _evaluate(self, prompts: np.ndarray | None) -> tuple[np.ndarray, float]:
+        """Mean fitness by terrain on the evaluation set, and the share of valid programs."""
+        requests = evaluation_set(self._population.config, len(self._population.terrains))
+        results = self._pool.pool.run(requests, PromptState(0, prompts))
+        terrain = np.concatenate([r.terrain for r in results])
+        fitness = np.concatenate([r.fitness[:, 0] for r in results])
+        valid = [row[0] is None for r in results for row in r.failures]
+        means = np.array([fitness[terrain == k].mean() for k in range(len(self._population.terrains))])
+        return means, float(np.mean(valid))
+
+    def _programs(self, stored: Mapping[str, np.ndarray]) -> StoredPrograms:
+        device = self._lm.device
+        ids, mask, terrain = (torch.as_tensor(np.array(stored[n])).to(device) for n in ("ids", "mask", "terrain"))
+        return StoredPrograms(ids, mask, terrain, self._population.instructions)
+
+
+def member_config(config: RunConfig, number: int, settings: Settings) -> RunConfig:
+    """Settings of a member: its own, a seed of its own, and no evaluations but the search's."""
+    seed = np.random.SeedSequence((config.train.seed, number)).generate_state(1)[0] % 2**31
+    common = {
+        "train.seed": int(seed),
+        "train.eval_interval": config.train.total_steps,
+        "train.save_best": False,
+        "evaluation.samples_per_terrain": config.search.evaluation_samples,
+    }
+    return with_settings(config, common | settings)
+
+
+def evaluation_set(config: RunConfig, n_terrains: int) -> list[RolloutRequest]:
+    """The programs by which members are compared: the same terrains and sampling seeds for every member and round."""
+    samples, size = config.search.evaluation_samples, config.rollouts.request_size
+    count = -(-samples * n_terrains // size)
+    requests = []
+    for k in range(count):
+        share = samples * (k + 1) // count - samples * k // count
+        seed = np.random.SeedSequence((config.train.seed, FIXED, k)).generate_state(1)[0]
+        if share:
+            requests.append(RolloutRequest(k, int(seed), tuple((t, share) for t in range(n_terrains))))
+    return requests
+
+
+class _LastStep(Pool):
+    """A pool that remembers the programs that were written last behind a prompt.
+
+    Attributes:
+        pool: the pool that does the work.
+        latest: answers of the last requests with a prompt.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self.pool, self.latest = pool, list[Rollouts]()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Those of the pool that does the work."""
+        return self.pool.counters
+
+    def submit(self, requests: Sequence[RolloutRequest], state: PromptState) -> Ticket:
+        """Passes requests on; see Pool."""
+        return self.pool.submit(requests, state)
+
+    def collect(self, ticket: Ticket, on_result: OnResult | None = None) -> list[Rollouts]:
+        """Passes answers on; see Pool."""
+        results = self.pool.collect(ticket, on_result)
+        if ticket.state.prompts is not None:
+            self.latest = results
+        return results
+
+    def close(self) -> None:
+        """Ends the workers; see Pool."""
+        self.pool.close()
+
+
+def _stored(latest: Sequence[Rollouts], loop: TrainingLoop, most: int) -> dict[str, np.ndarray]:
+    """Each terrain's best program, and the first of the last step's, at most ``most`` of them, as padded arrays."""
+    rows: list[tuple[int, np.ndarray]] = []
+    for k in range(len(loop.terrains)):
+        rows += [(k, np.array(elite.ids)) for elite in loop.learner.elites.best(k)[:1]]
+        own = [(k, r.ids[i][r.mask[i]]) for r in latest for i in np.flatnonzero(r.terrain == k)]
+        rows += [(k, ids) for k, ids in own if len(ids)][:most]
+    width = max(len(ids) for _, ids in rows)
+    return {
+        "ids": np.stack([np.pad(ids, (0, width - len(ids))) for _, ids in rows]).astype(np.int64),
+        "mask": np.stack([np.arange(width) < len(ids) for _, ids in rows]),
+        "terrain": np.array([k for k, _ in rows], dtype=np.int64),
+    }
+
+
+def _array(prompts: torch.Tensor) -> np.ndarray:
+    return prompts.detach().cpu().numpy().copy()

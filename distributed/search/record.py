@@ -1,0 +1,140 @@
+"""What a population did, round by round, kept in ``lineage.json`` so that an interrupted search goes on from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+FILE = "lineage.json"
+
+Entry = dict[str, Any]
+
+
+class Record:
+    """Rounds, and who copied whom.
+
+    Attributes:
+        path: the file it is kept in.
+        rounds: in the order they ended: ``member``, ``at`` (the member's how manieth, from 1), ``round`` (of the line
+            it belongs to), ``step``, ``fitness``, ``by_terrain``, ``settings``, ``trained_on`` (programs).
+        exploits: what `Member.load_state_dict` noted, and ``at``, ``donor_at``, and ``replaced``, the fitness that was
+            given up.
+        errors: by member, why it failed for good.
+        ended: members that ended well.
+        mlflow: ids of MLflow's runs, of the search under ``search``, of members under their numbers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Reads what is there."""
+        self.path = path
+        known = json.loads(path.read_text()) if path.exists() else {}
+        self.rounds: list[Entry] = known.get("rounds", [])
+        self.exploits: list[Entry] = known.get("exploits", [])
+        self.errors: dict[str, str] = known.get("errors", {})
+        self.ended: list[int] = known.get("ended", [])
+        self.mlflow: dict[str, str] = known.get("mlflow", {})
+
+    def save(self) -> None:
+        """Writes the file, whole or not at all."""
+        data = {name: value for name, value in vars(self).items() if name != "path"}
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_text(json.dumps(data, indent=1) + "\n")
+        os.replace(partial, self.path)
+
+    def add(self, entry: Entry, inherited: Mapping[str, Any] | None) -> Entry | None:
+        """Adds a round, and what its member had copied before it.
+
+        A round that is made again, because its checkpoint was lost, takes the place of the one before.
+
+        Returns:
+            The exploit, complete, or None.
+        """
+        member = entry["member"]
+        before = self.last(member)
+        made_again = before is not None and all(before[k] == entry[k] for k in ("round", "settings"))
+        if before is not None and made_again:
+            self.rounds.remove(before)
+            before = self.last(member)
+        entry["at"] = before["at"] + 1 if before else 1
+        exploit = None
+        if inherited:
+            donor = self.last(inherited["donor"])
+            replaced = {"fitness": before["fitness"], "settings": before["settings"]} if before else None
+            exploit = {
+                **inherited,
+                "at": entry["at"],
+                "donor_at": donor["at"] if donor else 1,
+                "replaced": replaced,
+            }
+            same = ("member", "at")
+            self.exploits = [e for e in self.exploits if any(e[k] != exploit[k] for k in same)] + [exploit]
+        self.rounds.append(entry)
+        return exploit
+
+    def last(self, member: int) -> Entry | None:
+        """A member's latest round."""
+        return next((each for each in reversed(self.rounds) if each["member"] == member), None)
+
+    @property
+    def resizes(self) -> list[Entry]:
+        """Exploits that changed the number of soft tokens."""
+        return [each for each in self.exploits if each["from"] != each["to"]]
+
+    def members(self) -> list[int]:
+        """All members that made a round."""
+        return sorted({each["member"] for each in self.rounds})
+
+    def survivors(self, setting: str) -> dict[str, int]:
+        """How many members have each value of a setting at the end."""
+        last = [self.last(member) for member in self.members()]
+        values = Counter(str(each["settings"][setting]) for each in last if each and setting in each["settings"])
+        return dict(sorted(values.items()))
+
+    def table(self) -> Table:
+        """Every copy that was carried to another size, a row each."""
+        table = Table(
+            title="Copies that changed size",
+            title_justify="left",
+            caption_justify="left",
+            box=box.SIMPLE,
+            pad_edge=False,
+        )
+        table.caption = "fitness on the evaluation set: the copied member's, behind surgery, and after distillation"
+        for heading in ("member", "copied", "step", "soft tokens", "KL", "distilled", "fitness", "cut", "distilled"):
+            table.add_column(heading, justify="right")
+        for each in self.resizes:
+            table.add_row(
+                str(each["member"]),
+                str(each["donor"]),
+                str(each["step"]),
+                f"{each['from']} -> {each['to']}",
+                _number(each.get("kl_surgery"), 3),
+                _number(each.get("kl_distilled"), 3),
+                _number(each.get("fitness_donor")),
+                _number(each.get("fitness_surgery")),
+                _number(each.get("fitness_distilled")),
+            )
+        return table
+
+
+def says(exploit: Mapping[str, Any]) -> str:
+    """One line on an exploit."""
+    changed = (
+        ", ".join(f"{name} {old} -> {new}" for name, (old, new) in exploit["changed"].items()) or "nothing changed"
+    )
+    line = f"member {exploit['member']} copies member {exploit['donor']} at step {exploit['step']}: {changed}"
+    if "fitness_distilled" in exploit:
+        values = (exploit["fitness_donor"], exploit["fitness_surgery"], exploit["fitness_distilled"])
+        line += "; fitness {:.1f}, behind surgery {:.1f}, distilled {:.1f}".format(*values)
+    return line
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,89 @@
+"""Who goes on: population-based training, successive halving or nobody's choice, in Tune's schedulers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Stopper
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
+
+from distributed.config import RunConfig
+from distributed.search.space import explore, mutations
+
+TIME = "training_iteration"
+METRIC = "fitness"
+
+
+class SteadyPopulation(PopulationBasedTraining):
+    """Tune's population-based training, which goes on when a member fails.
+
+    In Tune's own, synchronous members wait for the last one of a round, and wait for ever if that one ends in an error.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Lets the next member run; where all that live wait for one that has failed, ends the round first."""
+        chosen = super().choose_trial_to_run(tune_controller)
+        if chosen is None and self._synch and self._all_wait(tune_controller):
+            self._end_round(tune_controller)
+            chosen = super().choose_trial_to_run(tune_controller)
+        return chosen
+
+    def _all_wait(self, tune_controller: Any) -> bool:
+        live = list(tune_controller.get_live_trials())
+        return bool(live) and all(trial.status == Trial.PAUSED for trial in live)
+
+    def _end_round(self, tune_controller: Any) -> None:
+        """What Tune does when the last member of a round reports."""
+        lower, upper = self._quantiles()
+        others = [t for t in tune_controller.get_trials() if t not in lower and t not in upper]
+        for trial in [*upper, *others, *lower]:
+            self._trial_state[trial].last_perturbation_time = self._next_perturbation_sync
+            self._checkpoint_or_exploit(trial, tune_controller, upper, lower)
+        furthest = max(state.last_train_time for state in self._trial_state.values())
+        self._next_perturbation_sync = max(self._next_perturbation_sync + self._perturbation_interval, furthest)
+
+
+class Budget(Stopper):
+    """Ends the search when its members have made so many rounds together, those before an interruption included."""
+
+    def __init__(self, total: int, record: Path) -> None:
+        """Takes the number of rounds, and the file that holds those of before."""
+        self._total, self._record = total, record
+        self._made: int | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Counts a round; no member is stopped by itself."""
+        if self._made is None:
+            self._made = len(json.loads(self._record.read_text())["rounds"]) if self._record.exists() else 0
+        self._made += 1
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the rounds are used up."""
+        return self._made is not None and self._made >= self._total
+
+
+def rounds_of_a_run(config: RunConfig) -> int:
+    """Rounds that a member makes if nothing stops it."""
+    return -(-config.train.total_steps // config.search.interval)
+
+
+def make_scheduler(config: RunConfig) -> TrialScheduler:
+    """Returns the scheduler that the configuration names."""
+    search = config.search
+    if search.algorithm == "pbt":
+        return SteadyPopulation(
+            time_attr=TIME,
+            perturbation_interval=1,
+            hyperparam_mutations=mutations(search.space),
+            quantile_fraction=search.quantile,
+            resample_probability=search.resample,
+            custom_explore_fn=explore(search.space),
+            synch=search.synch,
+        )
+    if search.algorithm == "asha":
+        return ASHAScheduler(time_attr=TIME, max_t=rounds_of_a_run(config), reduction_factor=search.reduction)
+    return FIFOScheduler()

@@ -1,0 +1,138 @@
+"""The settings that a search varies: checked before anything starts, drawn for the first members, kept in bounds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ray import tune
+
+from distributed.config import Range, RunConfig
+from distributed.config.listing import settings
+from distributed.config_io import with_settings
+from distributed.errors import UserError, did_you_mean
+
+Settings = dict[str, Any]
+
+SECTIONS = ("method", "optimizer", "scheduler", "warm_start")
+COMMON = {
+    "method.name": "is the same for all",
+    "method.gen_kwargs": "decides how programs are sampled for evaluation, by which members are compared",
+    "method.gen_experience_kwargs": "belongs to the rollout workers, which outlive a member",
+    "warm_start.samples": "is drawn once for all members",
+}
+BATCHES = ("train.batch_size", "train.minibatch_size")
+MOST_COMBINATIONS = 500
+INSIDE = 0.381966
+"""Where a range is tried between its ends: nowhere that a whole number would be by chance."""
+
+
+def check_space(config: RunConfig) -> None:
+    """Checks that every member that the search could make is a run that can be made.
+
+    Raises:
+        UserError: a name is misspelt, a setting cannot differ between members, a value or a combination of values is
+            not one that a run takes.
+    """
+    space = config.search.space
+    for name in space:
+        _check_name(name)
+    for name, choices in space.items():
+        for value in _examples(choices):
+            _try(config, {name: value}, f"search.space.{name}")
+    for combination in _combinations(space):
+        _try(config, combination, "search.space")
+
+
+def first_members(config: RunConfig) -> list[Settings]:
+    """Draws the settings of the first members, evenly: values of a list recur only when all have occurred.
+
+    The draw depends on the seed, the space and the number of members alone, so that algorithms can be compared from
+    equal beginnings.
+    """
+    search = config.search
+    draw = random.Random(config.train.seed)
+    columns = {name: _column(choices, search.members, draw) for name, choices in search.space.items()}
+    return [{name: column[k] for name, column in columns.items()} for k in range(search.members)]
+
+
+def domains(space: Mapping[str, Any]) -> dict[str, Any]:
+    """The space in Tune's words, from which the first members' settings are said to be drawn."""
+    return {name: _domain(c) if isinstance(c, Range) else tune.choice(list(c)) for name, c in space.items()}
+
+
+def mutations(space: Mapping[str, Any]) -> dict[str, Any]:
+    """The space in the words of Tune's pbt, which moves along plain lists and multiplies what is drawn from a range."""
+    return {name: _domain(choices) if isinstance(choices, Range) else list(choices) for name, choices in space.items()}
+
+
+def clamp(space: Mapping[str, Any], settings: Settings) -> Settings:
+    """Brings settings back into their ranges, which pbt's factors leave."""
+    ranges = {name: choices for name, choices in space.items() if isinstance(choices, Range)}
+    return settings | {name: min(max(settings[name], each.low), each.high) for name, each in ranges.items()}
+
+
+def explore(space: Mapping[str, Any]) -> partial[Settings]:
+    """What Tune calls on settings that it has moved; it can be pickled."""
+    return partial(clamp, space)
+
+
+def _check_name(name: str) -> None:
+    known = [each.name for each in settings(RunConfig)]
+    if name not in known:
+        raise UserError(f"search.space: there is no setting {name}{did_you_mean(name, known)}")
+    for common, why in COMMON.items():
+        if f"{name}.".startswith(f"{common}."):
+            raise UserError(f"search.space: {name} cannot differ between members: it {why}")
+    if not name.startswith(tuple(f"{each}." for each in SECTIONS)) and name not in BATCHES:
+        raise UserError(f"search.space: {name} cannot differ between members; settings of {', '.join(SECTIONS)} can")
+
+
+def _try(config: RunConfig, changed: Settings, where: str) -> None:
+    try:
+        with_settings(config, changed)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _examples(choices: Any) -> list[Any]:
+    """Values to try: all of a list, the ends of a range and a place between."""
+    if isinstance(choices, Range):
+        return [choices.low, choices.high, choices.low + INSIDE * (choices.high - choices.low)]
+    return list(choices)
+
+
+def _combinations(space: Mapping[str, Any]) -> list[Settings]:
+    """All combinations of values, or some drawn from them where there are too many to try."""
+    columns = [_examples(choices) for choices in space.values()]
+    if math.prod(len(column) for column in columns) <= MOST_COMBINATIONS:
+        rows = list(itertools.product(*columns))
+    else:
+        draw = random.Random(0)
+        rows = [tuple(draw.choice(column) for column in columns) for _ in range(MOST_COMBINATIONS)]
+    return [dict(zip(space, row, strict=True)) for row in rows]
+
+
+def _column(choices: Any, n: int, draw: random.Random) -> list[Any]:
+    """One value for each of n members."""
+    if isinstance(choices, Range):
+        places = [(k + draw.random()) / n for k in range(n)]
+        draw.shuffle(places)
+        return [_within(choices, place) for place in places]
+    rounds = [draw.sample(list(choices), len(choices)) for _ in range(-(-n // len(choices)))]
+    return list(itertools.chain(*rounds))[:n]
+
+
+def _within(choices: Range, place: float) -> float:
+    """The value at a place from 0 to 1 in a range."""
+    if choices.log:
+        return choices.low * (choices.high / choices.low) ** place
+    return choices.low + place * (choices.high - choices.low)
+
+
+def _domain(choices: Range) -> Any:
+    return tune.loguniform(choices.low, choices.high) if choices.log else tune.uniform(choices.low, choices.high)

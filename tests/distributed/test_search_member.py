@@ -1,0 +1,151 @@
+"""A member of a population, driven by hand: rounds, saving and restoring, and taking over another's state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from distributed.checkpoint import load_checkpoint, save_checkpoint
+from distributed.search.member import evaluation_set, member_config
+from softprompt.model import FrozenLM
+from tests.distributed.tiny_search import FIRST, member_of, population, search_config
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_lm) -> FrozenLM:
+    return tiny_lm[0]
+
+
+@pytest.fixture(scope="module")
+def people(lm):
+    torch.set_num_threads(1)
+    return population(search_config(), lm)
+
+
+@pytest.fixture(scope="module")
+def donor(people, lm):
+    """A member after its first round, its metrics and its state as a checkpoint gives it back."""
+    member = member_of(people, lm)
+    return member, member.round()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(donor, tmp_path_factory):
+    return save_checkpoint(tmp_path_factory.mktemp("donor"), donor[0].loop.step, donor[0].state_dict())
+
+
+@pytest.fixture
+def state(checkpoint):
+    return load_checkpoint(checkpoint).state
+
+
+def learner_moments(member) -> torch.Tensor:
+    return member.loop.learner.state_dict()["optimizer"]["state"][0]["exp_avg"]
+
+
+def test_members_begin_behind_the_same_untuned_samples_and_draw_their_own(people, lm, donor):
+    other = member_of(people, lm, 1)
+    other.round()
+    assert other.loop.untuned["fitness"].tolist() == donor[0].loop.untuned["fitness"].tolist()
+    assert other.loop.rollouts == donor[0].loop.rollouts == 24 + 2 * 12
+    assert not np.array_equal(other.loop.prompts, donor[0].loop.prompts)
+
+
+def test_a_round_makes_its_steps_and_reports_fitness_on_the_evaluation_set(donor):
+    member, metrics = donor
+    assert (metrics["step"], metrics["trained_on"], member.done) == (2, 24, False)
+    assert metrics["fitness"] == pytest.approx(np.mean([metrics["fitness/a"], metrics["fitness/e"]]))
+    np.testing.assert_array_equal(member.fitness, [metrics["fitness/a"], metrics["fitness/e"]])
+
+
+def test_members_have_seeds_of_their_own_and_one_evaluation_set():
+    run = search_config()
+    assert len({member_config(run, k, FIRST).train.seed for k in range(9)} | {run.train.seed}) == 10
+    requests = evaluation_set(run, 2)
+    assert sum(n for r in requests for t, n in r.groups if t == 0) == run.search.evaluation_samples
+    assert len({r.seed for r in requests}) == len(requests)
+
+
+def test_saved_and_restored_it_goes_on_bit_for_bit(people, lm, state):
+    whole = member_of(people, lm)
+    rounds = [whole.round(), whole.round()]
+    resumed = member_of(people, lm)
+    resumed.load_state_dict(state)
+    assert resumed.inherited is None
+    assert resumed.round() == rounds[1]
+    assert resumed.loop.prompts.tobytes() == whole.loop.prompts.tobytes()
+    assert resumed.done and whole.done
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_the_prompt_has_the_size_of_its_heir_and_moments_follow_their_rows(people, lm, donor, state, n):
+    heir = member_of(people, lm, 1, method__n_soft_tokens=n)
+    heir.load_state_dict(state)
+    assert heir.loop.prompts.shape[1] == n == heir.loop.learner.table.n_soft_tokens
+    carried, theirs = learner_moments(heir), learner_moments(donor[0])
+    for mine, original in zip(carried, theirs, strict=True):
+        known = [row for row in mine if row.any()]
+        assert len(known) == min(n, 3)
+        assert all(any(torch.equal(row, each) for each in original) for row in known)
+    metrics = heir.round()
+    assert metrics["step"] == 4 and metrics["n_soft_tokens"] == n
+
+
+def test_a_resize_is_recorded_with_divergence_and_fitness_before_and_after(people, lm, donor, state):
+    heir = member_of(people, lm, 1, method__n_soft_tokens=2)
+    heir.load_state_dict(state)
+    event = heir.inherited
+    assert (event["member"], event["donor"], event["from"], event["to"], event["step"]) == (1, 0, 3, 2, 2)
+    assert event["changed"] == {"method.n_soft_tokens": [3, 2]}
+    assert event["fitness_donor"] == pytest.approx(donor[1]["fitness"])
+    assert event["kl_distilled"] < event["kl_surgery"]
+    assert {"fitness_surgery", "fitness_distilled"} <= set(event)
+
+
+def test_a_copy_of_the_same_size_is_the_donors_prompt_with_the_heirs_settings(people, lm, donor, state):
+    heir = member_of(people, lm, 2, optimizer__kwargs__lr=0.02, method__init_kl_coef=0.1)
+    heir.load_state_dict(state)
+    assert heir.loop.prompts.tobytes() == donor[0].loop.prompts.tobytes()
+    assert torch.equal(learner_moments(heir), learner_moments(donor[0]))
+    learner = heir.loop.learner.state_dict()
+    assert learner["optimizer"]["param_groups"][0]["lr"] == 0.02
+    assert learner["kl"]["value"] == pytest.approx(0.1)
+    assert learner["elites"] == donor[0].loop.learner.state_dict()["elites"]
+    heir.round()
+    assert heir.loop.learner.state_dict()["optimizer"]["param_groups"][0]["lr"] == 0.02
+
+
+@pytest.mark.parametrize(
+    "changed", [{"method__estimator": "rloo"}, {"optimizer__name": "sgd"}, {"method__replay_size": 2}]
+)
+def test_a_learner_of_another_kind_takes_up_what_fits_it(people, lm, donor, state, changed):
+    heir = member_of(people, lm, 1, **changed)
+    heir.load_state_dict(state)
+    assert heir.loop.prompts.tobytes() == donor[0].loop.prompts.tobytes()
+    assert heir.round()["step"] == 4
+
+
+def test_a_learning_rate_keeps_its_place_in_the_schedule(people, lm):
+    run = search_config(scheduler__name="linear", scheduler__kwargs={"start_factor": 1.0, "end_factor": 0.0})
+    crowd = population(run, lm)
+    first = member_of(crowd, lm)
+    first.round()
+    heir = member_of(crowd, lm, 1, optimizer__kwargs__lr=0.1)
+    heir.load_state_dict(first.state_dict())
+    rates = [m.loop.learner.state_dict()["optimizer"]["param_groups"][0]["lr"] for m in (first, heir)]
+    assert rates[1] == pytest.approx(2 * rates[0]) and 0 < rates[0] < 0.05
+
+
+def test_a_lineage_of_resizes_never_loses_its_way(people, lm):
+    run = search_config(train__total_steps=20, search__interval=1, search__measure_surgery=False)
+    crowd = population(run, lm)
+    member = member_of(crowd, lm)
+    member.round()
+    for step, n in enumerate((5, 2, 3, 2, 5), start=1):
+        state = member.state_dict()
+        member = member_of(crowd, lm, step, method__n_soft_tokens=n)
+        member.load_state_dict(state)
+        metrics = member.round()
+        assert metrics["step"] == step + 1 and member.loop.prompts.shape[1] == n
+        assert len(member.loop.history) == step + 2  # the warm start, then each step

@@ -1,0 +1,72 @@
+"""The command of the README on a Ray cluster: a job that is submitted with its working directory succeeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A head node with a dashboard on loopback; yields the environment in which its commands work."""
+    port, dashboard = free_port(), free_port()
+    # Short, since the names of Ray's sockets lie below it and have 107 characters at most.
+    home = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment |= {
+        "RAY_AUTH_MODE": "disabled",
+        "PATH": f"{BIN}:{environment['PATH']}",
+        "TERRAPROMPT_HOME": str(tmp_path),
+    }
+    start = [
+        "ray", "start", "--head", "--port", str(port), "--num-cpus", "2", "--dashboard-host", "127.0.0.1",
+        "--dashboard-port", str(dashboard), "--temp-dir", home, "--disable-usage-stats",
+    ]  # fmt: skip
+    subprocess.run(start, env=environment, check=True, capture_output=True, timeout=120)
+    yield environment | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+    # `ray stop` would end every cluster of this machine; ours is known by its directory.
+    ours = [p for p in psutil.process_iter(["cmdline"]) if any(home in part for part in p.info["cmdline"] or ())]
+    for process in ours:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(ours, timeout=20)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def test_a_submitted_job_succeeds_and_its_run_outlives_the_jobs_directory(cluster, tmp_path):
+    settings = [
+        "terrains.seconds=2", "warm_start.samples=32", "train.total_steps=1", "method.num_rollouts=12",
+        "evaluation.samples_per_terrain=8", f"train.checkpoint_dir={tmp_path / 'runs'}",
+    ]  # fmt: skip
+    command = ["python", "-m", "distributed.train", "--config", "configs/quickstart.yml", *settings]
+    done = subprocess.run(
+        ["ray", "job", "submit", "--working-dir", ".", "--", *command],
+        cwd=ROOT, env=cluster, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 and "succeeded" in output, output[-3000:]
+    summary = json.loads((tmp_path / "runs" / "quickstart" / "summary.json").read_text())
+    assert set(summary["terrains"]) == {"left_wall", "right_wall", "tunnel"}
+    assert (tmp_path / "mlflow.db").exists()
+    assert "Every prompt on every terrain" in output

@@ -1,0 +1,75 @@
+"""Prompts that learn to say what other prompts said."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from softprompt.distillation import Donor, StoredPrograms, distill
+from tests.softprompt.test_surgery import INSTRUCTION, stored
+
+STEPS = 25
+
+
+def distilled(lm, prompts, start, steps=STEPS, **options):
+    donor = Donor(lm, prompts, stored(lm, prompts))
+    return distill(donor, start, steps, torch.Generator().manual_seed(0), **options)
+
+
+def test_distillation_lowers_the_divergence_on_programs_it_has_not_seen(llama, prompts):
+    result = distilled(llama, prompts, prompts[:, :2], lr=0.1)
+    assert result.kl_after < 0.7 * result.kl_before
+    fresh = Donor(llama, prompts, stored(llama, prompts, count=9))
+    assert fresh.distance(result.prompts) < fresh.distance(prompts[:, :2])
+
+
+def test_the_divergence_to_itself_is_zero_and_there_is_nothing_to_learn(llama, prompts):
+    result = distilled(llama, prompts, prompts)
+    assert result.kl_before == pytest.approx(0, abs=1e-5)
+    assert result.kl_after <= result.kl_before
+
+
+def test_prompts_never_get_worse(llama, prompts):
+    result = distilled(llama, prompts, prompts[:, 1:], steps=3, lr=1e3)
+    assert result.kl_after == result.kl_before
+    assert torch.equal(result.prompts, prompts[:, 1:])
+
+
+def test_without_steps_it_only_measures(llama, prompts):
+    result = distilled(llama, prompts, prompts[:, 1:], steps=0)
+    assert torch.equal(result.prompts, prompts[:, 1:]) and result.kl_after == result.kl_before > 0
+
+
+def test_the_measure_is_the_divergence_of_whole_distributions(llama, prompts):
+    programs = stored(llama, prompts[:1], count=1)
+    length = int(programs.mask.sum())
+    ids = torch.cat([torch.tensor(INSTRUCTION), programs.ids[0, :length]])
+
+    def distributions(prompt):
+        inputs = torch.cat([prompt, llama.embed(ids)])[None]
+        logits = llama.model(inputs_embeds=inputs).logits[0, len(prompt) + len(INSTRUCTION) - 1 : -1]
+        return logits.log_softmax(-1)
+
+    with torch.no_grad():
+        theirs, ours = distributions(prompts[0]), distributions(prompts[0, :2])
+    expected = (theirs.exp() * (theirs - ours)).sum(-1).mean()
+    measured = Donor(llama, prompts[:1], programs).distance(prompts[:1, :2])
+    assert measured == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_model_with_logits_of_its_own_kind_is_measured_on_the_stored_tokens(llama, prompts, monkeypatch):
+    monkeypatch.setattr("softprompt.distillation.LINEAR_HEADS", ())
+    result = distilled(llama, prompts, prompts[:, :2], lr=0.1)
+    assert result.kl_after < 0.7 * result.kl_before
+
+
+def test_the_language_model_stays_as_it_is(llama, prompts):
+    before = llama.hash
+    distilled(llama, prompts, prompts[:, :2], steps=3)
+    assert llama.hash == before
+
+
+def test_nothing_to_compare_on_is_refused(llama, prompts):
+    nothing = torch.zeros(0, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="no stored programs"):
+        Donor(llama, prompts, StoredPrograms(nothing, nothing.bool(), nothing[:, 0], (INSTRUCTION,) * 3))
