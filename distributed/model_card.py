@@ -11,7 +11,8 @@ from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.prompts import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
-from terrains.base import Attempt, World
+from terrains.base import Attempt, Score, World
+from terrains.sodarace.failures import DID_NOT_MOVE
 
 PROMPT_SIZES = (1, 4, 8, 20, 50)
 """Sizes of the untrained prompts behind which validity is measured."""
@@ -49,6 +50,11 @@ def sample_programs(
     return texts, np.concatenate(lengths)
 
 
+def is_walker(score: Score) -> bool:
+    """Whether a program made a valid walker, one that stands still included."""
+    return score.valid or score.failure == DID_NOT_MOVE
+
+
 def measure_model(
     lm: FrozenLM,
     world: World,
@@ -70,7 +76,7 @@ def measure_model(
         on_part: told the name of each part before it is measured.
 
     Returns:
-        JSON-ready figures: ``valid``, ``unique``, ``median_tokens``, ``fitness`` by terrain,
+        JSON-ready figures: ``valid`` (walkers, moving or not), ``moving`` on some terrain, ``unique``, ``median_tokens``, ``fitness`` by terrain,
         ``behind_untrained_prompts`` and ``tuned_on_one_program``.
     """
     instruction = world.terrain(terrains[0]).instruction
@@ -78,10 +84,12 @@ def measure_model(
     programs, lengths = sample_programs(lm, instruction, best_of, seed)
     scores = world.score([Attempt(t, p) for p in programs for t in terrains])
     fitness = np.array([s.fitness for s in scores]).reshape(best_of, len(terrains))
-    valid = np.array([s.valid for s in scores], dtype=bool).reshape(best_of, len(terrains))
+    moving = np.array([s.valid for s in scores], dtype=bool).reshape(best_of, len(terrains))
+    valid = np.array([is_walker(s) for s in scores], dtype=bool).reshape(best_of, len(terrains))
     figures = {
         "samples": count,
         "valid": round(float(np.any(valid[:count], axis=1).mean()), 3),
+        "moving": round(float(np.any(moving[:count], axis=1).mean()), 3),
         "unique": round(len(set(programs[:count])) / count, 3),
         "median_tokens": int(np.median(lengths[:count])),
         "fitness": {
@@ -119,7 +127,7 @@ def measure_untrained_prompts(
                 for p in sample_programs(lm, instruction, count // 4, seed + k, prompts[k : k + 1])[0]
             ]
             result[birth][str(size)] = round(
-                float(np.mean([s.valid for s in world.score([Attempt(terrain, p) for p in programs])])), 3
+                float(np.mean([is_walker(s) for s in world.score([Attempt(terrain, p) for p in programs])])), 3
             )
     return result
 

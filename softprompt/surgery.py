@@ -15,7 +15,7 @@ from softprompt.kl import k3
 from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
 
-SHARE_AT_A_TIME = 3
+SHARE_AT_A_TIME = 2
 """Of the rows still there, at most one in so many is given up between two measurements."""
 
 NEWBORN = -1
@@ -81,7 +81,7 @@ def rows_to_keep(
 ) -> Tensor:
     """Chooses the rows without which the output would change most.
 
-    The prompt is tried without each of its rows in turn, on programs that it wrote; up to a third of the rows, those
+    The prompt is tried without each of its rows in turn, on programs that it wrote; up to half of the rows, those
     whose loss moves the tokens' distribution least, are given up, and the rest is tried again, until few enough are
     left.
 

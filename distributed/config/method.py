@@ -78,7 +78,7 @@ class MethodConfig(Section):
     """How many of a terrain's best programs are replayed. One is learnt fastest; more keep programs varied."""
 
     replay_steps: int = Field(0, ge=0)
-    """Steps of likelihood alone, on the replayed programs, after each PPO step. They are few programs, so it is cheap."""
+    """Steps of likelihood alone, on the replayed programs, after each PPO step; cheap, as they are few."""
 
     ppo_epochs: int = Field(2, ge=1)
     """Passes over the rollouts of a step."""

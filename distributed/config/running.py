@@ -138,7 +138,7 @@ class SearchConfig(Section):
     interval: int = Field(2, ge=1)
     """Steps of a round, at whose end a member is evaluated and it is decided who goes on."""
     total_rounds: int | None = Field(None, ge=1)
-    """Rounds of all members together after which the search ends; null for members times the rounds of a run."""
+    """Rounds of all members together after which the search ends; null for as many as the members need."""
     synch: bool = True
     """Whether pbt waits for all members at the end of a round; else it compares each with the others as last seen."""
     quantile: float = Field(0.25, gt=0, le=0.5)

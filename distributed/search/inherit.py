@@ -15,7 +15,7 @@ from softprompt.distillation import Distilled, Donor, StoredPrograms, distill
 from softprompt.prompts import initial_prompts
 from softprompt.surgery import Resized, resize, rows_to_keep
 
-PROGRAMS_FOR_SURGERY = 4
+PROGRAMS_FOR_SURGERY = 3
 """Programs a terrain on which rows are judged; every row is tried on each of them."""
 
 SCHEDULE_PLACE = ("last_epoch", "_step_count")

@@ -65,7 +65,7 @@ class Record:
         entry["at"] = before["at"] + 1 if before else 1
         exploit = None
         if inherited:
-            donor = self.last(inherited["donor"])
+            donor = self._at_step(inherited["donor"], inherited["step"])
             replaced = {"fitness": before["fitness"], "settings": before["settings"]} if before else None
             exploit = {
                 **inherited,
@@ -82,6 +82,11 @@ class Record:
         """A member's latest round."""
         return next((each for each in reversed(self.rounds) if each["member"] == member), None)
 
+    def _at_step(self, member: int, step: int) -> Entry | None:
+        """A member's latest round that ended at a step, or its latest."""
+        rounds = [each for each in self.rounds if each["member"] == member]
+        return next((each for each in reversed(rounds) if each["step"] == step), rounds[-1] if rounds else None)
+
     @property
     def resizes(self) -> list[Entry]:
         """Exploits that changed the number of soft tokens."""
@@ -93,9 +98,9 @@ class Record:
 
     def survivors(self, setting: str) -> dict[str, int]:
         """How many members have each value of a setting at the end."""
-        last = [self.last(member) for member in self.members()]
-        values = Counter(str(each["settings"][setting]) for each in last if each and setting in each["settings"])
-        return dict(sorted(values.items()))
+        last = [each for member in self.members() if (each := self.last(member))]
+        values = sorted((each["settings"][setting] for each in last), key=lambda value: (str(type(value)), value))
+        return dict(Counter(f"{value:.3g}" if isinstance(value, float) else str(value) for value in values))
 
     def table(self) -> Table:
         """Every copy that was carried to another size, a row each."""
@@ -106,9 +111,9 @@ class Record:
             box=box.SIMPLE,
             pad_edge=False,
         )
-        table.caption = "fitness on the evaluation set: the copied member's, behind surgery, and after distillation"
-        for heading in ("member", "copied", "step", "soft tokens", "KL", "distilled", "fitness", "cut", "distilled"):
-            table.add_column(heading, justify="right")
+        table.caption = "KL: nats a token from the copied prompts, behind surgery, then distilled; fitness likewise"
+        for heading in ("member", "of", "step", "rows", "KL", "then", "fitness", "cut", "then"):
+            table.add_column(heading, justify="right", no_wrap=True)
         for each in self.resizes:
             table.add_row(
                 str(each["member"]),

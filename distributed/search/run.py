@@ -30,7 +30,7 @@ from distributed.learner import Learner
 from distributed.loop import TrainingLoop
 from distributed.search.member import Population, member_config
 from distributed.search.record import FILE, Record
-from distributed.search.scheduler import METRIC, Budget, make_scheduler, rounds_of_a_run
+from distributed.search.scheduler import METRIC, Budget, make_scheduler
 from distributed.search.space import check_space, domains, first_members
 from distributed.search.tree import SIZE, draw_family_tree
 from distributed.search.trial import MemberTrial, members_that_fit, placement
@@ -148,6 +148,7 @@ class _Search:
     def _fit(self, population: Population) -> int:
         """Lets Tune run the members; returns the number of the signal that interrupted it, or 0."""
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # what a kill can cost, in seconds
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # one table, not one for every start of a member
         trainable = tune.with_resources(
             tune.with_parameters(MemberTrial, population=population), placement(self.config)
         )
@@ -159,14 +160,14 @@ class _Search:
         with _sigterm_as_sigint() as received:
             tuner.fit()
         record = Record(self.directory / FILE)
-        gone = {*record.ended, *map(int, record.errors)}
+        gone, search = {*record.ended, *map(int, record.errors)}, self.config.search
+        used_up = search.total_rounds is not None and len(record.rounds) >= search.total_rounds
         if received:
             return received[0]
-        return 0 if len(gone) >= self.config.search.members else signal.SIGINT
+        return 0 if used_up or len(gone) >= search.members else signal.SIGINT
 
     def _tuner(self, trainable: Any) -> tune.Tuner:
         search = self.config.search
-        total = search.total_rounds or search.members * rounds_of_a_run(self.config)
         return tune.Tuner(
             trainable,
             param_space=domains(search.space),
@@ -177,7 +178,7 @@ class _Search:
                 search_alg=BasicVariantGenerator(
                     points_to_evaluate=first_members(self.config), max_concurrent=search.concurrent or 0
                 ),
-                scheduler=make_scheduler(self.config),
+                scheduler=make_scheduler(self.config, self.fitting),
                 reuse_actors=True,
                 trial_dirname_creator=_directory_name,
                 trial_name_creator=_directory_name,
@@ -188,7 +189,7 @@ class _Search:
                 callbacks=[Watcher(self.directory, self.config)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
                 failure_config=tune.FailureConfig(max_failures=search.max_failures),
-                stop=Budget(total, self.directory / FILE),
+                stop=Budget(search.total_rounds, self.directory / FILE) if search.total_rounds else None,
                 progress_reporter=tune.CLIReporter(
                     metric_columns={METRIC: METRIC, "step": "step", "valid": "valid", "rollouts": "rollouts"},
                     parameter_columns={name: name.rpartition(".")[2] for name in search.space},

@@ -18,10 +18,24 @@ METRIC = "fitness"
 
 
 class SteadyPopulation(PopulationBasedTraining):
-    """Tune's population-based training, which goes on when a member fails.
+    """Tune's population-based training, made to go on when a member fails, and to keep its processes.
 
-    In Tune's own, synchronous members wait for the last one of a round, and wait for ever if that one ends in an error.
+    In Tune's own, synchronous members wait for the last one of a round, and wait for ever if that one ends in an error;
+    and while they wait, all processes but one are ended, which have to load a language model again.
     """
+
+    def __init__(self, slots: int, **options: Any) -> None:
+        """Takes how many members have room at once, and Tune's own arguments."""
+        super().__init__(**options)
+        self._slots: int | None = slots
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Lets Tune keep as many idle processes as there is room for; all of them can serve any member."""
+        super().on_trial_add(tune_controller, trial)
+        if self._slots is not None:
+            controller = getattr(tune_controller, "_tune_controller", tune_controller)
+            controller._actor_cache.increase_max(trial.placement_group_factory, by=self._slots)
+            self._slots = None
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Lets the next member run; where all that live wait for one that has failed, ends the round first."""
@@ -71,11 +85,17 @@ def rounds_of_a_run(config: RunConfig) -> int:
     return -(-config.train.total_steps // config.search.interval)
 
 
-def make_scheduler(config: RunConfig) -> TrialScheduler:
-    """Returns the scheduler that the configuration names."""
+def make_scheduler(config: RunConfig, slots: int) -> TrialScheduler:
+    """Returns the scheduler that the configuration names.
+
+    Args:
+        config: settings of the search.
+        slots: members that have room at once.
+    """
     search = config.search
     if search.algorithm == "pbt":
         return SteadyPopulation(
+            slots,
             time_attr=TIME,
             perturbation_interval=1,
             hyperparam_mutations=mutations(search.space),

@@ -23,6 +23,7 @@ def draw_family_tree(record: Record, path: Path) -> Path:
     # Imported here: a search needs matplotlib only at its end.
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     members = record.members()
     lanes = {member: lane for lane, member in enumerate(members)}
@@ -42,7 +43,8 @@ def draw_family_tree(record: Record, path: Path) -> Path:
     axes.plot(best["at"], lanes[best["member"]], "*", color="crimson", markersize=15, zorder=4)
     axes.set_yticks(range(len(members)), [f"member {member}" for member in members])
     axes.invert_yaxis()
-    axes.set_xlabel("round; the number is fitness on the evaluation set, the star the best")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("round\nnumbers: fitness on the evaluation set; star: the best", fontsize=9)
     axes.margins(x=0.08, y=0.12)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

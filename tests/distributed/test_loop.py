@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+
 import numpy as np
 import pytest
 
@@ -65,6 +69,21 @@ def test_one_and_two_workers_on_ray_are_the_run_of_this_process(lm, whole, local
             first = outcome(finish(loop))
         assert first["rollouts"] == whole.rollouts
         assert first["tuned"] == outcome(whole)["tuned"]
+
+
+def test_a_worker_killed_in_the_middle_of_a_run_costs_nothing_and_is_named(lm, whole, local_ray, caplog):
+    small, shared = worker_arguments(config(), lm)
+    with RolloutPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
+        pool.wait_ready()
+        loop, doomed = loop_of(config(), lm, pool), pool.pids[0]
+        with caplog.at_level(logging.WARNING, "terraprompt"):
+            while loop.step < 1:
+                loop.advance()
+            os.kill(doomed, signal.SIGKILL)
+            finish(loop)
+        assert pool.replacements == 1 and f"worker 0 (pid {doomed}) died" in caplog.text
+    assert loop.rollouts == whole.rollouts
+    assert outcome(loop)["tuned"] == outcome(whole)["tuned"]
 
 
 def test_the_best_programs_only_get_better(lm):
