@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging as hf_logging
 
 from distributed.cluster import connect_ray
 from distributed.config import BUNDLED, RunConfig
@@ -59,10 +60,41 @@ def load_lm(config: RunConfig) -> FrozenLM:
     """
     path = config.model.model_path
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if path == BUNDLED:
+        # It loads at once; only a model that has to be fetched deserves a bar.
+        hf_logging.disable_progress_bar()
     try:
         return FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, device=device)
     except ValueError as error:
         raise UserError(f"model.model_path: {error}") from None
+
+
+def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:
+    """Checks that soft prompt, instruction and longest program together fit the language model.
+
+    Raises:
+        UserError: they do not.
+    """
+    needed = config.sequence_length(max(len(each) for each in instructions))
+    if lm.max_length is not None and needed > lm.max_length:
+        raise UserError(
+            f"method.n_soft_tokens: {config.method.n_soft_tokens} soft tokens and the longest program need {needed} "
+            f"positions; the language model has {lm.max_length}"
+        )
+
+
+def connect(config: RunConfig) -> None:
+    """Connects to Ray if the run uses it.
+
+    Raises:
+        UserError: no cluster answers.
+    """
+    if not config.ray.enabled:
+        return
+    try:
+        connect_ray(config.ray)
+    except ConnectionError as error:
+        raise UserError(f"ray.address: {error}") from None
 
 
 def new_directory(config: RunConfig) -> Path:
@@ -113,7 +145,7 @@ def make_pool(
     shared = {"model": model}
     if not config.ray.enabled:
         return LocalPool(RolloutWorker, kwargs, shared)
-    connect_ray(config.ray)
+    connect(config)
     return RolloutPool(
         RolloutWorker,
         kwargs | {"device": "cuda" if rollouts.gpus_per_worker > 0 else "cpu"},

@@ -15,6 +15,7 @@ from distributed.config.listing import settings
 from distributed.config.support import check_trainable
 from distributed.config_io import load_config, with_settings
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
+from distributed.places import lasting
 
 app = typer.Typer(
     name="terraprompt",
@@ -62,13 +63,18 @@ def train(
 
     Writes a directory for the run, with checkpoints, a summary and a report, below train.checkpoint_dir, and records
     the run in MLflow. Ctrl-C ends a run in good order; --resume continues it.
+
+    Inside a Ray job, whose working directory Ray deletes, relative paths of the run and of MLflow's database are taken
+    from TERRAPROMPT_HOME, or from ~/terraprompt. MLFLOW_TRACKING_URI names another store.
     """
     settings_of_run = load_config(config, overrides or ())
     if settings_of_run.train.run_name is None:
         settings_of_run = with_settings(settings_of_run, {"train.run_name": config.stem})
     check_trainable(settings_of_run)
     if resume is not None and not resume.exists():
-        raise UserError(f"--resume: there is no {str(resume)!r}")
+        given, resume = resume, lasting(resume)
+        if not resume.exists():
+            raise UserError(f"--resume: there is no {str(given)!r}")
     from distributed.train import run_training
 
     raise typer.Exit(run_training(settings_of_run, resume))

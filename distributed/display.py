@@ -24,7 +24,14 @@ from rich.table import Table
 from rich.text import Text
 
 TREND_LENGTH = 24  # steps that the trend column looks back
+LOG_WIDTH = 1000  # characters of a log's line; rich would take 80 and cut tables to it
 PLAIN_EVERY = 30.0  # seconds between two plain lines of a phase that has no steps
+
+
+def make_console() -> Console:
+    """Standard output, as wide as the terminal; the lines of a log stay whole, however long."""
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
 class Display:
@@ -75,10 +82,16 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leaves the last table on the screen and gives the cursor back; an exception, Ctrl-C too, passes through."""
-        if self._live is not None:
-            self._live.stop()
+        self.close()
         if kind is KeyboardInterrupt:
             self._print(f"interrupted during {self._phase or 'start-up'}, after {self._done} of {self._total}")
+
+    def close(self) -> None:
+        """Ends the live table, which stays as it was last, so that what is printed next comes below it."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+            self.console.print()
 
     def phase(self, name: str, total: int) -> None:
         """Begins a phase, such as the warm start, of ``total`` units (steps, or whatever ``advance`` counts)."""

@@ -15,6 +15,7 @@ from distributed.loop import TrainingLoop
 from distributed.picture import draw_run
 from distributed.report import WalkerShow, write_report
 from distributed.summary import Summary, summarise, write_summary
+from distributed.summary_tables import summary_tables
 from distributed.tracking import store_uri
 from softprompt.model import FrozenLM
 from terrains.sodarace.physics import trace
@@ -128,7 +129,7 @@ def _final_metrics(summary: Summary) -> dict[str, float]:
 
 
 def _say(loop: TrainingLoop, summary: Summary, directory: Path, console: Console) -> None:
-    console.print(summary.table(), summary.transfer_table())
+    console.print(*summary_tables(summary, console.width), sep="\n")
     counters = loop.pool.counters
     lost = f"{counters['losses']} requests lost and sent again" if counters["losses"] else "no request lost"
     lines = [

@@ -56,6 +56,7 @@ class Learner:
         instructions: token ids of each terrain's hard prompt.
 
     Attributes:
+        instructions: token ids of each terrain's hard prompt.
         table: the soft prompts.
         elites: each terrain's best programs so far.
         version: updates made so far.
@@ -63,7 +64,7 @@ class Learner:
 
     def __init__(self, config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:
         self.config, self.lm = config, lm
-        self._instructions = list(instructions)
+        self.instructions = list(instructions)
         method = config.method
         generator = torch.Generator().manual_seed(config.train.seed)
         specials = lm.tokenizer.all_special_ids
@@ -181,7 +182,7 @@ class Learner:
     def _evaluate(self, ids: Tensor, mask: Tensor, terrain: Tensor, prompted: bool = True) -> tuple[Tensor, Tensor]:
         """Log-probabilities (b, l) with or without the soft prompt, and the critic's values (zeros without one)."""
         prompts = self.table(terrain) if prompted else None
-        instructions = [self._instructions[k] for k in terrain.tolist()]
+        instructions = [self.instructions[k] for k in terrain.tolist()]
         critic = self.value_head if prompted else None
         logprobs, hidden = evaluate(self.lm, prompts, instructions, ids, mask, want_hidden=critic is not None)
         return logprobs, torch.zeros_like(logprobs) if critic is None or hidden is None else critic(hidden.detach())
@@ -262,7 +263,7 @@ class Learner:
     def _loss(self, batch: _Batch) -> tuple[Tensor, PolicyStats]:
         method = self.config.method
         logprobs, values = self._evaluate(batch.ids, batch.mask, batch.terrain)
-        longest = method.rollout_kwargs.new_tokens(len(self._instructions[0]))
+        longest = method.rollout_kwargs.new_tokens(len(self.instructions[0]))
         divisor = len(batch.ids) * longest if method.estimator == "dr_grpo" else None
         loss, stats = policy_loss(logprobs, batch.logprobs, batch.advantages, batch.mask, method.cliprange, divisor)
         if method.kl_in == "loss":

@@ -76,7 +76,8 @@ def measure_model(
         on_part: told the name of each part before it is measured.
 
     Returns:
-        JSON-ready figures: ``valid`` (walkers, moving or not), ``moving`` on some terrain, ``unique``, ``median_tokens``, ``fitness`` by terrain,
+        JSON-ready figures: ``valid`` (walkers, moving or not), ``moving`` on some terrain,
+        ``unique``, ``median_tokens``, ``fitness`` by terrain,
         ``behind_untrained_prompts`` and ``tuned_on_one_program``.
     """
     instruction = world.terrain(terrains[0]).instruction

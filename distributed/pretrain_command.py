@@ -114,7 +114,8 @@ def card_text(card: dict) -> str:
 
 `card.json` holds their settings and seeds. A program begins with the line `import math`, which is the instruction.
 
-- Of {figures["samples"]} samples {figures["valid"]:.1%} are valid walkers, {figures["moving"]:.1%} move, {figures["unique"]:.1%} are unique;
+- Of {figures["samples"]} samples {figures["valid"]:.1%} are valid walkers, {figures["moving"]:.1%} move,
+  {figures["unique"]:.1%} are unique;
   the median program has {figures["median_tokens"]} tokens.
 - One program of its own costs {tuned["0"]} nats behind an untrained prompt of 20 rows; {tuned["50"]}, {tuned["100"]}
   and {tuned["150"]} after 50, 100 and 150 steps of Adam on the prompt.

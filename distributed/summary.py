@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 OPTIONAL_KEYS = ("transfer_interval", "kl", "config", "lm_hash", "losses", "versions", "steps")
 
@@ -100,49 +97,6 @@ class Summary(BaseModel):
             ValueError: the text is not a summary; the message names the key.
         """
         return cls.model_validate_json(text)
-
-    def table(self) -> Table:
-        """Before and after, a row a terrain."""
-        table = Table(title="Before and after tuning", title_justify="left", caption_justify="left", box=box.SIMPLE)
-        table.caption = "mean fitness, a failure counts as 0; 95% interval by bootstrap over the programs"
-        table.add_column("terrain", no_wrap=True)
-        n = max(row.n for row in self.terrains.values())
-        for heading in ("untuned", f"best of {n}", "warm start", "tuned", "95% interval", "ratio"):
-            table.add_column(heading, justify="right")
-        for name, row in self.terrains.items():
-            low, high = row.tuned_interval
-            table.add_row(
-                Text(name),
-                f"{row.untuned_mean:.1f}",
-                f"{row.best_of_n:.1f}",
-                "-" if row.warm_start_mean is None else f"{row.warm_start_mean:.1f}",
-                Text(f"{row.tuned_mean:.1f}", style="bold"),
-                f"{low:.0f} to {high:.0f}",
-                "-" if row.ratio is None else f"{row.ratio:.1f}x",
-            )
-        return table
-
-    def transfer_table(self) -> Table:
-        """Every prompt on every terrain, a prompt's own terrain in bold."""
-        table = Table(
-            title="Every prompt on every terrain: mean fitness",
-            title_justify="left",
-            caption_justify="left",
-            box=box.SIMPLE,
-        )
-        table.caption = "mean fitness; valid, unique: shares of a prompt's programs; valid on its own terrain"
-        table.add_column("prompt", no_wrap=True)
-        for heading in ("valid", "unique", *self.terrains):
-            table.add_column(Text(heading), justify="right")
-        untuned = self.terrains.values()
-        bare = f"{sum(row.untuned_valid for row in untuned) / len(self.terrains):.0%}"
-        table.add_row("none", bare, "", *(f"{row.untuned_mean:.1f}" for row in untuned), style="dim")
-        for prompt, means in self.transfer.items():
-            cells = [Text(f"{means[t]:.1f}", style="bold" if t == prompt else "") for t in self.terrains]
-            own = self.terrains.get(prompt)
-            shares = (f"{own.tuned_valid:.0%}", f"{own.tuned_unique:.0%}") if own else ("-", "-")
-            table.add_row(Text(prompt), *shares, *cells)
-        return table
 
 
 def bootstrap_interval(

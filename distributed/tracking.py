@@ -19,6 +19,7 @@ from distributed.places import lasting
 logger = logging.getLogger("terraprompt")
 
 DATABASE = "mlflow.db"
+SQLITE = "sqlite:///"
 PAUSE_S = 30.0  # a store that has failed is left alone for so long: an unreachable server costs seconds a call
 BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes in one call
 MAX_VALUE = 6000  # characters of a param
@@ -220,8 +221,13 @@ def open_tracker(kind: str | None, experiment: str, config: Mapping[str, Any], *
 
 
 def store_uri(uri: str | None) -> str:
-    """Returns the store: the one that is given, else MLFLOW_TRACKING_URI, else a local database."""
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{lasting(DATABASE)}"
+    """Returns the store: the one that is given, else MLFLOW_TRACKING_URI, else a local database.
+
+    The path of a database that is a file becomes absolute, so that it is the same one from everywhere.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATABASE}"
+    path = uri.removeprefix(SQLITE)
+    return f"{SQLITE}{lasting(path)}" if path and path != uri else uri
 
 
 def open_client(uri: str) -> Any:
@@ -247,8 +253,8 @@ def experiment_id(client: Any, uri: str, experiment: str) -> str:
     if (found := client.get_experiment_by_name(experiment)) is not None:
         return found.experiment_id
     location = None
-    if uri.startswith("sqlite:///"):
-        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
+    if uri.startswith(SQLITE):
+        location = (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns").as_uri()
     try:
         return client.create_experiment(experiment, artifact_location=location)
     except MlflowException:  # another trial was faster

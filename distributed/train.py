@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 from rich.console import Console
 
-from distributed.assemble import load_lm, make_pool, make_world, new_directory, terrain_names
+from distributed.assemble import check_positions, connect, load_lm, make_pool, make_world, new_directory, terrain_names
 from distributed.checkpoint import Checkpoint, CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.config import RunConfig
-from distributed.display import Display
+from distributed.display import Display, make_console
 from distributed.errors import UserError
 from distributed.finish import finish
+from distributed.interruption import Interrupted, exit_status, interruptible
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
+from distributed.pool_base import RolloutError
 from distributed.tracking import NullTracker, open_tracker
 from distributed.worker import instruction_ids
-
-logger = logging.getLogger("terraprompt")
-
-EXIT_INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM came. No Exception, so that nothing between here and `run_training` takes it for an error."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+from terrains.sodarace.world import SodaraceWorld
 
 
 def run_training(config: RunConfig, resume: Path | None = None) -> int:
@@ -50,52 +37,89 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         The exit status: 0, or 130 or 143 when the run was interrupted.
 
     Raises:
-        UserError: a terrain, the language model or the checkpoint is not there or not what it should be.
+        UserError: a terrain, the language model, the checkpoint or Ray is not there or not what it should be. What is
+            found before the first program is sampled leaves no directory behind.
     """
     resume = resume or (Path(config.train.resume_from_checkpoint) if config.train.resume_from_checkpoint else None)
-    world = make_world(config)
-    terrains = terrain_names(world, config)
-    saved = _load(resume) if resume else None
-    lm = load_lm(config)
-    directory = saved.path.parent if saved else new_directory(config)
-    previous = saved.state["run"] if saved else {}
-    console = Console()
-    console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
-    (directory / "config.json").write_text(json.dumps(config.model_dump(mode="json", by_alias=True), indent=2) + "\n")
-    instructions = [instruction_ids(lm, world.terrain(t).instruction) for t in terrains]
-    tracker = _tracker(config, directory, previous.get("mlflow_run_id"))
-    torch.set_num_threads(os.cpu_count() or 1)
-    display = Display(terrains, console)
-    try:
-        with signals(), tracker, display, make_pool(config, terrains, instructions, lm.export()) as pool:
-            learner = Learner(config, lm, instructions)
-            loop = TrainingLoop(config, terrains, learner, pool, tracker, display)
-            if saved:
-                _restore(loop, saved.state["loop"], saved.path)
-                display.message(f"resumed from {saved.path}: {loop.stage}, {loop.step} steps made")
-            keeper = _Keeper(directory, loop, tracker, config)
+    console = make_console()
+    with closing(make_world(config)) as world:
+        terrains = terrain_names(world, config)
+        saved = _load(resume) if resume else None
+        lm = load_lm(config)
+        instructions = [instruction_ids(lm, world.terrain(t).instruction) for t in terrains]
+        check_positions(config, lm, instructions)
+        connect(config)
+        torch.set_num_threads(os.cpu_count() or 1)
+        learner = Learner(config, lm, instructions)
+        directory = saved.path.parent if saved else new_directory(config)
+        console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
+        with interruptible() as received:
             try:
-                _run(loop, keeper)
-            except Interrupted as interrupt:
-                keeper.save()
-                tracker.close("KILLED")
-                display.message(f"interrupted; continue with: terraprompt train --config ... --resume {directory}")
-                return EXIT_INTERRUPTED[signal.Signals(interrupt.number)]
+                _sit(config, world, terrains, learner, directory, saved, received, console)
+            except BaseException as error:
+                kept = latest(directory) is not None
+                again = f"continue with: terraprompt train --config ... --resume {directory}"
+                if not kept:
+                    _forget(directory)
+                if isinstance(error, RolloutError):
+                    raise UserError(f"{error}; {again}" if kept else str(error)) from error
+                # Whatever a signal has broken on its way is no error of the run.
+                if not received:
+                    raise
+                end = f"interrupted; {again}" if kept else "interrupted before there was anything to keep"
+                console.print(end, highlight=False, soft_wrap=True)
+    return exit_status(received[0]) if received else 0
+
+
+def _sit(
+    config: RunConfig,
+    world: SodaraceWorld,
+    terrains: list[str],
+    learner: Learner,
+    directory: Path,
+    saved: Checkpoint | None,
+    received: list[int],
+    console: Console,
+) -> None:
+    """One sitting of a run: from its beginning or a checkpoint to its end or an interruption."""
+    lm, instructions = learner.lm, learner.instructions
+    display = Display(terrains, console)
+    run_id = saved.state["run"].get("mlflow_run_id") if saved else None
+    with display, make_pool(config, terrains, instructions, lm.export()) as pool:
+        loop = TrainingLoop(config, terrains, learner, pool, NullTracker(), display)
+        if saved:
+            _restore(loop, saved.state["loop"], saved.path)
+            display.message(f"resumed from {saved.path}: {loop.stage}, {loop.step} steps made")
+        # Only now: a checkpoint that does not fit leaves the records of its run as they are.
+        settings = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2)
+        (directory / "config.json").write_text(f"{settings}\n")
+        with _tracker(config, directory, run_id) as tracker:
+            loop.tracker = tracker
+            _run(loop, _Keeper(directory, loop, tracker, config), received)
+            display.close()
             finish(loop, lm, world, directory, console)
-    finally:
-        world.close()
-    return 0
 
 
-def _run(loop: TrainingLoop, keeper: _Keeper) -> None:
-    while loop.stage != "done":
-        stage, step = loop.stage, loop.step
-        loop.advance()
-        keeper.note()
-        if loop.stage != stage or loop.step % loop.config.train.checkpoint_interval == 0:
+def _run(loop: TrainingLoop, keeper: _Keeper, received: list[int]) -> None:
+    """Takes the loop to its end; what stops it on the way leaves a checkpoint."""
+    try:
+        while loop.stage != "done":
+            stage, step = loop.stage, loop.step
+            loop.advance()
+            keeper.note()
+            if received:
+                raise Interrupted(received[0])
+            if loop.stage != stage or loop.step % loop.config.train.checkpoint_interval == 0:
+                keeper.save()
+            if (stage, step) == (loop.stage, loop.step):
+                raise RuntimeError(f"the run does not go on from {stage}, step {step}")
+    except BaseException as error:
+        if received or isinstance(error, RolloutError):
             keeper.save()
-        if (stage, step) == (loop.stage, loop.step):
-            raise RuntimeError(f"the run does not go on from {stage}, step {step}")
+        if received:
+            # By the exception, which Ray may have made another one of, the tracker would take it for a failure.
+            loop.tracker.close("KILLED")
+        raise
 
 
 @dataclass
@@ -122,21 +146,11 @@ class _Keeper:
         save_checkpoint(self.directory, self._step, state, score=self._score)
 
 
-@contextmanager
-def signals() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into `Interrupted`; a second one ends the process as it always did."""
-
-    def raise_interrupted(number: int, _: FrameType | None) -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        raise Interrupted(number)
-
-    before = {each: signal.signal(each, raise_interrupted) for each in EXIT_INTERRUPTED}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+def _forget(directory: Path) -> None:
+    """Removes the directory of a run that never came to a checkpoint, unless something else lies in it."""
+    (directory / "config.json").unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def _load(path: Path) -> Checkpoint:

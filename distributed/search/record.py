@@ -51,32 +51,35 @@ class Record:
     def add(self, entry: Entry, inherited: Mapping[str, Any] | None) -> Entry | None:
         """Adds a round, and what its member had copied before it.
 
-        A round that is made again, because its checkpoint was lost, takes the place of the one before.
+        Rounds that are made again, because their checkpoints were lost, take the places of those before.
+
+        Args:
+            entry: the round, without ``at``.
+            inherited: what the member noted of a copy.
 
         Returns:
             The exploit, complete, or None.
         """
         member = entry["member"]
-        before = self.last(member)
-        made_again = before is not None and all(before[k] == entry[k] for k in ("round", "settings"))
-        if before is not None and made_again:
+        while (before := self.last(member)) and self._made_again(before, entry, inherited):
             self.rounds.remove(before)
-            before = self.last(member)
+            self.exploits = [e for e in self.exploits if (e["member"], e["at"]) != (member, before["at"])]
         entry["at"] = before["at"] + 1 if before else 1
-        exploit = None
-        if inherited:
-            donor = self._at_step(inherited["donor"], inherited["step"])
-            replaced = {"fitness": before["fitness"], "settings": before["settings"]} if before else None
-            exploit = {
-                **inherited,
-                "at": entry["at"],
-                "donor_at": donor["at"] if donor else 1,
-                "replaced": replaced,
-            }
-            same = ("member", "at")
-            self.exploits = [e for e in self.exploits if any(e[k] != exploit[k] for k in same)] + [exploit]
         self.rounds.append(entry)
+        if not inherited:
+            return None
+        donor = self._at_step(inherited["donor"], inherited["step"])
+        replaced = {"fitness": before["fitness"], "settings": before["settings"]} if before else None
+        exploit = {**inherited, "at": entry["at"], "donor_at": donor["at"] if donor else 1, "replaced": replaced}
+        self.exploits.append(exploit)
         return exploit
+
+    def _made_again(self, before: Entry, entry: Entry, inherited: Mapping[str, Any] | None) -> bool:
+        """Whether a member's latest round was lost. A copy may lead back in rounds, which is no loss."""
+        if not inherited:
+            return before["round"] >= entry["round"]
+        same = [e for e in self.exploits if (e["member"], e["at"]) == (before["member"], before["at"])]
+        return bool(same) and all(same[0][name] == value for name, value in inherited.items())
 
     def last(self, member: int) -> Entry | None:
         """A member's latest round."""

@@ -15,7 +15,6 @@ import numpy as np
 import ray
 import torch
 from ray import tune
-from ray.tune.search.basic_variant import BasicVariantGenerator
 from rich.console import Console
 
 from distributed.assemble import load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
@@ -30,7 +29,7 @@ from distributed.learner import Learner
 from distributed.loop import TrainingLoop
 from distributed.search.member import Population, member_config
 from distributed.search.record import FILE, Record
-from distributed.search.scheduler import METRIC, Budget, make_scheduler
+from distributed.search.scheduler import METRIC, Budget, FirstMembers, make_scheduler
 from distributed.search.space import check_space, domains, first_members
 from distributed.search.tree import SIZE, draw_family_tree
 from distributed.search.trial import MemberTrial, members_that_fit, placement
@@ -147,7 +146,7 @@ class _Search:
 
     def _fit(self, population: Population) -> int:
         """Lets Tune run the members; returns the number of the signal that interrupted it, or 0."""
-        os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # what a kill can cost, in seconds
+        os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "2")  # what a kill can cost, in seconds
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # one table, not one for every start of a member
         trainable = tune.with_resources(
             tune.with_parameters(MemberTrial, population=population), placement(self.config)
@@ -175,7 +174,7 @@ class _Search:
                 metric=METRIC,
                 mode="max",
                 num_samples=search.members,
-                search_alg=BasicVariantGenerator(
+                search_alg=FirstMembers(
                     points_to_evaluate=first_members(self.config), max_concurrent=search.concurrent or 0
                 ),
                 scheduler=make_scheduler(self.config, self.fitting),

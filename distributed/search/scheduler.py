@@ -9,6 +9,7 @@ from typing import Any
 from ray.tune import Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from distributed.config import RunConfig
 from distributed.search.space import explore, mutations
@@ -56,8 +57,40 @@ class SteadyPopulation(PopulationBasedTraining):
         for trial in [*upper, *others, *lower]:
             self._trial_state[trial].last_perturbation_time = self._next_perturbation_sync
             self._checkpoint_or_exploit(trial, tune_controller, upper, lower)
-        furthest = max(state.last_train_time for state in self._trial_state.values())
-        self._next_perturbation_sync = max(self._next_perturbation_sync + self._perturbation_interval, furthest)
+        times = [state.last_train_time for state in self._trial_state.values()]
+        self._next_perturbation_sync = max(self._next_perturbation_sync + self._perturbation_interval, *times)
+
+
+class FirstMembers(BasicVariantGenerator):
+    """Tune's source of trials, from settings that are given.
+
+    Tune's own calls itself finished once the last trial has begun. From then on an idle process is ended as soon as no
+    trial waits for one, though all of them will after the next decision; so this one is finished when its trials are.
+    """
+
+    def is_finished(self) -> bool:
+        """Whether no member is still at work, and none is to come."""
+        return self._finished and not self._live_trials
+
+    def next_trial(self) -> Trial | None:
+        """The next member, None when there is none."""
+        return None if self._finished else super().next_trial()
+
+    def set_finished(self) -> None:
+        """Notes that no member is to come. Said again, by Tune when it stops all: none is at work either."""
+        if self._finished:
+            self._live_trials.clear()
+        super().set_finished()
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Notes that a member is at work; of a resumed search that is known of those that report."""
+        self._live_trials.add(trial_id)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from a search that was interrupted."""
+        super().set_state(state)
+        if self._finished:
+            self._live_trials = set()
 
 
 class Budget(Stopper):

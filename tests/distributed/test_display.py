@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from distributed.display import Display, plain_line, sparkline
+from distributed.display import Display, make_console, plain_line, sparkline
 
 TERRAINS = ["left_wall", "bumpy(amplitude=12,seed=3)"]
 METRICS = {
@@ -81,3 +81,21 @@ def test_sparkline_has_one_character_a_value():
     assert sparkline([0.0, 7.0, float("nan"), 3.5]) == "▁█ ▅"
     assert sparkline([2.0, 2.0], ascii_only=True) == "__"
     assert sparkline([]) == ""
+
+
+def test_what_is_printed_after_closing_comes_below_the_live_table_and_nothing_comes_after_it():
+    console = console_of(terminal=True)
+    with Display(TERRAINS, console) as display:
+        display.phase("ppo", 8)
+        display.step(METRICS)
+        display.close()
+        console.print("the end")
+    out = console.file.getvalue()
+    assert out.count("the end") == 1 and out.endswith("the end\n")
+    assert out[: out.index("the end")].endswith("\n")
+
+
+def test_lines_of_a_log_are_never_cut_to_a_terminals_width(capsys):
+    console = make_console()
+    console.print("word " * 60)
+    assert len(capsys.readouterr().out.splitlines()) == 1

@@ -8,10 +8,12 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
 from distributed.loop import STAGES
 from distributed.pool import LocalPool, RolloutPool
 from distributed.worker import RolloutWorker
+from softprompt.model import FrozenLM
 from tests.distributed.tiny_runs import LETTERS, config, finish, loop_of, outcome, worker_arguments
 
 pytestmark = pytest.mark.timeout(180)
@@ -42,6 +44,15 @@ def test_stages_come_in_their_order_and_programs_are_counted(lm):
 def test_the_same_seed_is_the_same_run_and_another_seed_another(lm, whole):
     assert outcome(finish(loop_of(config(), lm))) == outcome(whole)
     assert outcome(finish(loop_of(config(train__seed=6), lm)))["prompts"] != outcome(whole)["prompts"]
+
+
+def test_the_language_model_is_bit_for_bit_the_same_after_a_run(lm):
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    hashed = lm.hash
+    loop = finish(loop_of(config(method__replay_steps=2), lm))
+    assert not np.array_equal(loop.learner.table.weight.detach(), loop_of(config(), lm).learner.table.weight.detach())
+    assert all(torch.equal(before[name], tensor) for name, tensor in lm.model.state_dict().items())
+    assert FrozenLM(lm.model, lm.tokenizer).hash == hashed
 
 
 @pytest.mark.parametrize("pieces", range(1, 8))

@@ -14,7 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from distributed import tracking
-from distributed.tracking import MlflowTracker, NullTracker, flatten, open_tracker
+from distributed.places import HOME_VARIABLE, JOB_VARIABLE
+from distributed.tracking import MlflowTracker, NullTracker, flatten, open_tracker, store_uri
 
 pytestmark = pytest.mark.timeout(120)
 CONFIG = {"train": {"seed": 7, "tags": ["a", "b"], "run_name": None}, "method": {"name": "ppoconfig", "gamma": 1.0}}
@@ -154,3 +155,22 @@ def test_unknown_tracker_is_refused() -> None:
 def test_flatten_writes_every_leaf_as_text() -> None:
     config = {"a": {"b": {"c": 1}, "d": {}}, "path": Path("/x"), "text": "as it is", "long": "y" * 9000}
     assert flatten(config) == {"a.b.c": "1", "a.d": "{}", "path": '"/x"', "text": "as it is", "long": "y" * 6000}
+
+
+def test_a_database_named_by_a_relative_path_outlives_a_jobs_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv(HOME_VARIABLE, raising=False)
+    monkeypatch.delenv(JOB_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert store_uri(None) == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv(JOB_VARIABLE, "{}")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert store_uri(None) == "sqlite:////home/someone/terraprompt/mlflow.db"
+    monkeypatch.setenv(HOME_VARIABLE, "/shared")
+    assert store_uri(None) == "sqlite:////shared/mlflow.db"
+    assert store_uri("sqlite:///db/runs.db") == "sqlite:////shared/db/runs.db"
+    assert store_uri("sqlite:////data/runs.db") == "sqlite:////data/runs.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert store_uri(None) == "http://127.0.0.1:5000"

@@ -1,0 +1,129 @@
+"""The summary as tables that a person reads at the end of a run, on a terminal of 80 columns or in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from distributed.summary import Summary
+
+MOST_TERRAINS = 12
+"""Above so many the transfer matrix is for the report, not for a terminal."""
+
+LONGEST_NAME = 28
+"""Characters of a name on one line of a terminal; a longer one goes on below."""
+
+SHARES = len("valid  unique  ")
+
+
+def summary_tables(summary: Summary, width: int) -> Iterator[RenderableType]:
+    """Yields the tables of a run, none wider than ``width`` characters and none of their numbers cut.
+
+    Args:
+        summary: what to show.
+        width: characters of a line.
+    """
+    yield _titled(
+        "Before and after tuning",
+        [_before_and_after(summary, width)],
+        "mean fitness, a failure counts as 0; 95% interval by bootstrap over the programs",
+    )
+    if len(summary.terrains) > MOST_TERRAINS:
+        yield Text(f"Every prompt on every terrain: the report has the table of {len(summary.terrains)} prompts\n")
+        return
+    yield _titled(
+        "Every prompt on every terrain",
+        _transfer(summary, width),
+        "mean fitness; valid (on its own terrain) and unique: of a prompt's programs",
+    )
+
+
+def _titled(title: str, tables: Sequence[Table], caption: str) -> Group:
+    """Tables below their title and above what explains them, as lines of their own: rich fits its own to the table."""
+    return Group(Text(title, style="italic"), *tables, Text(f"{caption}\n", style="dim italic"))
+
+
+def _table(names: str, labels: Sequence[str], width: int) -> Table:
+    """A table whose first column holds names, whole where ``width`` characters allow it; numbers are never broken."""
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(names, overflow="fold", max_width=_label_width(labels, width))
+    return table
+
+
+def _label_width(labels: Sequence[str], width: int) -> int:
+    # A log has lines of any length, so there a name stays whole and can be searched.
+    return min(max(map(len, labels)), max(LONGEST_NAME, width // 3))
+
+
+def _before_and_after(summary: Summary, width: int) -> Table:
+    table = _table("terrain", list(summary.terrains), width)
+    n = max(row.n for row in summary.terrains.values())
+    for heading in ("untuned", f"best\nof {n}", "warm\nstart", "tuned", "95%\ninterval", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, row in summary.terrains.items():
+        low, high = row.tuned_interval
+        table.add_row(
+            Text(name),
+            f"{row.untuned_mean:.1f}",
+            f"{row.best_of_n:.1f}",
+            "-" if row.warm_start_mean is None else f"{row.warm_start_mean:.1f}",
+            Text(f"{row.tuned_mean:.1f}", style="bold"),
+            f"{low:.0f}-{high:.0f}",
+            "-" if row.ratio is None else f"{row.ratio:.1f}x",
+        )
+    return table
+
+
+def _transfer(summary: Summary, width: int) -> list[Table]:
+    """Every prompt on every terrain: one table, or several where its columns are too many for one."""
+    names = list(summary.terrains)
+    labels, headings = _headings(summary, width)
+    rows = {"none": {name: row.untuned_mean for name, row in summary.terrains.items()}} | summary.transfer
+    cells = {name: [f"{means[name]:.1f}" for means in rows.values()] for name in names}
+    widths = [2 + max(len(heading), *map(len, cells[name])) for name, heading in zip(names, headings, strict=True)]
+    label_width = _label_width([labels.get(prompt, prompt) for prompt in rows], width)
+    tables = []
+    for k, block in enumerate(_blocks(widths, width - label_width - SHARES)):
+        table = _table("prompt", [labels.get(prompt, prompt) for prompt in rows], width)
+        for heading in ("valid", "unique") if k == 0 else ():
+            table.add_column(heading, justify="right", no_wrap=True)
+        for j in block:
+            table.add_column(Text(headings[j]), justify="right", no_wrap=True)
+        for i, prompt in enumerate(rows):
+            shares = _shares(summary, prompt) if k == 0 else ()
+            own = [Text(cells[names[j]][i], style="bold" if names[j] == prompt else "") for j in block]
+            table.add_row(Text(labels.get(prompt, prompt)), *shares, *own, style="dim" if prompt == "none" else "")
+        tables.append(table)
+    return tables
+
+
+def _headings(summary: Summary, width: int) -> tuple[dict[str, str], list[str]]:
+    """Labels of the rows and headings of the columns: names where all fit beside each other, else numbers."""
+    names = list(summary.terrains)
+    if sum(2 + max(6, len(name)) for name in names) <= width - _label_width(names, width) - SHARES:
+        return {}, names
+    # A space that does not break keeps the number beside a name that goes on below.
+    return {name: f"{k}\u00a0{name}" for k, name in enumerate(names, 1)}, [str(k) for k in range(1, len(names) + 1)]
+
+
+def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Cuts columns of some widths into runs that each fit into the room."""
+    blocks: list[list[int]] = [[]]
+    for j, each in enumerate(widths):
+        if blocks[-1] and sum(widths[i] for i in blocks[-1]) + each > room:
+            blocks.append([])
+        blocks[-1].append(j)
+    return blocks
+
+
+def _shares(summary: Summary, prompt: str) -> tuple[str, str]:
+    """Valid and unique programs of a prompt; of the untuned model the mean over the terrains."""
+    if prompt == "none":
+        untuned = [row.untuned_valid for row in summary.terrains.values()]
+        return f"{sum(untuned) / len(untuned):.0%}", ""
+    own = summary.terrains.get(prompt)
+    return (f"{own.tuned_valid:.0%}", f"{own.tuned_unique:.0%}") if own else ("-", "-")

@@ -1,0 +1,80 @@
+"""What a person reads at the end of a run, on a narrow terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from distributed.summary import Summary, summarise
+from distributed.summary_tables import MOST_TERRAINS, summary_tables
+
+SHORT = ["left_wall", "right_wall", "tunnel"]
+LONG = ["left_wall", "hills(difficulty=0.75,seed=1204)", *(f"bumpy(amplitude=4,seed={k})" for k in range(31, 37))]
+
+
+def summary_of(names: list[str], scale: float = 3000.0) -> Summary:
+    rng, n = np.random.default_rng(0), len(names)
+    draw = {name: rng.uniform(1, scale, (6, n)) for name in names}
+    ok = {name: np.ones((6, n), dtype=bool) for name in names}
+    untuned = rng.uniform(0, scale, (512, n)), np.ones((512, n), dtype=bool)
+    programs = {name: list("abccba") for name in names}
+    return summarise(1, 1, 1.0, names, *untuned, [rng.uniform(0, 9, 5)] * n, draw, ok, programs)
+
+
+def lines(summary: Summary, width: int) -> list[str]:
+    out = io.StringIO()
+    Console(width=width, file=out).print(*summary_tables(summary, width), sep="\n")
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 1000])
+@pytest.mark.parametrize("names", [["flat"], SHORT, LONG])
+def test_no_line_is_too_long_and_no_number_is_cut(names: list[str], width: int) -> None:
+    summary = summary_of(names)
+    text = lines(summary, width)
+    assert max(map(len, text)) <= width
+    found = re.findall(r"[\w.-]+", "\n".join(text))
+    assert "\u2026" not in "".join(text)
+    for row in summary.terrains.values():
+        low, high = row.tuned_interval
+        for value in (row.untuned_mean, row.best_of_n, row.tuned_mean):
+            assert f"{value:.1f}" in found
+        assert f"{low:.0f}-{high:.0f}" in found
+    for means in summary.transfer.values():
+        assert all(f"{value:.1f}" in found for value in means.values())
+
+
+def test_short_names_head_the_columns_and_a_log_keeps_long_ones_whole() -> None:
+    assert any(line.split() == ["prompt", "valid", "unique", *SHORT] for line in lines(summary_of(SHORT), 80))
+    log = lines(summary_of(LONG), 1000)
+    for name in LONG:
+        assert sum(line.startswith(f"{name} ") for line in log) == 2
+
+
+def test_columns_that_do_not_fit_are_numbered_like_their_rows_and_go_on_below() -> None:
+    summary = summary_of(LONG)
+    text = lines(summary, 80)
+    headed = [line.split() for line in text if line.startswith("prompt")]
+    assert len(headed) > 1
+    assert [cell for heading in headed for cell in heading if cell.isdigit()] == [str(k + 1) for k in range(len(LONG))]
+    first = next(line for line in text if line.startswith("1\u00a0left_wall"))
+    assert first.split()[4] == f"{summary.transfer['left_wall'][LONG[0]]:.1f}"
+
+
+def test_very_many_terrains_are_one_table_and_a_word_on_the_other() -> None:
+    names = [f"bumpy(seed={k})" for k in range(MOST_TERRAINS + 1)]
+    text = lines(summary_of(names), 80)
+    assert sum(line.startswith("bumpy(seed=3) ") for line in text) == 1
+    assert any("the report has the table of 13 prompts" in line for line in text)
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    names = ["flat"]
+    array, ok = np.ones((2, 1)), np.ones((2, 1), dtype=bool)
+    summary = summarise(1, 1, 1.0, names, array * 0, ok, None, {"flat": array}, {"flat": ok}, {"flat": ["a", "b"]})
+    [row] = [line for line in lines(summary, 80) if line.startswith("flat ")][:1]
+    assert row.split() == ["flat", "0.0", "0.0", "-", "1.0", "1-1", "-"]
