@@ -150,6 +150,15 @@ def pretrain(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps.", show_default="those of the preset")
     ] = None,
+    lr: Annotated[
+        float | None, typer.Option(min=0, help="Peak learning rate.", show_default="that of the preset")
+    ] = None,
+    visits: Annotated[
+        int | None, typer.Option(min=1, help="Steps that a prefix is tuned for.", show_default="those of the preset")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on from this model, trained before on the same corpus.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights, the order and the prefixes.")] = 0,
 ) -> None:
     """Stage 2: train a small language model on a corpus, ready for soft prompts, and measure it."""
@@ -158,6 +167,7 @@ def pretrain(
     from rich.console import Console
 
     from distributed.pretrain_command import pretrain as run
+    from softprompt.prefixes import PrefixConfig
     from softprompt.pretrain import PretrainConfig
     from terrains.sodarace.corpus import read_corpus
     from terrains.sodarace.world import SodaraceWorld, WorldConfig
@@ -168,11 +178,16 @@ def pretrain(
         raise UserError(f"--corpus: {error}") from None
     card_file = corpus.with_suffix(".card.json")
     corpus_card = json.loads(card_file.read_text()) if card_file.exists() else {}
-    config = PretrainConfig(seed=seed, **({"steps": steps} if steps else {}))
+    given = {name: value for name, value in {"steps": steps, "lr": lr}.items() if value}
+    config = PretrainConfig(seed=seed, prefixes=PrefixConfig(**({"visits": visits} if visits else {})), **given)
+    if start is not None and not (start / "card.json").exists():
+        raise UserError(f"--start: there is no model with a card in {str(start)!r}")
     world = SodaraceWorld(WorldConfig(threads=0))
     console = Console()
     try:
-        run([p.program for p in programs], corpus_card, world, list(programs[0].fitness), config, out, console)
+        run([p.program for p in programs], corpus_card, world, list(programs[0].fitness), config, out, console, start)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     finally:
         world.close()
     console.print(f"the model and its card lie in {out}", highlight=False, soft_wrap=True)

@@ -22,7 +22,7 @@ CHECK_EVERY = 500
 
 def pretrain(
     programs: list[str], corpus_card: dict, world: World, terrains: list[str], config: PretrainConfig, out: Path,
-    console: Console,
+    console: Console, start: Path | None = None,
 ) -> dict:  # fmt: skip
     """Trains a language model, writes it to a directory, measures it and writes its card.
 
@@ -34,13 +34,14 @@ def pretrain(
         config: settings of Stage 2.
         out: directory of the model.
         console: where progress goes.
+        start: directory of a model of an earlier call to go on from; its card goes into the new one.
 
     Returns:
         The card's figures.
     """
     torch.set_num_threads(os.cpu_count() or 1)
     started = time.monotonic()
-    stage = Stage2(programs, world.terrain(terrains[0]).instruction, config)
+    stage = Stage2(programs, world.terrain(terrains[0]).instruction, config, start)
     held_out = _train(stage, out, console)
     seconds = time.monotonic() - started
     lm = FrozenLM.load(out)
@@ -54,6 +55,7 @@ def pretrain(
         "held_out_nats_per_program": held_out,
         "figures": figures,
         "pretrain": config.model_dump(mode="json"),
+        "start": json.loads((start / "card.json").read_text()) if start else None,
         "corpus": corpus_card,
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")

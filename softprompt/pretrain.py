@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from softprompt.model import quiet_bars
+from softprompt.model import FrozenLM, quiet_bars
 from softprompt.prefixes import Batch, PrefixConfig, TunedPrefixes
 from softprompt.tokenizer import train_tokenizer
 
@@ -59,12 +59,16 @@ class Stage2:
         programs: the corpus, each beginning with ``instruction``.
         instruction: the hard prompt; the loss is on what follows it, the end token included.
         config: settings.
+        start: directory of an earlier Stage 2 on the same programs to go on from, in another order; None begins anew.
 
     Raises:
-        ValueError: fewer than 100 programs are short enough, or one does not begin with the instruction.
+        ValueError: ``start`` has another tokenizer or shape, fewer than 100 programs are short enough, or one does not
+            begin with the instruction.
     """
 
-    def __init__(self, programs: Sequence[str], instruction: str, config: PretrainConfig) -> None:
+    def __init__(
+        self, programs: Sequence[str], instruction: str, config: PretrainConfig, start: Path | None = None
+    ) -> None:
         if any(not p.startswith(instruction) for p in programs):
             raise ValueError(f"every program must begin with the instruction {instruction!r}")
         self.config = config
@@ -84,6 +88,9 @@ class Stage2:
         )
         torch.manual_seed(config.seed)
         self.model = LlamaForCausalLM(_llama_config(config, self.tokenizer))
+        if start:
+            self._load(start)
+        self._order = random.Random(config.seed + (1 if start else 0))
         self._prefixes = self._tuned_prefixes(1)
 
     def train(self) -> Iterator[dict[str, float]]:
@@ -145,9 +152,18 @@ class Stage2:
         self.tokenizer.save_pretrained(directory)
         (directory / "token_counts.json").write_text(json.dumps(self.token_counts.tolist()))
 
+    def _load(self, start: Path) -> None:
+        earlier = FrozenLM.load(start)
+        if earlier.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise ValueError(f"the model in {str(start)!r} was trained on other programs: its tokens differ")
+        try:
+            self.model.load_state_dict(earlier.model.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"the model in {str(start)!r} has another shape than these settings ask for") from error
+
     def _batches(self) -> Iterator[list[list[int]]]:
         """Endless batches of programs of like length, in an order of their own every epoch."""
-        rng = random.Random(self.config.seed)
+        rng = self._order
         size = self.config.batch_size
         while True:
             order = sorted(range(len(self.training)), key=lambda i: len(self.training[i]) + 12 * rng.random())

@@ -57,7 +57,7 @@ class SteadyPopulation(PopulationBasedTraining):
         for trial in [*upper, *others, *lower]:
             self._trial_state[trial].last_perturbation_time = self._next_perturbation_sync
             self._checkpoint_or_exploit(trial, tune_controller, upper, lower)
-        times = [state.last_train_time for state in self._trial_state.values()]
+        times: list[Any] = [state.last_train_time for state in self._trial_state.values()]
         self._next_perturbation_sync = max(self._next_perturbation_sync + self._perturbation_interval, *times)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 from rich.console import Console
 
 from distributed.search.record import Record, says
@@ -95,7 +97,7 @@ def test_lineage_is_told_as_a_line_a_table_and_a_picture(tmp_path):
         "member 1 copies member 0 at step 2: method.n_soft_tokens 20 -> 8; "
         "fitness 3.0, behind surgery 1.0, distilled 2.9"
     )
-    console = Console(width=120, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=120, record=True, file=StringIO())
     console.print(record.table())
     assert "20 -> 8   0.500   0.100       3.0   1.0    2.9" in console.export_text()
     picture = draw_family_tree(record, tmp_path / "tree.png")

@@ -31,7 +31,10 @@ def search(**settings: object) -> RunConfig:
     ("space", "words"),
     [
         ({"method.n_soft_token": [1, 2]}, "no setting method.n_soft_token; did you mean method.n_soft_tokens?"),
-        ({"method.n_soft_tokens": [4, 0]}, "search.space.method.n_soft_tokens: method.n_soft_tokens: must be at least 1"),
+        (
+            {"method.n_soft_tokens": [4, 0]},
+            "search.space.method.n_soft_tokens: method.n_soft_tokens: must be at least 1",
+        ),
         ({"method.estimator": ["rloo", "rlo"]}, "did you mean rloo?"),
         ({"optimizer.kwargs.lr": {"low": -1.0, "high": 0.1}}, "optimizer.kwargs.lr: must be above 0"),
         ({"method.ppo_epochs": {"low": 1, "high": 3}}, "method.ppo_epochs: must be a whole number"),

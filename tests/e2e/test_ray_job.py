@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -33,15 +34,20 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     port, dashboard = free_port(), free_port()
     # Short, since the names of Ray's sockets lie below it and have 107 characters at most.
     home = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
     environment |= {
         "RAY_AUTH_MODE": "disabled",
         "PATH": f"{BIN}:{environment['PATH']}",
         "TERRAPROMPT_HOME": str(tmp_path),
     }
+    # Every port that would otherwise be a fixed one: beside another cluster no agent would take the job.
+    ports = {
+        "port": port, "dashboard-port": dashboard, "ray-client-server-port": free_port(),
+        "dashboard-agent-listen-port": free_port(), "dashboard-agent-grpc-port": free_port(),
+    }  # fmt: skip
     start = [
-        "ray", "start", "--head", "--port", str(port), "--num-cpus", "2", "--dashboard-host", "127.0.0.1",
-        "--dashboard-port", str(dashboard), "--temp-dir", home, "--disable-usage-stats",
+        "ray", "start", "--head", "--num-cpus", "2", "--dashboard-host", "127.0.0.1", "--temp-dir", home,
+        "--disable-usage-stats", *(f"--{name}={number}" for name, number in ports.items()),
     ]  # fmt: skip
     subprocess.run(start, env=environment, check=True, capture_output=True, timeout=120)
     yield environment | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
@@ -66,6 +72,10 @@ def test_a_submitted_job_succeeds_and_its_run_outlives_the_jobs_directory(cluste
     )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0 and "succeeded" in output, output[-3000:]
+    assert "Traceback" not in output
+    print(output)
+    [size] = re.findall(r"Pushing file package .* \(([0-9.]+)MiB\)", output)
+    assert float(size) < 12, ".rayignore and .gitignore keep what a job does not need at home"
     summary = json.loads((tmp_path / "runs" / "quickstart" / "summary.json").read_text())
     assert set(summary["terrains"]) == {"left_wall", "right_wall", "tunnel"}
     assert (tmp_path / "mlflow.db").exists()
