@@ -47,18 +47,19 @@ class SteadyPopulation(PopulationBasedTraining):
         return chosen
 
     def _all_wait(self, tune_controller: Any) -> bool:
-        live = list(tune_controller.get_live_trials())
-        return bool(live) and all(trial.status == Trial.PAUSED for trial in live)
+        # Tune counts a member that failed among those that live, and waits for it in every round to come.
+        at_work = [trial for trial in tune_controller.get_live_trials() if not trial.is_finished()]
+        return bool(at_work) and all(trial.status == Trial.PAUSED for trial in at_work)
 
     def _end_round(self, tune_controller: Any) -> None:
         """What Tune does when the last member of a round reports."""
         lower, upper = self._quantiles()
         others = [t for t in tune_controller.get_trials() if t not in lower and t not in upper]
         for trial in [*upper, *others, *lower]:
-            self._trial_state[trial].last_perturbation_time = self._next_perturbation_sync
+            self._trial_state[trial].last_perturbation_time = int(self._next_perturbation_sync)
             self._checkpoint_or_exploit(trial, tune_controller, upper, lower)
-        times: list[Any] = [state.last_train_time for state in self._trial_state.values()]
-        self._next_perturbation_sync = max(self._next_perturbation_sync + self._perturbation_interval, *times)
+        times = [state.last_train_time for state in self._trial_state.values()]
+        self._next_perturbation_sync = int(max(self._next_perturbation_sync + self._perturbation_interval, *times))
 
 
 class FirstMembers(BasicVariantGenerator):
