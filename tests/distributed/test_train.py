@@ -186,11 +186,11 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing_behind(tmp_path, train_h
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cluster_that_does_not_answer_is_one_clear_line_and_leaves_nothing_behind(tmp_path):
-    asked = command(*SMALL, "ray.enabled=true", "ray.address=127.0.0.1:9")
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment())
-    assert done.returncode == 2
-    assert done.stderr == "terraprompt: ray.address: no Ray cluster answers at 127.0.0.1:9: Connection refused\n"
+def test_a_cluster_that_does_not_answer_is_one_clear_line_and_leaves_nothing_behind(tmp_path, train_here, monkeypatch):
+    monkeypatch.setattr("distributed.cluster.ray.is_initialized", lambda: False)  # other tests' Ray is not asked
+    code, _, err = train_here("ray.enabled=true", "ray.address=127.0.0.1:9", cwd=tmp_path)
+    assert code == 2
+    assert err == "terraprompt: ray.address: no Ray cluster answers at 127.0.0.1:9: Connection refused\n"
     assert not list(tmp_path.iterdir())
 
 
