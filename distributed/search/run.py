@@ -15,18 +15,19 @@ import numpy as np
 import ray
 import torch
 from ray import tune
-from rich.console import Console
 
 from distributed.assemble import load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
 from distributed.checkpoint import latest, load_checkpoint, save_checkpoint
 from distributed.cluster import connect_ray
 from distributed.config import Range, RunConfig
 from distributed.config_io import with_settings
-from distributed.display import Display
+from distributed.display import Display, make_console
 from distributed.errors import UserError
 from distributed.finish import finish
+from distributed.interruption import exit_status, interruptible
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
+from distributed.pool_base import RolloutError
 from distributed.search.member import Population, member_config
 from distributed.search.record import FILE, Record
 from distributed.search.scheduler import METRIC, Budget, FirstMembers, make_scheduler
@@ -80,7 +81,7 @@ class _Search:
     """One sitting of a search."""
 
     def __init__(self, config: RunConfig, world: SodaraceWorld, resume: Path | None) -> None:
-        self.config, self.world, self.console = config, world, Console()
+        self.config, self.world, self.console = config, world, make_console()
         self.terrains = terrain_names(world, config)
         self.lm = load_lm(config)
         self.instructions = [instruction_ids(self.lm, world.terrain(t).instruction) for t in self.terrains]
@@ -101,24 +102,41 @@ class _Search:
             f"search {self.directory} (seed {self.config.train.seed}): {self.config.search.algorithm}, "
             f"{self.config.search.members} members, {self.fitting} at a time"
         )
+        status = 0
+        with interruptible() as received:
+            try:
+                status = self._sit(received)
+            except RolloutError as error:
+                raise UserError(f"{error}; {self._again()}") from error
+            except BaseException:  # whatever a signal has broken on its way is no error of the search
+                if not received:
+                    raise
+        if received:
+            self._say(f"interrupted; {self._again()}")
+            return exit_status(received[0])
+        return status
+
+    def _sit(self, received: list[int]) -> int:
+        """From its beginning, or where it was, to its end or an interruption."""
         with self._tracker() as tracker:
             self.record.save()
-            population = self._population()
-            number = self._fit(population)
+            self._fit(self._population(), received)
             self.record = Record(self.directory / FILE)
-            if number:
+            if received:
                 tracker.close("KILLED")
-                self._say(f"interrupted; continue with: terraprompt search --resume {self.directory}")
-                return 128 + number
+                return 0
             best = self._best()
-            if best is None:
-                tracker.close("FAILED")
-                self._say("every member failed; the last words of each:")
-                for member, why in self.record.errors.items():
-                    self._say(f"  member {member}: {why}")
-                return 1
-            self._finish(best, tracker)
-        return 0
+            if best is not None:
+                self._finish(best, tracker)
+                return 0
+            tracker.close("FAILED")
+            self._say("every member failed; the last words of each:")
+            for member, why in self.record.errors.items():
+                self._say(f"  member {member}: {why}")
+            return 1
+
+    def _again(self) -> str:
+        return f"continue with: terraprompt search --resume {self.directory}"
 
     def _population(self) -> Population:
         """What members share. The untuned samples are drawn here, once, and travel through the object store."""
@@ -144,8 +162,8 @@ class _Search:
         learner = Learner(config, self.lm, self.instructions)
         return TrainingLoop(config, self.terrains, learner, pool, tracker, Display(self.terrains, self.console))
 
-    def _fit(self, population: Population) -> int:
-        """Lets Tune run the members; returns the number of the signal that interrupted it, or 0."""
+    def _fit(self, population: Population, received: list[int]) -> None:
+        """Lets Tune run the members; the number of a signal that interrupts it is added to those received."""
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "2")  # what a kill can cost, in seconds
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # one table, not one for every start of a member
         trainable = tune.with_resources(
@@ -156,14 +174,13 @@ class _Search:
             tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, resume_errored=True)
         else:
             tuner = self._tuner(trainable)
-        with _sigterm_as_sigint() as received:
+        with _sigterm_as_sigint(received):
             tuner.fit()
-        record = Record(self.directory / FILE)
-        gone, search = {*record.ended, *map(int, record.errors)}, self.config.search
+        record, search = Record(self.directory / FILE), self.config.search
+        gone = {*record.ended, *map(int, record.errors)}
         used_up = search.total_rounds is not None and len(record.rounds) >= search.total_rounds
-        if received:
-            return received[0]
-        return 0 if used_up or len(gone) >= search.members else signal.SIGINT
+        if not (received or used_up or len(gone) >= search.members):
+            received.append(signal.SIGINT)  # which Tune took for itself
 
     def _tuner(self, trainable: Any) -> tune.Tuner:
         search = self.config.search
@@ -222,9 +239,9 @@ class _Search:
         loop.load_state_dict({**best["loop"], "stage": "evaluation"})
         with loop.pool, loop.display:
             loop.advance()
-            run_id = self.record.mlflow.get(str(best["member"]))
-            save_checkpoint(directory, loop.step, {"loop": loop.state_dict(), "run": {"mlflow_run_id": run_id}})
-            finish(loop, self.lm, self.world, directory, self.console)
+        run_id = self.record.mlflow.get(str(best["member"]))
+        save_checkpoint(directory, loop.step, {"loop": loop.state_dict(), "run": {"mlflow_run_id": run_id}})
+        finish(loop, self.lm, self.world, directory, self.console)
         draw_family_tree(self.record, self.directory / TREE)
         summary = self._summary(best)
         text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
@@ -316,13 +333,12 @@ def _directory_name(trial: Any) -> str:
 
 
 @contextmanager
-def _sigterm_as_sigint() -> Iterator[list[int]]:
+def _sigterm_as_sigint(received: list[int]) -> Iterator[None]:
     """Lets SIGTERM end a search as Tune ends it at SIGINT: members stop, what they reached is kept.
 
-    Yields:
-        A list that holds SIGTERM's number once it has come.
+    Args:
+        received: takes SIGTERM's number when it comes.
     """
-    received: list[int] = []
 
     def pass_on(number: int, _: Any) -> None:
         received.append(number)
@@ -330,6 +346,6 @@ def _sigterm_as_sigint() -> Iterator[list[int]]:
 
     before = signal.signal(signal.SIGTERM, pass_on)
     try:
-        yield received
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)

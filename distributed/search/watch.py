@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
-from rich.console import Console
 
 from distributed.config import RunConfig
+from distributed.display import make_console
 from distributed.search.record import FILE, Record, says
 from distributed.search.trial import INHERITED, member_number
 from distributed.tracking import NullTracker, flatten, open_tracker
@@ -62,7 +62,7 @@ class Watcher(Callback):
         for name, value in entry["settings"].items():
             tracker.tag(f"settings.{name}", str(value))
         if exploit:
-            Console().print(says(exploit), markup=False, highlight=False, soft_wrap=True)
+            make_console().print(says(exploit), markup=False, highlight=False, soft_wrap=True)
             tracker.tag("copied", str(exploit["donor"]))
             tracker.log({k: float(v) for k, v in exploit.items() if k.startswith(("kl_", "fitness_"))}, entry["at"])
         self.record.save()

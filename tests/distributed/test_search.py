@@ -99,12 +99,12 @@ def _check_mlflow(store: str, ids: dict[str, str], members: int) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
 def test_an_interrupted_search_resumes_and_no_member_starts_over(tmp_path, number, status):
     folder = tmp_path / "runs/search_quickstart"
-    settings = ("search.members=4", "train.total_steps=5", "train.tracker=null")
+    settings = ("search.members=4", "train.total_steps=40", "train.tracker=null")
     process = start("--config", str(QUICKSTART), *SMALL, *settings, cwd=tmp_path)
     while rounds_made(folder) < 10 and process.poll() is None:
         time.sleep(0.2)
-    # A member's state is on the disk some seconds after its round at the latest.
-    time.sleep(4)
+    # Tune writes down where its trials are every two seconds.
+    time.sleep(3)
     process.send_signal(number)
     assert process.wait(timeout=120) == status
     before = read(folder / "lineage.json")["rounds"]
@@ -115,8 +115,23 @@ def test_an_interrupted_search_resumes_and_no_member_starts_over(tmp_path, numbe
     assert read(folder / "summary.json")["errored"] == 0
     for member in range(4):
         made = [each["step"] for each in after if each["member"] == member]
-        assert made[-1] == 5 and made.count(1) == 1
+        assert made[-1] == 40 and made.count(1) == 1
     assert before[:4] == after[:4]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_interruption_of_the_last_evaluation_is_one_too(tmp_path):
+    folder = tmp_path / "runs/search_quickstart"
+    settings = ("search.members=2", "train.total_steps=1", "train.tracker=null", "evaluation.samples_per_terrain=2000")
+    process = start("--config", str(QUICKSTART), *SMALL, *settings, cwd=tmp_path)
+    while "evaluation: " not in (tmp_path / "log").read_text() and process.poll() is None:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143
+    said = (tmp_path / "log").read_text()
+    assert "--resume" in said.splitlines()[-1] and "Traceback" not in said
+    assert not (folder / "summary.json").exists()
 
 
 @pytest.mark.slow
