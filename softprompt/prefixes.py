@@ -11,11 +11,15 @@ pass, so a tuned prefix costs no more than a fixed one.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Self
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
+
+from softprompt.prompts import vocabulary_rows
 
 Batch = Sequence[Sequence[int]]
 """Token ids of some programs."""
@@ -26,16 +30,24 @@ class PrefixConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    none: float = Field(0.4, ge=0, le=1)
+    none: float = Field(0.35, ge=0, le=1)
     """Share of steps without any prefix."""
+    untrained: float = Field(0.15, ge=0, le=1)
+    """Share of steps behind prefixes that were never tuned, of every size; in the rest they are being tuned."""
     max_rows: int = Field(50, ge=1)
-    """Longest prefix; half of the prefixes have 20 rows."""
+    """Longest prefix; of those that are tuned many have 20 rows."""
     slots: int = Field(24, ge=1)
     """Batches whose prefixes are being tuned at the same time; each step takes one of them."""
     visits: int = Field(10, ge=1)
     """Steps that a batch's prefixes are tuned for, on average; then a new batch takes the slot."""
     lr: float = Field(0.1, gt=0)
     """Learning rate of the prefixes; each slot has half of it, all of it, or twice as much."""
+
+    @model_validator(mode="after")
+    def _shares_are_parts_of_one(self) -> Self:
+        if self.none + self.untrained > 1:
+            raise ValueError(f"none {self.none} and untrained {self.untrained} are shares of steps: at most 1 together")
+        return self
 
 
 class Slot:
@@ -62,28 +74,41 @@ class Slot:
 
 
 class TunedPrefixes:
-    """Chooses what stands before each batch: nothing, or the prefixes of one of its slots.
+    """Chooses what stands before each batch: nothing, untrained prefixes, or the prefixes of one of its slots.
 
     Args:
         embedding: token embedding of the model in training, shape (vocab, d).
         token_counts: how often each token stands in the corpus, shape (vocab,).
         config: shares, sizes and rates.
         seed: where every choice comes from.
+        special_ids: tokens that no prompt is born from.
     """
 
-    def __init__(self, embedding: Tensor, token_counts: Tensor, config: PrefixConfig, seed: int) -> None:
+    def __init__(
+        self,
+        embedding: Tensor,
+        token_counts: Tensor,
+        config: PrefixConfig,
+        seed: int,
+        special_ids: Collection[int] = (),
+    ) -> None:
         self.config = config
         self._embedding = embedding
-        self._used = token_counts.nonzero().flatten()
-        self._weights = token_counts[self._used].double().sqrt()
+        self._counts = token_counts.numpy().astype(np.float64)
+        self._counts[list(special_ids)] = 0
         self._rng = random.Random(seed)
         self._generator = torch.Generator().manual_seed(seed)
         self._slots: list[Slot] = []
 
     def next(self, batches: Iterator[Batch]) -> tuple[Batch, Slot | None]:
         """Returns the programs of the next step, and the slot that holds their prefixes, or None for no prefix."""
-        if self._rng.random() < self.config.none:
+        share = self._rng.random()
+        if share < self.config.none:
             return next(batches), None
+        if share < self.config.none + self.config.untrained:
+            programs = next(batches)
+            rows = self.untrained(len(programs), self._rng.randint(1, self.config.max_rows))
+            return programs, Slot(programs, rows, self.config.lr, visits=1)
         while len(self._slots) < self.config.slots:
             self._slots.append(self._new(next(batches)))
         k = self._rng.randrange(len(self._slots))
@@ -92,21 +117,20 @@ class TunedPrefixes:
         return self._slots[k].programs, self._slots[k]
 
     def untrained(self, count: int, rows: int) -> Tensor:
-        """Returns prefixes that say nothing, shape (count, rows, d): tokens by frequency, one token, noise, zeros."""
+        """Returns prefixes that say nothing, shape (count, rows, d): common tokens, one token, noise, zeros."""
         embedding = self._embedding.detach()
         form = self._rng.random()
         if form < 0.6:
             return self.from_vocabulary(count, rows)
         if form < 0.75:
-            one = torch.randint(len(self._used), (count, 1), generator=self._generator)
-            return embedding[self._used[one.expand(count, rows)]]
+            return self.from_vocabulary(count, 1).expand(count, rows, -1).clone()
         scale = self._rng.choice([0.0, 0.3, 1.0, 1.0, 2.0]) * embedding.norm(dim=1).mean() / embedding.shape[1] ** 0.5
         return scale * torch.randn(count, rows, embedding.shape[1], generator=self._generator)
 
     def from_vocabulary(self, count: int, rows: int) -> Tensor:
-        """Returns embeddings of tokens drawn by the root of their frequency, shape (count, rows, d)."""
-        drawn = torch.multinomial(self._weights, count * rows, replacement=True, generator=self._generator)
-        return self._embedding.detach()[self._used[drawn].view(count, rows)]
+        """Returns prefixes born as prompts are born from the vocabulary, shape (count, rows, d)."""
+        embedding = self._embedding.detach()
+        return torch.stack([vocabulary_rows(embedding, self._counts, rows, self._generator) for _ in range(count)])
 
     def _new(self, programs: Batch) -> Slot:
         rows = self._rng.choice([20, 20, self._rng.randint(1, 20), self._rng.randint(1, self.config.max_rows)])

@@ -34,7 +34,7 @@ class PretrainConfig(BaseModel):
     """Attention heads."""
     intermediate_size: int = Field(512, ge=8)
     """Width of the gated feed-forward layers."""
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(8000, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(64, ge=1)
     """Programs a step."""
@@ -173,7 +173,13 @@ class Stage2:
 
     def _tuned_prefixes(self, salt: int) -> TunedPrefixes:
         embedding = cast(nn.Embedding, self.model.get_input_embeddings()).weight
-        return TunedPrefixes(embedding, self.token_counts, self.config.prefixes, self.config.seed + salt)
+        return TunedPrefixes(
+            embedding,
+            self.token_counts,
+            self.config.prefixes,
+            self.config.seed + salt,
+            special_ids=self.tokenizer.all_special_ids,
+        )
 
     def _tokens(self, programs: Batch) -> int:
         """Tokens that the loss is on."""

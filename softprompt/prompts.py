@@ -58,11 +58,24 @@ class SoftPromptTable(nn.Module):
 
     def forward(self, terrain_index: Tensor) -> Tensor:
         """Returns the prompts of these terrains, shape (b,) to (b, n_soft_tokens, d_model)."""
-        return self.weight[terrain_index]
+        return take_prompts(self.weight, terrain_index)
 
     def prompts(self) -> Tensor:
         """Returns the prompts of all terrains, shape (n_terrains, n_soft_tokens, d_model)."""
         return self.weight
+
+
+def take_prompts(prompts: Tensor, terrain_index: Tensor) -> Tensor:
+    """Returns the prompts of these terrains, shape (b, n_soft_tokens, d_model); a terrain may be asked for many times.
+
+    Plain indexing would return the same, but its gradient is summed by several threads in the order of their arrival,
+    so that two runs of the same seed drift apart.
+
+    Args:
+        prompts: shape (n_terrains, n_soft_tokens, d_model).
+        terrain_index: shape (b,).
+    """
+    return nn.functional.embedding(terrain_index, prompts.flatten(1)).unflatten(1, prompts.shape[1:])
 
 
 def initial_prompts(

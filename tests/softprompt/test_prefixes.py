@@ -2,13 +2,14 @@
 
 import itertools
 
+import pytest
 import torch
 
 from softprompt.prefixes import PrefixConfig, Slot, TunedPrefixes
 
 EMBEDDING = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
 COUNTS = torch.tensor([0, 0, 0, 5, 9, 1, 4, 7, 0, 2, 2, 3])
-ALL = PrefixConfig(none=0.0, slots=2, visits=3, max_rows=9)
+ALL = PrefixConfig(none=0.0, untrained=0.0, slots=2, visits=3, max_rows=9)
 
 
 def batches():
@@ -55,7 +56,7 @@ def test_untrained_prefixes_do_not_pass_gradients_into_the_embedding():
 
 
 def test_the_share_without_prefix_is_kept_and_the_same_seed_draws_the_same():
-    config = PrefixConfig(none=0.5, slots=2, visits=2)
+    config = PrefixConfig(none=0.5, untrained=0.2, slots=2, visits=2)
     drawn = []
     for _ in range(2):
         prefixes, source = TunedPrefixes(EMBEDDING, COUNTS, config, seed=5), batches()
@@ -69,3 +70,20 @@ def test_the_share_without_prefix_is_kept_and_the_same_seed_draws_the_same():
         drawn.append(steps)
     assert drawn[0] == drawn[1]
     assert 100 < sum(rows is None for _, rows in drawn[0]) < 200
+
+
+def test_untrained_prefixes_come_with_fresh_programs_in_their_share_and_in_every_size():
+    prefixes, source = TunedPrefixes(EMBEDDING, COUNTS, PrefixConfig(none=0.0, untrained=1.0, max_rows=9), 6), batches()
+    steps = [prefixes.next(source) for _ in range(100)]
+    assert [programs[0][0] for programs, _ in steps] == list(range(100))
+    assert {slot.rows.shape[1] for _, slot in steps} == set(range(1, 10))
+
+
+def test_no_prefix_is_born_from_a_special_token():
+    prefixes = TunedPrefixes(EMBEDDING, COUNTS, ALL, seed=7, special_ids=(4,))
+    assert torch.cdist(prefixes.from_vocabulary(20, 9).flatten(0, 1), EMBEDDING[4:5]).min() > 0
+
+
+def test_shares_of_more_than_all_are_refused():
+    with pytest.raises(ValueError, match="at most 1 together"):
+        PrefixConfig(none=0.7, untrained=0.4)

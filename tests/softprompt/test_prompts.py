@@ -36,6 +36,19 @@ def test_a_table_gives_each_terrain_its_own_rows_and_only_those_get_gradients():
     assert norms.tolist() == pytest.approx([32**0.5, 0, 2 * 32**0.5])
 
 
+def test_gradients_are_the_same_bit_for_bit_on_several_threads():
+    table, index = SoftPromptTable(torch.randn(3, 20, 64, generator=chance())), torch.arange(96) % 3
+    weights = torch.randn(96, 20, 64, generator=chance(1))
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        loss = [(table(index) * weights).sum() for _ in range(100)]
+        gradients = {torch.autograd.grad(each, table.weight)[0].numpy().tobytes() for each in loss}
+    finally:
+        torch.set_num_threads(before)
+    assert len(gradients) == 1
+
+
 def test_a_table_is_a_copy_of_its_initial_value():
     initial = torch.zeros(1, 2, 8)
     table = SoftPromptTable(initial)
