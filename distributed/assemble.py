@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as hf_logging
 
-from distributed.cluster import connect_ray
+from distributed.cluster import connect_ray, is_our_own, resource_summary, room_for
 from distributed.config import BUNDLED, RunConfig
 from distributed.errors import UserError
 from distributed.places import lasting
@@ -22,6 +23,8 @@ from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig
 from terrains.base import World
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+logger = logging.getLogger("terraprompt")
 
 BUNDLED_LM = Path(__file__).resolve().parent.parent / "softprompt" / "lm" / "tiny"
 
@@ -132,6 +135,9 @@ def make_pool(
         instructions: token ids of their hard prompts.
         model: what ``FrozenLM.export`` returned or, for workers on Ray, a reference to it.
         make_world: builds each worker's world, and can be pickled; None for the one of the configuration.
+
+    Raises:
+        UserError: Ray is not there, or this machine has no room for a single worker.
     """
     rollouts = config.rollouts
     longest = max(len(i) for i in instructions)
@@ -150,7 +156,7 @@ def make_pool(
         RolloutWorker,
         kwargs | {"device": "cuda" if rollouts.gpus_per_worker > 0 else "cpu"},
         shared,
-        n_workers=rollouts.workers,
+        n_workers=_workers_with_room(config),
         cpus_per_worker=rollouts.cpus_per_worker,
         gpus_per_worker=rollouts.gpus_per_worker,
         threads=rollouts.threads_per_worker,
@@ -159,3 +165,20 @@ def make_pool(
         max_attempts=rollouts.max_attempts,
         in_flight=rollouts.in_flight,
     )
+
+
+def _workers_with_room(config: RunConfig) -> int:
+    """The workers asked for; fewer on a machine of our own that can never hold all, as results do not depend on it."""
+    rollouts = config.rollouts
+    if not is_our_own(config.ray):
+        return rollouts.workers  # a cluster may grow, or have others on it that leave
+    room = room_for(rollouts.cpus_per_worker, rollouts.gpus_per_worker)
+    if room == 0:
+        asked = f"{rollouts.cpus_per_worker:g} CPU and {rollouts.gpus_per_worker:g} GPU"
+        raise UserError(
+            f"rollouts: no worker can ever start: each asks for {asked}, and there are {resource_summary()}; "
+            "lower rollouts.cpus_per_worker and rollouts.gpus_per_worker"
+        )
+    if room < rollouts.workers:
+        logger.warning("room for %d of %d rollout workers; the results will be the same", room, rollouts.workers)
+    return min(room, rollouts.workers)

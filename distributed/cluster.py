@@ -76,6 +76,18 @@ def _knock(address: str) -> None:
         raise ConnectionError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
 
 
+def is_our_own(options: RayOptions) -> bool:
+    """Whether `connect_ray` starts a cluster on this machine, which will never have more than it has at the start."""
+    return (os.environ.get("RAY_ADDRESS") or options.address or "local") == "local"
+
+
+def room_for(cpus: float, gpus: float = 0.0) -> int:
+    """How many actors of so many CPUs and GPUs, above 0 together, the nodes of the connected cluster can hold."""
+    asked = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount > 0}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(int(min(node.get(name, 0.0) / amount + 1e-9 for name, amount in asked.items())) for node in nodes)
+
+
 def resource_summary() -> str:
     """One line on what the connected cluster has and what of it is free, for error messages."""
     total, free = ray.cluster_resources(), ray.available_resources()
