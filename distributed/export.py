@@ -120,7 +120,7 @@ class Exporter:
             name=name,
             fitness=round(row.tuned_mean, 4),
             interval=row.tuned_interval,
-            fingerprint=self._terrain(terrain).fingerprint,
+            fingerprint=self._fingerprint(terrain),
             champion=self.registry.champion(name),
             version=version,
             is_new=version is None,
@@ -154,7 +154,7 @@ class Exporter:
                 metadata={
                     "terrain": terrain,
                     "terrain_seconds": self.run.config.terrains.seconds,
-                    FINGERPRINT: world_terrain.fingerprint,
+                    FINGERPRINT: self._fingerprint(terrain),
                 },
                 mlflow_model=Model(model_uuid=model_id, model_id=model_id, run_id=run_id),
             )
@@ -182,18 +182,21 @@ class Exporter:
     def _digest(self, terrain: str) -> str:
         """A hash of what decides a version: the prompt, its base model, its evaluation and by which rules."""
         row = self.run.summary.terrains[terrain]
-        said = (self._hash, self._terrain(terrain).fingerprint, row.tuned_mean, row.tuned_interval)
+        said = (self._hash, self._fingerprint(terrain), row.tuned_mean, row.tuned_interval)
         rows = np.ascontiguousarray(self.run.prompts[terrain])
         return hashlib.sha256(repr((said, rows.shape)).encode() + rows.tobytes()).hexdigest()
+
+    def _fingerprint(self, terrain: str) -> str:
+        """Of the terrain as it was when the run evaluated its prompts; as it is now where the run did not note it."""
+        noted = self.run.summary.fingerprints or {}
+        return noted.get(terrain) or self._terrain(terrain).fingerprint
 
     def _terrain(self, name: str) -> Terrain:
         return self._world.terrain(name)
 
     def _sampling(self, terrain: Terrain) -> dict[str, Any]:
         """How the run sampled the programs that were evaluated."""
-        return self.run.config.method.rollout_kwargs.sampler_settings(
-            len(instruction_ids(self._lm, terrain.instruction))
-        )
+        return self.run.config.method.gen_kwargs.sampler_settings(len(instruction_ids(self._lm, terrain.instruction)))
 
     @cached_property
     def _recorded(self) -> Any:

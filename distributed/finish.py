@@ -38,7 +38,7 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
     Returns:
         The summary.
     """
-    summary = _summary(loop, lm)
+    summary = _summary(loop, lm, world)
     write_summary(directory / "summary.json", summary)
     save_file({name: loop.prompts[k] for k, name in enumerate(loop.terrains)}, directory / "prompts.safetensors")
     walkers = [show for name in loop.terrains for show in _walkers(loop, world, name)]
@@ -64,7 +64,7 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
     return summary
 
 
-def _summary(loop: TrainingLoop, lm: FrozenLM) -> Summary:
+def _summary(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld) -> Summary:
     assert loop.untuned is not None
     return summarise(
         loop.config.train.seed,
@@ -81,6 +81,7 @@ def _summary(loop: TrainingLoop, lm: FrozenLM) -> Summary:
         bootstrap=loop.config.evaluation.bootstrap,
         config=loop.config.model_dump(mode="json", by_alias=True),
         lm_hash=lm.hash,
+        fingerprints={name: world.terrain(name).fingerprint for name in loop.terrains},
         losses=loop.pool.counters,
         versions={"python": platform.python_version(), **{p: version(p) for p in ("torch", "transformers", "ray")}},
         steps=loop.step,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-OPTIONAL_KEYS = ("transfer_interval", "kl", "config", "lm_hash", "losses", "versions", "steps")
+OPTIONAL_KEYS = ("transfer_interval", "kl", "config", "lm_hash", "fingerprints", "losses", "versions", "steps")
 
 
 class TerrainSummary(BaseModel):
@@ -60,6 +60,7 @@ class Summary(BaseModel):
         kl: mean KL per program to the untuned LM, per terrain, in nats.
         config: the run's configuration as plain data.
         lm_hash: digest of the frozen LM's weights.
+        fingerprints: of each terrain, by whose rules its programs were scored.
         losses: requests that were lost and sent again, per cause.
         versions: versions of the packages that took part.
         steps: optimisation steps taken, the warm start's not included.
@@ -76,6 +77,7 @@ class Summary(BaseModel):
     kl: dict[str, float] | None = None
     config: dict[str, Any] | None = None
     lm_hash: str | None = None
+    fingerprints: dict[str, str] | None = None
     losses: dict[str, int] | None = None
     versions: dict[str, str] | None = None
     steps: int | None = None

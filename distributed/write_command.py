@@ -92,7 +92,8 @@ def _from_run(terrain: Terrain, source: str, seed: int) -> Written:
     start, whole = lm.tokenizer.batch_decode(
         [list(instruction), [*instruction, *tokens]], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
-    return Written(terrain.instruction + whole[len(start) :], run.config.terrains.seconds)
+    noted = (run.summary.fingerprints or {}).get(name)
+    return Written(terrain.instruction + whole[len(start) :], run.config.terrains.seconds, noted)
 
 
 def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:

@@ -72,6 +72,24 @@ def test_export_registers_a_model_a_terrain_with_tags(run: Path, store: str, tin
     assert "ray_job_id" not in tags and champion(store, BUMPY) == "1"
 
 
+def test_export_is_tagged_with_the_rules_of_its_evaluation_and_samples_as_it_did(
+    run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]
+) -> None:
+    summary = json.loads((run / "summary.json").read_text()) | {"fingerprints": {BUMPY: "f" * 64}}
+    (run / "summary.json").write_text(json.dumps(summary))
+    config = json.loads((run / "config.json").read_text())
+    config["method"]["gen_experience_kwargs"] = {"max_new_tokens": 5, "temperature": 1.9}
+    (run / "config.json").write_text(json.dumps(config))
+    export(run)
+    client = MlflowClient(store)
+    tags = {name: client.get_model_version(registry_name(name), "1").tags for name in FITNESS}
+    assert tags[BUMPY]["terrain_fingerprint"] == "f" * 64
+    assert tags["tunnel"]["terrain_fingerprint"] == SodaraceWorld().terrain("tunnel").fingerprint
+    model = mlflow.pyfunc.load_model(model_uri(BUMPY))
+    asked = {each.name: each.default for each in model.metadata.get_params_schema().params}
+    assert asked["temperature"] == 1.0 and asked["max_new_tokens"] == NEW_TOKENS
+
+
 def test_model_holds_the_prompt_and_names_the_base_model(run: Path, store: str) -> None:
     export(run, "tunnel")
     folder = Path(mlflow.artifacts.download_artifacts(model_uri("tunnel")))
