@@ -61,22 +61,41 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def test_a_submitted_job_succeeds_and_its_run_outlives_the_jobs_directory(cluster, tmp_path):
-    settings = [
-        "terrains.seconds=2", "warm_start.samples=32", "train.total_steps=1", "method.num_rollouts=12",
-        "evaluation.samples_per_terrain=8", f"train.checkpoint_dir={tmp_path / 'runs'}",
-    ]  # fmt: skip
-    command = ["python", "-m", "distributed.train", "--config", "configs/quickstart.yml", *settings]
+def submit(environment: dict[str, str], *command: str) -> str:
+    """Submits a job with this project as its working directory, waits for its success and returns what it said."""
     done = subprocess.run(
-        ["ray", "job", "submit", "--working-dir", ".", "--", *command],
-        cwd=ROOT, env=cluster, capture_output=True, text=True, timeout=400,
+        ["ray", "job", "submit", "--working-dir", ".", "--", "python", "-m", *command],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0 and "succeeded" in output, output[-3000:]
     assert "Traceback" not in output
     # .rayignore and .gitignore keep at home what a job does not need.
     assert "The runtime_env package" not in output, output[:2000]
+    return output
+
+
+def test_a_submitted_job_succeeds_and_its_run_outlives_the_jobs_directory(cluster, tmp_path):
+    settings = (
+        "terrains.seconds=2", "warm_start.samples=32", "train.total_steps=1", "method.num_rollouts=12",
+        "evaluation.samples_per_terrain=8", f"train.checkpoint_dir={tmp_path / 'runs'}",
+    )  # fmt: skip
+    output = submit(cluster, "distributed.train", "--config", "configs/quickstart.yml", *settings)
     summary = json.loads((tmp_path / "runs" / "quickstart" / "summary.json").read_text())
     assert set(summary["terrains"]) == {"left_wall", "right_wall", "tunnel"}
     assert (tmp_path / "mlflow.db").exists()
     assert "Every prompt on every terrain" in output
+
+
+def test_a_submitted_search_succeeds_and_outlives_the_jobs_directory(cluster, tmp_path):
+    settings = (
+        "terrains.seconds=2", "warm_start.samples=32", "warm_start.steps=5", "method.num_rollouts=12",
+        "train.total_steps=4", "search.evaluation_samples=4", "search.distill_steps=5",
+        "evaluation.samples_per_terrain=8",
+    )  # fmt: skip
+    output = submit(cluster, "distributed.search", "--config", "configs/search_quickstart.yml", *settings)
+    folder = tmp_path / "runs" / "search_quickstart"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["errored"] == 0 and summary["rounds"] == 8
+    assert (folder / "family_tree.png").exists() and (tmp_path / "mlflow.db").exists()
+    assert "Trial name" in output and "best     member" in output
