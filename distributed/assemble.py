@@ -31,7 +31,8 @@ BUNDLED_LM = Path(__file__).resolve().parent.parent / "softprompt" / "lm" / "tin
 
 def world_factory(config: RunConfig) -> Callable[[], SodaraceWorld]:
     """Returns what builds the world of the run's terrains, in any process."""
-    return partial(SodaraceWorld, WorldConfig(seconds=config.terrains.seconds))
+    settings = WorldConfig(seconds=config.terrains.seconds, threads=config.rollouts.threads_per_worker)
+    return partial(SodaraceWorld, settings)
 
 
 def make_world(config: RunConfig) -> SodaraceWorld:

@@ -187,6 +187,7 @@ class TrainingLoop:
             "time/rollout_score": float(sum(r.seconds.get("score", 0.0) for r in results)),
             "time/update": time.monotonic() - collected,
             **{f"pool/{name}": count for name, count in self.pool.counters.items()},
+            **_summed("scoring", [r.counts for r in results]),
         }
         if self.step % self.config.train.eval_interval == 0 and self.step < self.config.train.total_steps:
             check = self._check(CHECK, self.step, None)
@@ -310,3 +311,9 @@ class TrainingLoop:
             )
         if all(h.get(f"grad_norm/{t}", 1.0) < 1e-12 for h in recent for t in self.terrains):
             self.display.message("the prompts have had no gradient for 5 steps: every group's programs score alike")
+
+
+def _summed(prefix: str, counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Counts of the same name added up."""
+    names = dict.fromkeys(name for each in counts for name in each)
+    return {f"{prefix}/{name}": float(sum(each.get(name, 0) for each in counts)) for name in names}

@@ -75,7 +75,9 @@ class Rollouts:
         rewards: what the learner maximises, shape (b, s), float64.
         fitness: the world's measure, 0 for a failure, shape (b, s), float64.
         failures: failure kinds, None for a valid program, b lists of s.
-        seconds: wall-clock time by part, ``generate`` and ``score``. The only part that differs between two runs.
+        seconds: wall-clock time by part, ``generate`` and ``score``.
+        counts: what the world counted while it scored, where it counts. These and the seconds alone differ between
+            two runs: what a world remembers depends on what its worker was asked before.
     """
 
     request_id: int
@@ -89,6 +91,7 @@ class Rollouts:
     fitness: np.ndarray
     failures: list[list[str | None]]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         b = len(self.programs)

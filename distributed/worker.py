@@ -14,7 +14,7 @@ import torch
 from distributed.messages import PromptState, RolloutRequest, Rollouts
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
-from terrains.base import Attempt, Score, Terrain, World
+from terrains.base import Attempt, Counting, Score, Terrain, World
 
 
 class RolloutWorker:
@@ -69,6 +69,7 @@ class RolloutWorker:
         terrain = np.repeat(*np.array(request.groups, dtype=np.int64).T)
         programs = self._texts(terrain, ids, mask)
         generated = time.perf_counter()
+        before = self._counts()
         scores = self._score(programs, terrain, request.score_on == "all")
         return Rollouts(
             request_id=request.id,
@@ -82,11 +83,16 @@ class RolloutWorker:
             fitness=np.array([[score.fitness for score in row] for row in scores]),
             failures=[[score.failure for score in row] for row in scores],
             seconds={"generate": generated - began, "score": time.perf_counter() - generated},
+            counts={name: count - before[name] for name, count in self._counts().items()},
         )
 
     def close(self) -> None:
         """Ends the world's subprocesses."""
         self.world.close()
+
+    def _counts(self) -> dict[str, float]:
+        """What the world counted so far; nothing for a world that does not count."""
+        return dict(self.world.counters()) if isinstance(self.world, Counting) else {}
 
     def _terrain(self, index: int) -> tuple[Terrain, tuple[int, ...]]:
         """A terrain and the tokens of its instruction, looked up once."""

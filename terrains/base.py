@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -86,4 +86,13 @@ class World(Protocol):
 
     def close(self) -> None:
         """Ends the world's subprocesses. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A world that also counts what it does; its counts become metrics of a run."""
+
+    def counters(self) -> Mapping[str, float]:
+        """Returns what it did since it was made, by name. Every number only ever grows."""
         ...

@@ -46,7 +46,8 @@ class RolloutsConfig(Section):
     max_attempts: int = Field(3, ge=1)
     """Failures of one request before the run ends with an error."""
     threads_per_worker: int = Field(1, ge=1)
-    """Threads of the numerical libraries in a worker. Another number can change results in the last digits."""
+    """Threads of the numerical libraries in a worker, and programs that it scores side by side. Another number can
+    change what the language model writes, in the last digits; never a score."""
     cpus_per_worker: float = Field(1.0, gt=0)
     """CPUs that Ray sets aside for a worker."""
     gpus_per_worker: float = Field(0.0, ge=0)

@@ -11,6 +11,7 @@ import datetime
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from types import TracebackType
 
 import pydantic_monty as monty
@@ -84,7 +85,7 @@ class Outcome:
 
 
 class Sandbox:
-    """A pool of interpreters. Usable as a context manager, from one thread at a time.
+    """A pool of interpreters. Usable as a context manager; `run` may be called from several threads at once.
 
     Args:
         limits: what a program may use.
@@ -96,6 +97,7 @@ class Sandbox:
         self._workers = max(1, workers)
         self._pool: monty.Monty | None = None
         self._threads: ThreadPoolExecutor | None = None
+        self._opening = Lock()
 
     def run(self, program: str) -> Outcome:
         """Runs one program. Whatever it does, this returns an Outcome, within about the time limit."""
@@ -106,13 +108,15 @@ class Sandbox:
                 return Outcome(self._feed(program))
             except monty.MontyCrashedError as error:
                 # The pool replaces the subprocess. One that died by chance (killed from outside) deserves a second try.
-                if last_try or getattr(error, "timed_out", False):
-                    return Outcome(None, _crash_kind(error), _line(error))
+                if getattr(error, "timed_out", False):
+                    return self._too_slow()
+                if last_try:
+                    return Outcome(None, failures.CRASH, _line(error))
             except monty.MontySyntaxError as error:
                 return Outcome(None, failures.SYNTAX, _line(error))
             except monty.MontyError as error:
-                name = type(error.exception()).__name__
-                return Outcome(None, failures.BY_EXCEPTION.get(name, failures.ERROR), _line(error))
+                kind = failures.BY_EXCEPTION.get(type(error.exception()).__name__, failures.ERROR)
+                return self._too_slow() if kind == failures.TIMEOUT else Outcome(None, kind, _line(error))
             except (ValueError, TypeError, UnicodeError, OverflowError) as error:
                 # A value that Monty cannot hand over, such as an integer beyond what the wire format holds.
                 return Outcome(None, failures.ERROR, _line(error))
@@ -122,7 +126,6 @@ class Sandbox:
         """Runs programs side by side; outcomes come in order."""
         if self._workers == 1 or len(programs) < 2:
             return [self.run(p) for p in programs]
-        self._open()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="sandbox")
         return list(self._threads.map(self.run, programs))
@@ -144,16 +147,22 @@ class Sandbox:
     ) -> None:
         self.close()
 
+    def _too_slow(self) -> Outcome:
+        """Monty's own words hold the time that was measured: no two runs would be equal."""
+        return Outcome(None, failures.TIMEOUT, f"ran longer than {self.limits.seconds:g} s")
+
     def _open(self) -> monty.Monty:
-        if self._pool is None:
-            self._pool = monty.Monty(
-                min_processes=self._workers,
-                max_processes=self._workers,
-                request_timeout=2 * self.limits.seconds + 5,
-                feed_duration_limit_grace=0.1,
-            )
-            self._pool.__enter__()
-        return self._pool
+        with self._opening:
+            if self._pool is None:
+                pool = monty.Monty(
+                    min_processes=self._workers,
+                    max_processes=self._workers,
+                    request_timeout=2 * self.limits.seconds + 5,
+                    feed_duration_limit_grace=0.1,
+                )
+                pool.__enter__()
+                self._pool = pool
+            return self._pool
 
     def _feed(self, program: str) -> object:
         limits: monty.ResourceLimits = {
@@ -169,10 +178,6 @@ class Sandbox:
         with self._open().checkout(limits=limits, os_policy=policy) as session:
             printed = monty.CollectString(self.limits.printed)
             return session.feed_run(PRELUDE + program + CALL, print_callback=printed)
-
-
-def _crash_kind(error: monty.MontyCrashedError) -> str:
-    return failures.TIMEOUT if getattr(error, "timed_out", False) else failures.CRASH
 
 
 def _line(error: BaseException) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections import OrderedDict
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from types import TracebackType
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +18,8 @@ from terrains.sodarace import failures
 from terrains.sodarace.ground import Ground, canonical_name, make_ground, parse_name
 from terrains.sodarace.physics import VERSION, fits, simulate
 from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
+from terrains.sodarace.score_cache import Key, ScoreCache, cache_key
+from terrains.sodarace.scoring_counts import Done, Job, ScoringCounts
 from terrains.sodarace.styles import INSTRUCTION
 from terrains.sodarace.walker import InvalidWalker, Walker, validate_walker
 
@@ -33,9 +38,9 @@ class WorldConfig(BaseModel):
     min_fitness: float = Field(1.0, ge=0)
     """A walker that travels less, in world units, did not move."""
     threads: int = Field(1, ge=0)
-    """Programs and simulations run side by side; 0 for one on each processor."""
+    """Programs worked on side by side, from text to score; 0 for one on each processor."""
     cache: int = Field(20_000, ge=0)
-    """Scores remembered, by program and terrain."""
+    """Scores remembered between calls, by program and terrain, the last ones asked for; 0 remembers none."""
     limits: SandboxLimits = SandboxLimits()
     """What a program may use."""
 
@@ -45,17 +50,22 @@ class SodaraceWorld:
 
     Args:
         config: settings; the defaults if None.
+
+    Attributes:
+        counts: what it did since it was made.
     """
 
     name = "sodarace"
 
     def __init__(self, config: WorldConfig | None = None) -> None:
         self.config = config or WorldConfig()
+        self.counts = ScoringCounts()
         self._threads = self.config.threads or os.cpu_count() or 1
         self._sandbox = Sandbox(self.config.limits, self._threads)
         self._grounds: dict[str, Ground] = {}
         self._terrains: dict[str, Terrain] = {}
-        self._scores: OrderedDict[tuple[str, str], Score] = OrderedDict()
+        self._cache = ScoreCache(self.config.cache)
+        self._crew: ThreadPoolExecutor | None = None
 
     def terrain(self, name: str) -> Terrain:
         """Returns the terrain of that name, such as ``tunnel`` or ``bumpy(amplitude=4, seed=3)``.
@@ -94,35 +104,77 @@ class SodaraceWorld:
     def score(self, attempts: Sequence[Attempt]) -> list[Score]:
         """Returns one Score per attempt, in order, whatever the programs do.
 
-        Equal programs are run once, equal attempts simulated once.
+        Equal programs are run once, equal attempts simulated once, and what the cache remembers is not run at all.
         """
-        keys = [(a.program, self.terrain(a.terrain).fingerprint) for a in attempts]
-        fresh = {key: a.terrain for key, a in zip(keys, attempts, strict=True) if key not in self._scores}
-        found = self._score_new(fresh)
-        scores = [found[key] if key in found else self._scores[key] for key in keys]
-        self._remember(found)
-        return scores
+        keys = [cache_key(a.program, self.terrain(a.terrain).fingerprint) for a in attempts]
+        scores: dict[Key, Score] = {}
+        jobs: dict[str, dict[Key, str]] = {}
+        for key, attempt in zip(keys, attempts, strict=True):
+            known = scores.get(key) or self._cache.get(key)
+            if known is None:
+                jobs.setdefault(attempt.program, {})[key] = attempt.terrain
+            elif key not in scores:
+                scores[key] = known
+                self.counts.remembered += 1
+        self.counts.attempts += len(attempts)
+        for done in self._side_by_side(list(jobs.items())):
+            scores |= done.scores
+            self.counts.add(done)
+            for key, score in done.scores.items():
+                self._cache.put(key, score)
+        return [scores[key] for key in keys]
+
+    def counters(self) -> dict[str, float]:
+        """Returns what this world did since it was made, by name; see `ScoringCounts`."""
+        return asdict(self.counts)
 
     def close(self) -> None:
         """Ends the sandbox's subprocesses. Safe to call twice."""
+        if self._crew is not None:
+            self._crew.shutdown()
+            self._crew = None
         self._sandbox.close()
 
-    def _score_new(self, attempts: dict[tuple[str, str], str]) -> dict[tuple[str, str], Score]:
-        programs = list(dict.fromkeys(program for program, _ in attempts))
-        outcomes = self._sandbox.run_many(programs)
-        walkers = {p: self._walker(o) for p, o in zip(programs, outcomes, strict=True)}
-        found: dict[tuple[str, str], Score] = {}
-        runs: list[tuple[tuple[str, str], Walker, Ground]] = []
-        for key, terrain in attempts.items():
-            walker, ground = walkers[key[0]], self._grounds[terrain]
+    def __enter__(self) -> SodaraceWorld:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _side_by_side(self, jobs: Sequence[Job]) -> Iterable[Done]:
+        """Does every job, from its text to its scores, on as many threads as there are.
+
+        While one thread waits for the sandbox's subprocess another one simulates without Python's lock, so that
+        every processor has work until the last program.
+        """
+        if self._threads == 1 or len(jobs) < 2:
+            return map(self._score_program, jobs)
+        if self._crew is None:
+            self._crew = ThreadPoolExecutor(self._threads, thread_name_prefix="scoring")
+        return self._crew.map(self._score_program, jobs)
+
+    def _score_program(self, job: Job) -> Done:
+        """Runs one program, and its walker on each terrain asked for."""
+        program, wanted = job
+        began = time.perf_counter()
+        walker = self._walker(self._sandbox.run(program))
+        ran = time.perf_counter()
+        scores: dict[Key, Score] = {}
+        runs: dict[Key, Ground] = {}
+        for key, name in wanted.items():
             if isinstance(walker, Score):
-                found[key] = walker
-            elif not fits(walker, ground):
-                found[key] = self._failure(failures.DOES_NOT_FIT, f"the walker does not fit the start of {terrain}")
+                scores[key] = walker
+            elif not fits(walker, self._grounds[name]):
+                detail = f"the walker does not fit the start of {self._terrains[name].name}"
+                scores[key] = self._failure(failures.DOES_NOT_FIT, detail)
             else:
-                runs.append((key, walker, ground))
-        way = simulate([w for _, w, _ in runs], [g for _, _, g in runs], self.config.seconds, self._threads)
-        return found | {key: self._travelled(float(d)) for (key, _, _), d in zip(runs, way, strict=True)}
+                runs[key] = self._grounds[name]
+        if isinstance(walker, Walker) and runs:
+            ways = simulate([walker] * len(runs), list(runs.values()), self.config.seconds)
+            scores |= {key: self._travelled(float(way)) for key, way in zip(runs, ways, strict=True)}
+        return Done(scores, len(runs), ran - began, time.perf_counter() - ran)
 
     def _walker(self, outcome: Outcome) -> Walker | Score:
         if outcome.failure:
@@ -143,8 +195,3 @@ class SodaraceWorld:
 
     def _failure(self, kind: str, detail: str) -> Score:
         return Score(self.config.failure_reward, 0.0, kind, detail)
-
-    def _remember(self, found: dict[tuple[str, str], Score]) -> None:
-        self._scores.update(found)
-        while len(self._scores) > self.config.cache:
-            self._scores.popitem(last=False)

@@ -193,3 +193,21 @@ def test_only_requests_that_explore_are_drawn_in_the_way_of_experience(arguments
     assert worker.generate(request, STATE).programs == plain.generate(request, STATE).programs
     assert len(set(worker.generate(replace(request, explore=True), STATE).programs)) == 1
     assert len(set(plain.generate(replace(request, explore=True), STATE).programs)) > 1
+
+
+def test_what_a_world_counts_is_said_request_by_request(arguments: Arguments) -> None:
+    class Counting(LetterWorld):
+        asked = 0
+
+        def score(self, attempts):
+            self.asked += len(attempts)
+            return super().score(attempts)
+
+        def counters(self):
+            return {"attempts": self.asked}
+
+    small, shared = arguments
+    worker = RolloutWorker(**small | {"make_world": Counting}, **shared)
+    counts = [dict(worker.generate(request, STATE).counts) for request in REQUESTS]
+    assert counts == [{"attempts": 5}, {"attempts": 12}, {"attempts": 4}]
+    assert RolloutWorker(**small, **shared).generate(REQUESTS[0], STATE).counts == {}

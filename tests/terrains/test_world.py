@@ -57,37 +57,29 @@ def test_no_attempts_have_no_scores(world):
 def test_equal_programs_are_run_once_and_scored_equal(monkeypatch):
     world = SodaraceWorld(WorldConfig(seconds=2.0))
     runs: list[str] = []
-    run_many = world._sandbox.run_many
-    monkeypatch.setattr(world._sandbox, "run_many", lambda programs: runs.extend(programs) or run_many(programs))
-    try:
+    run = world._sandbox.run
+    monkeypatch.setattr(world._sandbox, "run", lambda program: runs.append(program) or run(program))
+    with world:
         attempts = [Attempt(t, SEEDS["radial"]) for t in ("flat", "bumpy", "flat")]
         first = world.score(attempts)
         again = world.score(attempts)
-    finally:
-        world.close()
     assert first[0] == first[2] and first[0] != first[1]
     assert again == first
     assert runs == [SEEDS["radial"]]
+    counts = world.counters()
+    assert (counts["attempts"], counts["remembered"], counts["programs"], counts["simulated"]) == (6, 2, 1, 2)
+    assert counts["sandbox_seconds"] > 0 and counts["simulation_seconds"] > 0
 
 
-def test_scores_do_not_depend_on_threads_batch_or_cache():
-    attempts = [Attempt(t, p) for p in [*SEEDS.values(), STILL] for t in ("flat", "right_wall", "bumpy(seed=2)")]
-    results = []
-    for threads, cache in ((1, 1000), (3, 1000), (1, 0)):
-        world = SodaraceWorld(WorldConfig(seconds=2.0, threads=threads, cache=cache))
-        results.append(world.score(attempts))
-        assert len(world._scores) <= cache
-        world.close()
-    assert results[0] == results[1] == results[2]
-
-
-def test_cache_forgets_beyond_its_bound_and_scores_stay_right():
-    world = SodaraceWorld(WorldConfig(seconds=1.0, cache=3))
-    attempts = [Attempt("flat", p) for p in SEEDS.values()]
-    first = world.score(attempts)
-    assert len(world._scores) == 3
-    assert world.score(attempts[::-1]) == first[::-1]
-    world.close()
+@pytest.mark.parametrize(("threads", "cache"), [(3, 1000), (1, 0), (2, 4)])
+def test_scores_do_not_depend_on_threads_batch_or_cache(threads, cache):
+    attempts = [Attempt(t, p) for p in [*SEEDS.values(), STILL, LARGE] for t in ("tunnel", "bumpy(seed=2)")]
+    with SodaraceWorld(WorldConfig(seconds=2.0)) as plain:
+        scores = plain.score(attempts)
+    with SodaraceWorld(WorldConfig(seconds=2.0, threads=threads, cache=cache)) as world:
+        assert world.score(attempts) == scores
+        assert world.score(attempts[::-1]) == scores[::-1]
+        assert [world.score([attempt])[0] for attempt in attempts[:6]] == scores[:6]
 
 
 def test_terrain_is_known_by_its_canonical_name(world):
