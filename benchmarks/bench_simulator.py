@@ -9,7 +9,6 @@ whatever else the machine does slows both. Times are processor seconds of this p
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from record import RESULTS, merge
 from rich.console import Console
 from rich.table import Table
 
@@ -124,11 +124,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--walkers", type=int, default=100, help="walkers of one round")
     parser.add_argument("--rounds", type=int, default=7, help="rounds in which the engines take turns")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "simulator.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "simulator.json")
     arguments = parser.parse_args()
     found = measure(arguments.walkers, arguments.rounds)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found, indent=2) + "\n")
+    merge(arguments.out, found)
     Console().print(show(found))
 
 
