@@ -181,4 +181,5 @@ class Sandbox:
 
 
 def _line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:200]
+    """First line of an error. A program can put anything into it: what no terminal should be sent is left out."""
+    return "".join(c if c.isprintable() else "?" for c in str(error).partition("\n")[0][:200])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
 from dataclasses import replace
+from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from terrains.sodarace import physics
-from terrains.sodarace.ground import make_ground, parse_name
+from terrains.sodarace.ground import FAMILIES, RANGES, make_ground, parse_name
 from terrains.sodarace.walker import Walker
 from tests.terrains.box2d_reference import random_walkers
 
@@ -52,6 +59,19 @@ def test_a_result_does_not_depend_on_the_batch_its_order_or_the_threads():
     assert np.array_equal(together[order], shuffled)
 
 
+def digest():
+    """Displacements of all walkers on all grounds, to the last bit."""
+    walkers = [w for w in WALKERS for _ in GROUNDS]
+    return hashlib.sha256(physics.simulate(walkers, [ground(g) for g in GROUNDS] * len(WALKERS), 4.0)).hexdigest()
+
+
+def test_a_result_is_the_same_to_the_last_bit_in_another_process():
+    command = [sys.executable, "-c", "from tests.terrains.test_physics import digest; print(digest())"]
+    root = Path(__file__).resolve().parents[2]
+    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root, timeout=200)
+    assert other.stdout.strip() == digest()
+
+
 def test_trace_shows_what_simulate_computes():
     for walker in WALKERS[:4]:
         frames = physics.trace(walker, ground("bumpy"), 3.0, every=1)
@@ -63,19 +83,83 @@ def test_trace_shows_what_simulate_computes():
         assert np.array_equal(physics.trace(walker, ground("bumpy"), 3.0, every=7), frames[::7])
 
 
+def least_gap(points, segments):
+    """Distance of each point to the nearest segment."""
+    gap = np.full(len(points), np.inf)
+    for start, end in zip(segments[:, :2], segments[:, 2:], strict=True):
+        along = np.clip((points - start) @ (end - start) / ((end - start) ** 2).sum(), 0, 1)
+        gap = np.minimum(gap, np.linalg.norm(points - start - along[:, None] * (end - start), axis=1))
+    return gap
+
+
 @pytest.mark.parametrize("name", [*GROUNDS, "bumpy(amplitude=60,spacing=20,seed=5)"])
 def test_no_node_passes_a_wall_the_floor_or_a_ceiling(name):
     where = ground(name)
-    segments = where.segments()[0]
     for walker in WALKERS:
         points = physics.trace(walker, where, 12.0, every=3).reshape(-1, 2)
-        gap = np.full(len(points), np.inf)
-        for start, end in zip(segments[:, :2], segments[:, 2:], strict=True):
-            along = np.clip((points - start) @ (end - start) / ((end - start) ** 2).sum(), 0, 1)
-            gap = np.minimum(gap, np.linalg.norm(points - start - along[:, None] * (end - start), axis=1))
-        assert gap.min() > RADIUS - SLACK
+        assert least_gap(points, where.segments()[0]).min() > RADIUS - SLACK
         for x, y in points[::20]:
             assert where.floor_between(x, x) < y < where.ceiling_between(x, x)
+
+
+def crossings(frames, segments):
+    """How often a joint's way from one frame to the next crosses a segment."""
+    a, b = frames[:-1].reshape(-1, 2), frames[1:].reshape(-1, 2)
+
+    def side(p, q, r):
+        return (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (q[..., 1] - p[..., 1]) * (r[..., 0] - p[..., 0])
+
+    count = 0
+    for start, end in zip(segments[:, :2], segments[:, 2:], strict=True):
+        apart = side(start, end, a) * side(start, end, b) < 0
+        count += int((apart & (side(a, b, start) * side(a, b, end) < 0)).sum())
+    return count
+
+
+@st.composite
+def any_ground(draw):
+    family = draw(st.sampled_from(sorted(FAMILIES)))
+    parameters = {}
+    for name, known in signature(FAMILIES[family]).parameters.items():
+        low, high = RANGES[name]
+        whole = isinstance(known.default, int)
+        near = st.integers(0, 999) if whole else st.floats(max(low, known.default / 4), min(high, known.default * 4))
+        parameters[name] = draw(near)
+    return make_ground(family, parameters)
+
+
+@st.composite
+def any_walker(draw):
+    """Up to 40 joints anywhere, a tree of muscles and some more, any stroke and phase, some of them rods."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    n = draw(st.integers(2, 40))
+    joints = rng.uniform(0, 1, (n, 2)) * [draw(st.floats(1, 25)), draw(st.floats(1, 25))]
+    tree = [[int(rng.integers(k)), k] for k in range(1, n)]
+    more = [rng.choice(n, 2, replace=False).tolist() for _ in range(draw(st.integers(0, 3 * n)))]
+    muscles = np.array(tree + more, dtype=np.int64)
+    amplitude = rng.uniform(-1, draw(st.floats(0, 9)), len(muscles))
+    rigid = rng.random(len(muscles)) < draw(st.sampled_from([0.0, 0.3, 1.0]))
+    return Walker(joints, muscles, amplitude, rng.random(len(muscles)), rigid)
+
+
+def no_walker_passes(walker, where):
+    assume(physics.fits(walker, where))
+    frames = physics.trace(walker, where, 8.0, every=1)
+    assert np.isfinite(frames).all()
+    segments = where.segments()[0]
+    assert crossings(frames, segments) == 0
+    for x, y in frames[::10].reshape(-1, 2)[::7]:
+        assert where.floor_between(x, x) < y < where.ceiling_between(x, x)
+
+
+def test_no_walker_passes_through_any_ground():
+    settings(max_examples=30, deadline=None, derandomize=True)(given(any_walker(), any_ground())(no_walker_passes))()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_no_walker_passes_through_any_ground_whatever_comes():
+    settings(max_examples=1000, deadline=None)(given(any_walker(), any_ground())(no_walker_passes))()
 
 
 def test_a_walker_is_stopped_by_a_wall_and_by_a_ceiling():
