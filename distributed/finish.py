@@ -6,19 +6,18 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from safetensors.numpy import save_file
 
 from distributed.loop import TrainingLoop
 from distributed.picture import draw_run
-from distributed.report import WalkerShow, write_report
+from distributed.report import write_report
 from distributed.summary import Summary, summarise, write_summary
 from distributed.summary_tables import summary_tables
 from distributed.tracking import store_uri
+from distributed.walkers import best_found, recorded
 from softprompt.model import FrozenLM
-from terrains.sodarace.physics import trace
 from terrains.sodarace.world import SodaraceWorld
 
 PICTURE_EVERY = 4
@@ -41,7 +40,9 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
     summary = _summary(loop, lm, world)
     write_summary(directory / "summary.json", summary)
     save_file({name: loop.prompts[k] for k, name in enumerate(loop.terrains)}, directory / "prompts.safetensors")
-    walkers = [show for name in loop.terrains for show in _walkers(loop, world, name)]
+    assert loop.untuned is not None
+    found = best_found(loop.terrains, loop.untuned, loop.tuned)
+    walkers = [recorded(world, each, PICTURE_EVERY) for each in found]
     meta = {
         "title": directory.name,
         "terrains": ", ".join(loop.terrains),
@@ -85,38 +86,6 @@ def _summary(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld) -> Summary:
         losses=loop.pool.counters,
         versions={"python": platform.python_version(), **{p: version(p) for p in ("torch", "transformers", "ray")}},
         steps=loop.step,
-    )
-
-
-def _walkers(loop: TrainingLoop, world: SodaraceWorld, name: str) -> list[WalkerShow]:
-    """Of one terrain: the best untuned program, and the best and the median of its tuned prompt."""
-    assert loop.untuned is not None
-    k = loop.terrains.index(name)
-    own = loop.tuned[name]["fitness"][:, k]
-    programs = loop.tuned[name]["programs"]
-    middle = int(np.argsort(own)[len(own) // 2])
-    best_of_n = loop.untuned["fitness"][:, k].max()
-    chosen = [
-        ("best untuned", loop.untuned["best"][k], best_of_n),
-        ("best tuned", programs[int(own.argmax())], own.max()),
-        ("median tuned", programs[middle], own[middle]),
-    ]
-    return [_show(world, name, title, program, float(fitness)) for title, program, fitness in chosen if fitness > 0]
-
-
-def _show(world: SodaraceWorld, name: str, title: str, program: str, fitness: float) -> WalkerShow:
-    walker, ground = world.walker(program), world.ground(name)
-    frames = trace(walker, ground, world.config.seconds, PICTURE_EVERY)
-    return WalkerShow(
-        name,
-        title,
-        fitness,
-        program,
-        frames,
-        ground,
-        walker.muscles,
-        walker.rigid,
-        seconds_per_frame=PICTURE_EVERY / 60,
     )
 
 

@@ -1,4 +1,4 @@
-"""The picture of a run: every terrain's best untuned walker beside the best and the median of its tuned prompt."""
+"""Still pictures of several walkers: those of a run in a grid, any others one above another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from terrains.sodarace.replay import draw_walker
 
 if TYPE_CHECKING:
-    from distributed.report import WalkerShow
+    from distributed.walkers import WalkerShow
 
 
 def draw_run(shows: Sequence[WalkerShow], path: Path) -> Path:
@@ -45,4 +45,31 @@ def draw_run(shows: Sequence[WalkerShow], path: Path) -> Path:
         draw_walker(show.frames, show.muscles, show.ground, title=title, axes=axes)
         axes.set_xlabel("")
     figure.savefig(path, dpi=90)
+    return path
+
+
+def draw_stack(shows: Sequence[WalkerShow], path: Path) -> Path:
+    """Draws walkers one above another, each with its ghosts and the path of its centre of mass.
+
+    Args:
+        shows: walkers with their frames.
+        path: picture to write; its ending picks the format.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: there is no walker to draw.
+    """
+    shows = [show for show in shows if show.moving]
+    if not shows:
+        raise ValueError("there is no walker to draw")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.4 * len(shows)), layout="constrained")
+    for show, axes in zip(shows, figure.subplots(len(shows), squeeze=False).flat, strict=True):
+        assert show.frames is not None and show.muscles is not None and show.ground is not None
+        title = f"{show.title} on {show.terrain}: {show.fitness:.1f} units"
+        draw_walker(show.frames, show.muscles, show.ground, title=title, axes=axes)
+    figure.savefig(path, dpi=120)
     return path

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distributed.player import colour, terrain_name
 from distributed.summary import Summary, TerrainSummary
-
-if TYPE_CHECKING:
-    from distributed.report import WalkerShow
-
-COLOURS = 8  # how many terrain colours the style sheet has
-CONTROLS = (
-    '<div class="controls"><output></output><select class="follow" aria-label="Camera">'
-    '<option value="follow">Follow</option><option value="whole">Whole track</option></select>'
-    '<select class="speed" aria-label="Speed"><option value="0.25">¼×</option><option value="0.5">½×</option>'
-    '<option value="1" selected>1×</option><option value="2">2×</option><option value="4">4×</option></select>'
-    '<button class="play" type="button">Play</button></div>'
-)
-SCRUB = '<input class="scrub" type="range" min="0" max="1000" step="1" value="0" aria-label="Time">'
 
 
 def facts(summary: Summary, meta: Mapping[str, Any]) -> str:
@@ -37,17 +25,8 @@ def facts(summary: Summary, meta: Mapping[str, Any]) -> str:
     return "".join(f"<div><dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd></div>" for key, value in rows)
 
 
-def _name(terrain: str) -> str:
-    """A terrain's name, escaped, that may break after its commas."""
-    return escape(terrain).replace(",", ",<wbr>")
-
-
 def _dotted(terrain: str) -> str:
-    return f'<span class="dot"></span><span>{_name(terrain)}</span>'
-
-
-def _colour(index: int) -> str:
-    return f"--c:var(--t{index % COLOURS})"
+    return f'<span class="dot"></span><span>{terrain_name(terrain)}</span>'
 
 
 def tile(index: int, name: str, row: TerrainSummary) -> str:
@@ -55,7 +34,7 @@ def tile(index: int, name: str, row: TerrainSummary) -> str:
     low, high = row.tuned_interval
     ratio = "" if row.ratio is None else f"<small>{row.ratio:.1f}× untuned</small>"
     return (
-        f'<div class="tile" style="{_colour(index)}"><div class="name named">{_dotted(name)}</div>'
+        f'<div class="tile" style="{colour(index)}"><div class="name named">{_dotted(name)}</div>'
         f'<div class="big">{row.tuned_mean:.1f}{ratio}</div>'
         f'<div class="sub">{low:.1f} to {high:.1f} &nbsp; {row.tuned_valid:.0%} valid</div></div>'
     )
@@ -78,7 +57,7 @@ def before_after(summary: Summary) -> str:
             f"<td>{row.tuned_valid:.0%}</td><td>{row.tuned_unique:.0%}</td>",
         ]
         lines.append(
-            f'<tr style="{_colour(i)}"><th scope="row"><span class="named">{_dotted(name)}</span></th>'
+            f'<tr style="{colour(i)}"><th scope="row"><span class="named">{_dotted(name)}</span></th>'
             f'<td style="width:22%">{_range(row, reach)}</td>{"".join(cells)}</tr>'
         )
     head = "".join(f'<th scope="col">{h}</th>' for h in heads)
@@ -113,45 +92,16 @@ def transfer_matrix(summary: Summary) -> str:
         own = ' class="own"' if prompt == terrain else ""
         return f'<td{own}{hint} style="--h:{heat:.3f}">{mean:.1f}</td>'
 
-    head = "".join(f'<th scope="col">{_name(t)}</th>' for t in names)
+    head = "".join(f'<th scope="col">{terrain_name(t)}</th>' for t in names)
     none = "".join(cell("", t, untuned[t]) for t in names)
     body = "".join(
-        f'<tr><th scope="row">{_name(prompt)}</th>{"".join(cell(prompt, t, means[t]) for t in names)}</tr>'
+        f'<tr><th scope="row">{terrain_name(prompt)}</th>{"".join(cell(prompt, t, means[t]) for t in names)}</tr>'
         for prompt, means in summary.transfer.items()
     )
     return (
         f'<table class="heat"><thead><tr><th>prompt</th>{head}</tr></thead>'
         f'<tbody><tr class="none"><th scope="row">no prompt</th>{none}</tr>{body}</tbody></table>'
     )
-
-
-def walkers_section(arenas: Mapping[str, Sequence[WalkerShow]], names: Sequence[str]) -> str:
-    """A panel a terrain, its walkers side by side; one without moving walkers shows its programs only."""
-    if not arenas:
-        return ""
-    panels = []
-    for number, (terrain, arena) in enumerate(arenas.items()):
-        moving = any(walker.moving for walker in arena)
-        dot = f'<span class="dot" style="{_colour(names.index(terrain))}"></span>' if terrain in names else ""
-        head = f'<h3 class="named">{dot}<span>{_name(terrain)}</span></h3>{CONTROLS if moving else ""}'
-        panels.append(
-            f'<article class="arena"{f" data-arena={number}" if moving else ""}><div class="arena-head">{head}</div>'
-            f'<div class="stages">{"".join(map(_stage, arena))}</div>{SCRUB if moving else ""}'
-            f'<div class="stages programs">{"".join(map(_program, arena))}</div></article>'
-        )
-    return f"<section><h2>The best programs</h2>{''.join(panels)}</section>"
-
-
-def _stage(walker: WalkerShow) -> str:
-    label = escape(walker.title)
-    canvas = f'<canvas role="img" aria-label="{label} moving"></canvas>' if walker.moving else ""
-    caption = f"<figcaption><span>{label}</span><b>fitness {walker.fitness:.1f}</b></figcaption>"
-    return f'<figure class="stage">{canvas}{caption}</figure>'
-
-
-def _program(walker: WalkerShow) -> str:
-    code = f"<pre><code>{escape(walker.program)}</code></pre>"
-    return f"<details><summary>Program of the {escape(walker.title)}</summary>{code}</details>"
 
 
 def _fold(title: str, text: str) -> str:

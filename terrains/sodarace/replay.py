@@ -39,7 +39,7 @@ def player_data(
     Raises:
         ValueError: frames has another shape, or not one finite frame.
     """
-    frames = _finite_frames(frames)
+    frames = finite_frames(frames)
     muscles = np.asarray(muscles, dtype=np.int64).reshape(-1, 2)
     rigid = np.zeros(len(muscles), dtype=bool) if rigid is None else np.asarray(rigid, dtype=bool)
     return {
@@ -82,15 +82,19 @@ def draw_walker(
     from matplotlib.collections import EllipseCollection, LineCollection
     from matplotlib.figure import Figure
 
-    frames = _finite_frames(frames)
+    frames = finite_frames(frames)
     if axes is None:
         axes = Figure(figsize=(10, 4), layout="constrained").add_subplot()
     (left, bottom), (right, top) = frames.min(axis=(0, 1)) - 12, frames.max(axis=(0, 1)) + 12
     floor = _visible(ground.floor, frames, margin=12)
     bottom = min(bottom, float(floor[:, 1].min()) - 4)
+    # A walker that stays where it is gets its surroundings, not a narrow picture.
+    spare = max(0.0, 2.4 * (top - bottom) - (right - left)) / 2
+    left, right = left - spare, right + spare
     _fill_ground(axes, ground, left, right, bottom - 12)
     centre = frames.mean(axis=1)
-    axes.plot(centre[:, 0], centre[:, 1], color="#9aa3ad", linewidth=0.8, zorder=1)
+    axes.plot(centre[:, 0], centre[:, 1], color="white", linewidth=3.0, alpha=0.8, zorder=4)
+    axes.plot(centre[:, 0], centre[:, 1], color="#2a78d6", linewidth=1.3, zorder=4)
     for order, share in enumerate(at):
         pose = frames[round(share * (len(frames) - 1))]
         alpha = 0.25 + 0.75 * (order + 1) / len(at)
@@ -109,7 +113,8 @@ def draw_walker(
             zorder=3,
         )
         axes.add_collection(nodes)
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", title=title, xlabel="world units")
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xlabel="world units")
+    axes.set_title(title, parse_math=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_yticks([])
     if path is not None:
@@ -120,7 +125,7 @@ def draw_walker(
     return axes
 
 
-def _finite_frames(frames: np.ndarray) -> np.ndarray:
+def finite_frames(frames: np.ndarray) -> np.ndarray:
     """The frames before the first one that holds a number that is not finite."""
     frames = np.asarray(frames, dtype=np.float64)
     if frames.ndim != 3 or frames.shape[2] != 2 or not frames.shape[1]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distributed.picture import draw_run
-from distributed.report import WalkerShow
+from distributed.walkers import WalkerShow
 from terrains.sodarace.ground import make_ground
 
 

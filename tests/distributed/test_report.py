@@ -6,17 +6,17 @@ import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from distributed.report import WalkerShow, embed_json, render_report, write_report
+from distributed.page import embed_json
+from distributed.report import render_report, write_report
 from distributed.report_curves import curves
 from distributed.summary import Summary, TerrainSummary
-
-EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&amp;<!--"
+from distributed.walkers import WalkerShow
+from tests.distributed.pages import EVIL, Page
 
 
 def summary_of(*names, **extra):
@@ -47,27 +47,6 @@ def history_of(*names):
         | {f"valid/{name}": 0.5 for name in names}
         for k in range(1, 6)
     ]
-
-
-class Page(HTMLParser):
-    """Collects elements, the text of scripts, and what they would load."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.scripts, self.links, self.text = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag == "script":
-            self.scripts.append("")
-        self.links += [value for key, value in attrs if key in ("src", "href")]
-
-    def handle_data(self, data):
-        if self.lasttag == "script" and self.scripts[-1] == "":
-            self.scripts[-1] = data
-        else:
-            self.text.append(data)
 
 
 def test_untrusted_text_never_becomes_markup():

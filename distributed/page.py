@@ -1,0 +1,60 @@
+"""Self-contained HTML pages: nothing is loaded from anywhere, and no script runs but the page's own.
+
+Programs and names are untrusted text. They reach a page escaped, or as JSON that cannot end its element, and the page's
+content security policy runs no script but the one whose hash it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+
+def render_page(template: str, title: str, scripts: Sequence[str], data: Any, **parts: str) -> str:
+    """Fills a page's template.
+
+    Args:
+        template: file in ``report_assets``.
+        title: heading, any text.
+        scripts: files in ``report_assets``; they become one script, in this order.
+        data: what the script reads from the element ``data``, as JSON.
+        parts: what else the template asks for, as HTML.
+    """
+    # The hash covers the script element's whole content, line ends included.
+    script = "\n" + "\n".join(_asset(name).strip() for name in scripts) + "\n"
+    return Template(_asset(template)).substitute(
+        parts,
+        title=escape(title),
+        css=_asset("report.css"),
+        script=script,
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=embed_json(data),
+    )
+
+
+def embed_json(data: Any) -> str:
+    """JSON that is safe inside a script element: without ``<``, ``>`` and ``&`` it can neither end nor open one."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def write_page(path: str | Path, text: str) -> Path:
+    """Writes a page, whole or not at all, and returns its path."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    # A program may hold lone surrogates, which no encoding takes: they become character references.
+    partial.write_bytes(text.encode("utf-8", errors="xmlcharrefreplace"))
+    os.replace(partial, path)
+    return path
+
+
+def _asset(name: str) -> str:
+    return (files("distributed") / "report_assets" / name).read_text(encoding="utf-8")

@@ -1,0 +1,110 @@
+"""The player of moving walkers, as part of a page: one panel a terrain. Every text from outside is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Literal
+
+import numpy as np
+
+from distributed.walkers import WalkerShow
+from terrains.sodarace.replay import player_data
+
+SCRIPT = "player.js"
+COLOURS = 8  # how many terrain colours the style sheet has
+Layout = Literal["side", "lanes"]
+
+_SPEEDS = {"0.25": "¼×", "0.5": "½×", "1": "1×", "2": "2×", "4": "4×"}
+_PLAY = '<button class="play" type="button">Play</button>'
+_SCRUB = '<input class="scrub" type="range" min="0" max="1000" step="1" value="0" aria-label="Time">'
+
+
+def by_terrain(walkers: Sequence[WalkerShow], names: Sequence[str]) -> dict[str, list[WalkerShow]]:
+    """Walkers per terrain, terrains in the order of names and others last, the order within a terrain as given."""
+    arenas: dict[str, list[WalkerShow]] = {name: [] for name in names}
+    for walker in walkers:
+        arenas.setdefault(walker.terrain, []).append(walker)
+    return {terrain: arena for terrain, arena in arenas.items() if arena}
+
+
+def arenas_data(arenas: Mapping[str, Sequence[WalkerShow]]) -> list[list[dict[str, Any]]]:
+    """What the player's script needs of each panel's walkers."""
+    return [_arena_data(arena) for arena in arenas.values()]
+
+
+def walkers_section(
+    arenas: Mapping[str, Sequence[WalkerShow]], names: Sequence[str], heading: str, layout: Layout = "side"
+) -> str:
+    """A panel a terrain; one without moving walkers shows its programs only.
+
+    Args:
+        arenas: walkers by terrain.
+        names: terrains that have a colour, in the order of the colours.
+        heading: of the section; none if empty.
+        layout: whether walkers are side by side, or one above another on one scale, until the reader chooses.
+    """
+    if not arenas:
+        return ""
+    panels = "".join(_panel(k, terrain, arena, names, layout) for k, (terrain, arena) in enumerate(arenas.items()))
+    head = f"<h2>{escape(heading)}</h2>" if heading else ""
+    return f"<section>{head}{panels}</section>"
+
+
+def terrain_name(terrain: str) -> str:
+    """A terrain's name, escaped, that may break after its commas."""
+    return escape(terrain).replace(",", ",<wbr>")
+
+
+def colour(index: int) -> str:
+    """Style of what has a terrain's colour."""
+    return f"--c:var(--t{index % COLOURS})"
+
+
+def _arena_data(arena: Sequence[WalkerShow]) -> list[dict[str, Any]]:
+    shown = []
+    for walker in arena:
+        if walker.frames is not None and walker.ground is not None:
+            muscles = np.empty((0, 2), dtype=np.int64) if walker.muscles is None else walker.muscles
+            shown.append(player_data(walker.frames, muscles, walker.ground, walker.rigid, walker.seconds_per_frame))
+    return shown
+
+
+def _panel(number: int, terrain: str, arena: Sequence[WalkerShow], names: Sequence[str], layout: Layout) -> str:
+    moving = sum(walker.moving for walker in arena)
+    dot = f'<span class="dot" style="{colour(names.index(terrain))}"></span>' if terrain in names else ""
+    head = f'<h3 class="named">{dot}<span>{terrain_name(terrain)}</span></h3>'
+    mark = ""
+    if moving:
+        choice = _choice("layout", "Layout", {"side": "Side by side", "lanes": "Lanes"}, layout) if moving > 1 else ""
+        # A race is followed from afar, one walker from nearby.
+        near = "whole" if layout == "lanes" and moving > 1 else "follow"
+        camera = _choice("follow", "Camera", {"follow": "Follow", "whole": "Whole track"}, near)
+        speed = _choice("speed", "Speed", _SPEEDS, "1")
+        head += f'<div class="controls"><output aria-label="Time"></output>{choice}{camera}{speed}{_PLAY}</div>'
+        mark = f' data-arena="{number}" tabindex="0" aria-label="Walkers on {escape(terrain)}"'
+    return (
+        f'<article class="arena"{mark}><div class="arena-head">{head}</div>'
+        f'<div class="stages">{"".join(map(_stage, arena))}</div>{_SCRUB if moving else ""}'
+        f'<div class="stages programs">{"".join(map(_program, arena))}</div></article>'
+    )
+
+
+def _choice(name: str, label: str, options: Mapping[str, str], chosen: str) -> str:
+    listed = "".join(
+        f'<option value="{value}"{" selected" if value == chosen else ""}>{text}</option>'
+        for value, text in options.items()
+    )
+    return f'<select class="{name}" aria-label="{label}">{listed}</select>'
+
+
+def _stage(walker: WalkerShow) -> str:
+    label = escape(walker.title)
+    canvas = f'<canvas role="img" aria-label="{label} moving"></canvas>' if walker.moving else ""
+    caption = f"<figcaption><span>{label}</span><b>fitness {walker.fitness:.1f}</b></figcaption>"
+    return f'<figure class="stage">{canvas}{caption}</figure>'
+
+
+def _program(walker: WalkerShow) -> str:
+    code = f"<pre><code>{escape(walker.program)}</code></pre>"
+    return f"<details><summary>Program: {escape(walker.title)}</summary>{code}</details>"

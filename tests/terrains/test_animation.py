@@ -1,0 +1,59 @@
+"""Animated pictures of walkers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from terrains.sodarace.animation import HEIGHT, WIDTH, Lane, animate
+from terrains.sodarace.ground import make_ground
+
+MUSCLES = np.array([[0, 1], [1, 2]])
+
+
+def lane(frames=12, ground="tunnel", title="a walker", step=2.0):
+    body = np.array([[0.0, 2.0], [6.8, 2.0], [3.4, 8.0]])
+    walk = body + np.arange(frames)[:, None, None] * np.array([step, 0.0])
+    return Lane(title, walk, MUSCLES, np.array([True, False]), make_ground(ground))
+
+
+@pytest.mark.parametrize("ending", [".gif", ".apng"])
+def test_every_frame_is_there_and_lasts_as_long_as_it_was_simulated(tmp_path, ending):
+    path = animate([lane(), lane(8, "bumpy")], tmp_path / f"walk{ending}", 0.05)
+    with Image.open(path) as picture:
+        assert picture.n_frames == 12
+        assert picture.size == (WIDTH, 2 * HEIGHT + 2)
+        assert picture.info["loop"] == 0
+        for k in range(12):
+            picture.seek(k)
+            assert picture.info["duration"] == 50
+
+
+def test_a_lane_shows_the_walker_the_ground_and_what_is_below_a_ceiling(tmp_path):
+    path = animate([lane(step=0.0)], tmp_path / "walk.apng", 0.05)
+    with Image.open(path) as picture:
+        pixels = np.array(picture.convert("RGB"), dtype=int)
+    dark = (pixels[60:] < 60).all(axis=2)
+    assert 3 * 40 < dark.sum() < 0.05 * dark.size, "three joints"
+    assert abs(np.flatnonzero(dark.any(axis=0)).mean() - WIDTH / 2) < 20, "the camera is on the walker"
+    earth, sky = pixels[-3, WIDTH // 4], pixels[60, WIDTH // 3]
+    assert earth.sum() < sky.sum() - 60
+
+
+def test_frames_from_a_blow_up_on_are_left_out(tmp_path):
+    bad = lane()
+    bad.frames[5:] = np.nan
+    with Image.open(animate([bad], tmp_path / "walk.gif", 0.05)) as picture:
+        assert picture.n_frames == 5
+    bad.frames[:] = np.nan
+    with pytest.raises(ValueError, match="no finite frame"):
+        animate([bad], tmp_path / "none.gif", 0.05)
+    with pytest.raises(ValueError, match="no walker"):
+        animate([], tmp_path / "none.gif", 0.05)
+    assert not (tmp_path / "none.gif").exists()
+
+
+def test_any_title_can_be_drawn(tmp_path):
+    for title in ("", "line\nline\x1b[2J", "\ud800", "$x^$", "long " * 100):
+        animate([lane(2, title=title)], tmp_path / "walk.gif", 0.05)
