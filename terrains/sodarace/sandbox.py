@@ -8,8 +8,6 @@ help.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
@@ -89,14 +87,13 @@ class Sandbox:
 
     Args:
         limits: what a program may use.
-        workers: subprocesses, and programs run side by side.
+        workers: subprocesses: how many programs can run at once, each called from a thread of its own.
     """
 
     def __init__(self, limits: SandboxLimits | None = None, workers: int = 1) -> None:
         self.limits = limits or SandboxLimits()
         self._workers = max(1, workers)
         self._pool: monty.Monty | None = None
-        self._threads: ThreadPoolExecutor | None = None
         self._opening = Lock()
 
     def run(self, program: str) -> Outcome:
@@ -122,19 +119,8 @@ class Sandbox:
                 return Outcome(None, failures.ERROR, _line(error))
         raise AssertionError("unreachable")
 
-    def run_many(self, programs: Sequence[str]) -> list[Outcome]:
-        """Runs programs side by side; outcomes come in order."""
-        if self._workers == 1 or len(programs) < 2:
-            return [self.run(p) for p in programs]
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="sandbox")
-        return list(self._threads.map(self.run, programs))
-
     def close(self) -> None:
         """Ends the subprocesses. Safe to call twice; the next run starts them again."""
-        if self._threads is not None:
-            self._threads.shutdown()
-            self._threads = None
         if self._pool is not None:
             self._pool.__exit__(None, None, None)
             self._pool = None
