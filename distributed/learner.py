@@ -77,9 +77,7 @@ class Learner:
         self._schedule = make_schedule(self._optimizer, config)
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
         self._moments = RunningMoments()
-        sampling = method.rollout_kwargs
-        drawn = (sampling.do_sample, sampling.temperature, sampling.top_k, sampling.top_p)
-        self._neutral_sampling = drawn == (True, 1, 0, 1)
+        self._neutral_sampling = method.rollout_kwargs.draws_what_the_model_says
         self.elites = EliteBuffer(len(instructions), max(method.replay_size, config.warm_start.elites))
         self.version = 0
 

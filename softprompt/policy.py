@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from softprompt.model import FrozenLM
 from softprompt.token_logprobs import token_logprobs
 
-LINEAR_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox")
+LINEAR_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "opt")
 """Model types whose logits are the head's linear map of the last hidden state; others may scale or cap them."""
 
 CPU_CHUNK_CELLS = 2048

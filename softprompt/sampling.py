@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from softprompt.decoder import make_decoder
 from softprompt.model import FrozenLM
+from softprompt.stop_strings import StopWatch, TokenTexts
 
 
 class GenerationConfig(BaseModel):
@@ -18,20 +20,30 @@ class GenerationConfig(BaseModel):
 
     Attributes:
         max_new_tokens: most tokens of a program, its end token included.
+        min_new_tokens: fewest tokens of a program; before, no end token can be drawn. A stop string may end it sooner.
         temperature: logits are divided by it.
         top_k: only the k likeliest tokens are drawn; 0 for all.
         top_p: only the fewest tokens that hold this much probability are drawn (Holtzman et al. 2020, arXiv 1904.09751,
             section 3.1).
         do_sample: False takes the likeliest token every time, whatever the three above say.
+        stop_strings: texts at which a program ends, behind the token that completes one of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_new_tokens: int = Field(default=160, ge=1)
+    min_new_tokens: int = Field(default=0, ge=0)
     temperature: float = Field(default=1.0, gt=0)
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     do_sample: bool = True
+    stop_strings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _shortest_is_no_longer_than_the_longest(self) -> GenerationConfig:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(f"min_new_tokens {self.min_new_tokens} is above max_new_tokens {self.max_new_tokens}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,9 @@ class Samples:
     Attributes:
         ids: new tokens only, the end token included, right-padded, shape (b, l) int64.
         mask: which cells are real, shape (b, l) bool.
-        logprobs: log-probability of each token under the distribution it was drawn from, temperature, top_k and top_p
-            included, zero where the mask is False, shape (b, l) float32. With neutral settings, and when do_sample is
-            False, it is the model's own.
+        logprobs: log-probability of each token under the distribution it was drawn from, min_new_tokens, temperature,
+            top_k and top_p included, zero where the mask is False, shape (b, l) float32. With neutral settings, and
+            when do_sample is False, it is the model's own, but for end tokens that min_new_tokens rules out.
         terrain: shape (b,) int64.
         instructions: token ids of each row's instruction.
     """
@@ -70,6 +82,15 @@ class Samples:
     logprobs: Tensor
     terrain: Tensor
     instructions: list[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What has been drawn so far, each (b, max_new_tokens), filled in place."""
+
+    ids: Tensor
+    mask: Tensor
+    logprobs: Tensor
 
 
 class Sampler:
@@ -87,6 +108,8 @@ class Sampler:
         self.config = config or GenerationConfig()
         with torch.inference_mode():
             self._decoder = make_decoder(lm.model, fast)
+        self._ends = torch.tensor(lm.eos_ids, dtype=torch.int64, device=lm.device)
+        self._texts = TokenTexts(lm.tokenizer) if self.config.stop_strings else None
 
     def sample(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> Samples:
         """Draws all programs of all requests in one batch.
@@ -113,25 +136,43 @@ class Sampler:
         config, device = self.config, self.lm.device
         embedded, padding = self._embed(prompts, requests)
         counts = torch.tensor([request.count for request in requests], device=device)
+        prompt_of = torch.arange(len(requests), device=device).repeat_interleave(counts)
         uniforms = torch.cat([_uniforms(request, config.max_new_tokens) for request in requests]).to(device)
-        ids = torch.full(uniforms.shape, self.lm.pad_id, device=device)
-        mask = torch.zeros(uniforms.shape, dtype=torch.bool, device=device)
-        logprobs = torch.zeros(uniforms.shape, device=device)
+        drawn = _Drawn(
+            torch.full(uniforms.shape, self.lm.pad_id, device=device),
+            torch.zeros(uniforms.shape, dtype=torch.bool, device=device),
+            torch.zeros(uniforms.shape, device=device),
+        )
+        logits = self._decoder.prefill(embedded, padding, config.max_new_tokens)
+        watch = None
+        if self._texts is not None:
+            instructions = [request.instruction for request in requests for _ in range(request.count)]
+            watch = StopWatch(self._texts, config.stop_strings, instructions)
+        for rows in torch.arange(len(uniforms), device=device).split(self._decoder.rows_at_once or len(uniforms)):
+            self._decoder.begin(prompt_of[rows])
+            self._decode_rows(rows, logits[prompt_of[rows]], uniforms, drawn, watch)
+        length = int(drawn.mask.any(dim=0).sum())
+        return drawn.ids[:, :length], drawn.mask[:, :length], drawn.logprobs[:, :length]
 
-        logits = self._decoder.prefill(embedded, padding, counts, config.max_new_tokens)
-        rows = torch.arange(len(uniforms), device=device)
-        for step in range(config.max_new_tokens):
-            chosen, chosen_logprobs = draw(logits, uniforms[rows, step], config)
-            ids[rows, step], logprobs[rows, step], mask[rows, step] = chosen, chosen_logprobs, True
-            if self.lm.eos_id is not None:
-                kept = _close_ranks(chosen != self.lm.eos_id)
-                if len(kept) < len(rows):
-                    self._decoder.keep(kept)
-                    rows, chosen = rows[kept], chosen[kept]
-            if len(rows) == 0 or step == config.max_new_tokens - 1:
+    def _decode_rows(
+        self, rows: Tensor, logits: Tensor, uniforms: Tensor, drawn: _Drawn, watch: StopWatch | None
+    ) -> None:
+        """Draws the programs of some rows, the logits of whose first tokens are given, to their ends."""
+        for step in range(self.config.max_new_tokens):
+            if step < self.config.min_new_tokens:
+                logits = logits.index_fill(1, self._ends, -torch.inf)
+            chosen, logprobs = draw(logits, uniforms[rows, step], self.config)
+            drawn.ids[rows, step], drawn.logprobs[rows, step], drawn.mask[rows, step] = chosen, logprobs, True
+            alive = torch.isin(chosen, self._ends, invert=True)
+            if watch:
+                alive &= ~torch.tensor(watch.has_stopped(rows.tolist(), chosen.tolist()), device=alive.device)
+            kept = _close_ranks(alive)
+            if len(kept) < len(rows):
+                self._decoder.keep(kept)
+                rows, chosen = rows[kept], chosen[kept]
+            if len(rows) == 0 or step == self.config.max_new_tokens - 1:
                 break
             logits = self._decoder.step(chosen)
-        return ids[:, : step + 1], mask[:, : step + 1], logprobs[:, : step + 1]
 
     def _embed(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> tuple[Tensor, Tensor]:
         """Returns each request's ``[soft prompt; instruction]``, left-padded (r, s, d_model), and its padding (r,)."""

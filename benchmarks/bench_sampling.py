@@ -1,0 +1,215 @@
+"""How fast programs are sampled: many terrains in one batch, against one terrain a batch.
+
+The same bundled model, the same prompts and instruction, the same number of tokens from every sequence (none ends
+early), on one thread, which is what a rollout worker has. Contenders:
+
+- ours: all terrains in one batch, KV cache, our decoder;
+- PEFT: transformers' generate with its cache, one prompt-tuning adapter a batch;
+- embedding layer: transformers' generate without a cache, the prompt in the embedding layer, one terrain a batch;
+- ceiling: the matrix products of ours, of the same sizes in the same order, back to back and nothing else.
+
+They take turns, each is timed in processor seconds, and the ratios are medians over the turns. With one terrain a batch
+the speed does not depend on how many terrains wait, so of many terrains each turn takes some, the next turn the next.
+
+    python benchmarks/bench_sampling.py           # some minutes; writes benchmarks/results/sampling.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from contenders import plain_generation, with_peft, with_soft_embedding
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from distributed.assemble import BUNDLED_LM
+from distributed.worker import instruction_ids
+from softprompt.model import FrozenLM
+from softprompt.prompts import initial_prompts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from terrains.sodarace.styles import INSTRUCTION
+
+N_SOFT_TOKENS = 20
+TOKENS = 128
+TERRAINS_A_TURN = 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """A number of terrains, and how many programs of each."""
+
+    key: str
+    terrains: int
+    samples: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.terrains} terrains, {self.samples} programs each"
+
+
+CASES = (Case("64_terrains", 64, 4), Case("3_terrains", 3, 32), Case("3_terrains_4_samples", 3, 4))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of this process, which on one thread are those of the clock on an idle machine."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+class Contest:
+    """All contenders on one case."""
+
+    def __init__(self, case: Case, lm: FrozenLM, tokens: int) -> None:
+        self.case, self.lm, self.tokens = case, lm, tokens
+        self.instruction = instruction_ids(lm, INSTRUCTION)
+        generator = torch.Generator().manual_seed(0)
+        self.prompts = initial_prompts(lm.embedding, case.terrains, N_SOFT_TOKENS, generator)
+        self.sampler = Sampler(EndlessLM(lm), GenerationConfig(max_new_tokens=tokens))
+        self.peft = with_peft(lm, self.prompts)
+        self.seed_model = with_soft_embedding(lm, self.prompts[0])
+        self.products = Products(lm, case, N_SOFT_TOKENS + len(self.instruction))
+
+    def ours(self, turn: int) -> float:
+        """Tokens a second."""
+        rows, samples = self.case.terrains, self.case.samples
+        requests = [SampleRequest(k, self.instruction, samples, 1000 * turn + k) for k in range(rows)]
+        spent = seconds(lambda: self.sampler.sample(self.prompts, requests))
+        return rows * samples * self.tokens / spent
+
+    def with_adapters(self, turn: int) -> float:
+        """Tokens a second of PEFT."""
+        config = plain_generation(self.lm, self.tokens, use_cache=True)
+        ids = torch.tensor([self.instruction] * self.case.samples)
+
+        def generate(terrain: int) -> None:
+            self.peft.set_adapter(str(terrain))
+            made = self.peft.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+            assert made.shape[1] >= self.tokens
+
+        return self._one_by_one(generate, turn)
+
+    def in_embedding(self, turn: int) -> float:
+        """Tokens a second of the prompt in the embedding layer."""
+        config = plain_generation(self.lm, self.tokens, use_cache=False)
+        ids = torch.tensor([[self.lm.pad_id] * N_SOFT_TOKENS + list(self.instruction)] * self.case.samples)
+
+        def generate(terrain: int) -> None:
+            self.seed_model.get_input_embeddings().rows.data.copy_(self.prompts[terrain])
+            made = self.seed_model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+            assert made.shape[1] == ids.shape[1] + self.tokens
+
+        return self._one_by_one(generate, turn)
+
+    def ceiling(self, attention: bool = True) -> float:
+        """Tokens a second if only the matrix products took time, those of the attention included or not."""
+        spent = seconds(lambda: self.products.run(self.tokens, attention))
+        return self.case.terrains * self.case.samples * self.tokens / spent
+
+    def _one_by_one(self, generate: Callable[[int], None], turn: int) -> float:
+        chosen = [(turn * TERRAINS_A_TURN + k) % self.case.terrains for k in range(TERRAINS_A_TURN)]
+        chosen = chosen[: self.case.terrains]
+        with torch.inference_mode():
+            spent = seconds(lambda: [generate(terrain) for terrain in chosen])
+        return len(chosen) * self.case.samples * self.tokens / spent
+
+
+class EndlessLM(FrozenLM):
+    """The same model without an end token, so that every program has the same number of tokens."""
+
+    def __init__(self, lm: FrozenLM) -> None:
+        super().__init__(lm.model, lm.tokenizer)
+        self.eos_ids = ()
+
+
+class Products:
+    """The matrix products of decoding a batch, with operands of the same sizes and as far apart in memory."""
+
+    def __init__(self, lm: FrozenLM, case: Case, prompt: int) -> None:
+        config = lm.model.config
+        self.rows, self.prompt = case.terrains * case.samples, prompt
+        self.heads, self.head_dim, self.layers = (
+            config.num_attention_heads,
+            config.head_dim,
+            config.num_hidden_layers,
+        )
+        d, ff = config.hidden_size, config.intermediate_size
+        sizes = [(d, 3 * d), (d, d), (d, 2 * ff), (ff, d)]
+        self.weights = [[torch.randn(size) for size in sizes] for _ in range(self.layers)]
+        self.head = torch.randn(d, config.vocab_size)
+        self.inputs = {width: torch.randn(self.rows, width) for width in (d, ff)}
+        self.outputs = {size: torch.empty(self.rows, size[1]) for size in [*sizes, self.head.shape]}
+        self.queries = torch.randn(self.rows * self.heads, 1, self.head_dim)
+
+    @torch.inference_mode()
+    def run(self, tokens: int, attention: bool) -> None:
+        """All products from the first token's logits to the last one's; those of the prompts are left out."""
+        shape = (2, self.layers, self.rows * self.heads, self.prompt + tokens, self.head_dim)
+        cache = new_memory(shape) if attention else None
+        for length in range(self.prompt + 1, self.prompt + tokens):
+            for layer, weights in enumerate(self.weights):
+                for place, weight in enumerate(weights):
+                    torch.mm(self.inputs[len(weight)], weight, out=self.outputs[tuple(weight.shape)])
+                    if place == 0 and cache is not None:
+                        keys, values = cache[:, layer, :, :length]
+                        torch.bmm(torch.bmm(self.queries, keys.transpose(1, 2)), values)
+            torch.mm(self.inputs[len(self.head)], self.head, out=self.outputs[tuple(self.head.shape)])
+
+
+def new_memory(shape: tuple[int, ...]) -> Tensor:
+    """Zeros that have been written, so that the first products do not pay for the memory."""
+    import numpy as np
+
+    return torch.from_numpy(np.empty(shape, np.float32)).zero_()
+
+
+def measure(rounds: int, tokens: int, console: Console) -> dict[str, object]:
+    """The medians over rounds in which all contenders take turns."""
+    torch.set_num_threads(1)
+    lm = FrozenLM.load(BUNDLED_LM)
+    found: dict[str, object] = {}
+    speeds: dict[str, dict[str, list[float]]] = {}
+    with Progress(console=console) as progress:
+        bar = progress.add_task("sampling", total=rounds * len(CASES))
+        for case in CASES:
+            contest = Contest(case, lm, tokens)
+            contest.ours(0)  # the first one allocates
+            turns = speeds.setdefault(case.key, {})
+            for turn in range(rounds):
+                for name, speed in (
+                    ("ours", contest.ours(turn)),
+                    ("ceiling", contest.ceiling()),
+                    ("ceiling_projections", contest.ceiling(attention=False)),
+                    ("peft", contest.with_adapters(turn)),
+                    ("seed", contest.in_embedding(turn)),
+                ):
+                    turns.setdefault(name, []).append(speed)
+                progress.advance(bar)
+    many, few, fewest = (speeds[case.key] for case in CASES)
+    ratio = lambda turns, name: round(median(a / b for a, b in zip(turns["ours"], turns[name], strict=True)), 2)  # noqa
+    found = {
+        "seed_ratio": min(ratio(many, "seed"), ratio(few, "seed")),
+        "peft_ratio": ratio(many, "peft"),
+        "peft_ratio_3_terrains": ratio(few, "peft"),
+        "peft_ratio_3_terrains_4_samples": ratio(fewest, "peft"),
+        "ceiling_share": ratio(many, "ceiling"),
+        "ceiling_share_3_terrains": ratio(few, "ceiling"),
+        "tokens_per_second": {k: {n: round(median(v)) for n, v in t.items()} for k, t in speeds.items()},
+    }
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=TOKENS)
+    a = parser.parse_args()
+    import json
+
+    print(json.dumps(measure(a.rounds, a.tokens, Console(stderr=True)), indent=1))
