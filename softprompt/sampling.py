@@ -84,13 +84,36 @@ class Samples:
     instructions: list[tuple[int, ...]]
 
 
-@dataclass(frozen=True)
 class _Drawn:
-    """What has been drawn so far, each (b, max_new_tokens), filled in place."""
+    """What has been drawn so far, step by step; which rows are still there differs from step to step."""
 
-    ids: Tensor
-    mask: Tensor
-    logprobs: Tensor
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []
+        self._columns: list[Tensor] = []
+        self._ids: list[Tensor] = []
+        self._logprobs: list[Tensor] = []
+
+    def add(self, step: int, rows: Tensor, ids: Tensor, logprobs: Tensor) -> None:
+        """Notes one token of each of these rows."""
+        self._rows.append(rows)
+        self._columns.append(torch.full_like(rows, step))
+        self._ids.append(ids)
+        self._logprobs.append(logprobs)
+
+    def tables(self, n_rows: int, pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns ids, mask and log-probabilities, each (n_rows, l) with l the length of the longest program."""
+        cells, ids, logprobs = (torch.cat(self._rows), torch.cat(self._columns)), self._ids, self._logprobs
+        shape, device = (n_rows, int(cells[1].max()) + 1), cells[0].device
+        tables = (
+            torch.full(shape, pad_id, device=device),
+            torch.zeros(shape, dtype=torch.bool, device=device),
+            torch.zeros(shape, device=device),
+        )
+        for table, values in zip(
+            tables, (torch.cat(ids), torch.tensor(True, device=device), torch.cat(logprobs)), strict=True
+        ):
+            table[cells] = values
+        return tables
 
 
 class Sampler:
@@ -108,7 +131,8 @@ class Sampler:
         self.config = config or GenerationConfig()
         with torch.inference_mode():
             self._decoder = make_decoder(lm.model, fast)
-        self._ends = torch.tensor(lm.eos_ids, dtype=torch.int64, device=lm.device)
+        self._ends = torch.zeros(lm.vocab_size, dtype=torch.bool, device=lm.device)
+        self._ends[list(lm.eos_ids)] = True
         self._texts = TokenTexts(lm.tokenizer) if self.config.stop_strings else None
 
     def sample(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> Samples:
@@ -122,54 +146,46 @@ class Sampler:
             ValueError: nothing to draw, nothing to begin with, or more positions needed than the model has.
         """
         self._check(prompts, requests)
-        with torch.inference_mode():
-            ids, mask, logprobs = self._decode(prompts, requests)
-        terrain = torch.tensor(
-            [request.terrain for request in requests for _ in range(request.count)], device=self.lm.device
-        )
         instructions = [request.instruction for request in requests for _ in range(request.count)]
-        # Copies made outside inference mode may take part in a loss.
-        return Samples(ids.clone(), mask.clone(), logprobs.clone(), terrain, instructions)
+        watch = StopWatch(self._texts, self.config.stop_strings, instructions) if self._texts else None
+        with torch.inference_mode():
+            drawn = self._decode(prompts, requests, watch)
+        # Made outside inference mode, they may take part in a loss.
+        ids, mask, logprobs = drawn.tables(len(instructions), self.lm.pad_id)
+        terrain = [request.terrain for request in requests for _ in range(request.count)]
+        return Samples(ids, mask, logprobs, torch.tensor(terrain, device=self.lm.device), instructions)
 
-    def _decode(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns ids, mask and log-probabilities, each (b, l) with l the length of the longest program."""
+    def _decode(self, prompts: Tensor | None, requests: Sequence[SampleRequest], watch: StopWatch | None) -> _Drawn:
+        """Reads all prompts, then draws the programs behind them, as many side by side as the decoder likes."""
         config, device = self.config, self.lm.device
         embedded, padding = self._embed(prompts, requests)
         counts = torch.tensor([request.count for request in requests], device=device)
         prompt_of = torch.arange(len(requests), device=device).repeat_interleave(counts)
         uniforms = torch.cat([_uniforms(request, config.max_new_tokens) for request in requests]).to(device)
-        drawn = _Drawn(
-            torch.full(uniforms.shape, self.lm.pad_id, device=device),
-            torch.zeros(uniforms.shape, dtype=torch.bool, device=device),
-            torch.zeros(uniforms.shape, device=device),
-        )
+        drawn = _Drawn()
         logits = self._decoder.prefill(embedded, padding, config.max_new_tokens)
-        watch = None
-        if self._texts is not None:
-            instructions = [request.instruction for request in requests for _ in range(request.count)]
-            watch = StopWatch(self._texts, config.stop_strings, instructions)
-        for rows in torch.arange(len(uniforms), device=device).split(self._decoder.rows_at_once or len(uniforms)):
+        n = len(uniforms)
+        for rows in torch.arange(n, device=device).chunk(-(-n // (self._decoder.rows_at_once or n))):
             self._decoder.begin(prompt_of[rows])
-            self._decode_rows(rows, logits[prompt_of[rows]], uniforms, drawn, watch)
-        length = int(drawn.mask.any(dim=0).sum())
-        return drawn.ids[:, :length], drawn.mask[:, :length], drawn.logprobs[:, :length]
+            self._decode_rows(rows, logits[prompt_of[rows]], uniforms[rows], drawn, watch)
+        return drawn
 
     def _decode_rows(
         self, rows: Tensor, logits: Tensor, uniforms: Tensor, drawn: _Drawn, watch: StopWatch | None
     ) -> None:
-        """Draws the programs of some rows, the logits of whose first tokens are given, to their ends."""
+        """Draws the programs of some rows to their ends, from the logits of their first tokens and all their chance."""
         for step in range(self.config.max_new_tokens):
             if step < self.config.min_new_tokens:
-                logits = logits.index_fill(1, self._ends, -torch.inf)
-            chosen, logprobs = draw(logits, uniforms[rows, step], self.config)
-            drawn.ids[rows, step], drawn.logprobs[rows, step], drawn.mask[rows, step] = chosen, logprobs, True
-            alive = torch.isin(chosen, self._ends, invert=True)
+                logits = logits.masked_fill(self._ends, -torch.inf)
+            chosen, logprobs = draw(logits, uniforms[:, step], self.config)
+            drawn.add(step, rows, chosen, logprobs)
+            ended = self._ends[chosen]
             if watch:
-                alive &= ~torch.tensor(watch.has_stopped(rows.tolist(), chosen.tolist()), device=alive.device)
-            kept = _close_ranks(alive)
-            if len(kept) < len(rows):
+                ended |= torch.tensor(watch.has_stopped(rows.tolist(), chosen.tolist()), device=ended.device)
+            if bool(ended.any()):
+                kept = _close_ranks(~ended)
                 self._decoder.keep(kept)
-                rows, chosen = rows[kept], chosen[kept]
+                rows, uniforms, chosen = rows[kept], uniforms[kept], chosen[kept]
             if len(rows) == 0 or step == self.config.max_new_tokens - 1:
                 break
             logits = self._decoder.step(chosen)
