@@ -17,13 +17,12 @@ the speed does not depend on how many terrains wait, so of many terrains each tu
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
 import torch
-from contenders import plain_generation, with_peft, with_soft_embedding
+from contenders import processor_seconds, plain_generation, with_peft, with_soft_embedding
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -56,13 +55,6 @@ class Case:
 CASES = (Case("64_terrains", 64, 4), Case("3_terrains", 3, 32), Case("3_terrains_4_samples", 3, 4))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of this process, which on one thread are those of the clock on an idle machine."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
 class Contest:
     """All contenders on one case."""
 
@@ -80,7 +72,7 @@ class Contest:
         """Tokens a second."""
         rows, samples = self.case.terrains, self.case.samples
         requests = [SampleRequest(k, self.instruction, samples, 1000 * turn + k) for k in range(rows)]
-        spent = seconds(lambda: self.sampler.sample(self.prompts, requests))
+        spent = processor_seconds(lambda: self.sampler.sample(self.prompts, requests))
         return rows * samples * self.tokens / spent
 
     def with_adapters(self, turn: int) -> float:
@@ -109,14 +101,14 @@ class Contest:
 
     def ceiling(self, attention: bool = True) -> float:
         """Tokens a second if only the matrix products took time, those of the attention included or not."""
-        spent = seconds(lambda: self.products.run(self.tokens, attention))
+        spent = processor_seconds(lambda: self.products.run(self.tokens, attention))
         return self.case.terrains * self.case.samples * self.tokens / spent
 
     def _one_by_one(self, generate: Callable[[int], None], turn: int) -> float:
         chosen = [(turn * TERRAINS_A_TURN + k) % self.case.terrains for k in range(TERRAINS_A_TURN)]
         chosen = chosen[: self.case.terrains]
         with torch.inference_mode():
-            spent = seconds(lambda: [generate(terrain) for terrain in chosen])
+            spent = processor_seconds(lambda: [generate(terrain) for terrain in chosen])
         return len(chosen) * self.case.samples * self.tokens / spent
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,6 +14,13 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from softprompt.model import FrozenLM
 from softprompt.peft_format import save_prompt
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of this process, which on one thread are those of the clock on an idle machine."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 class SoftEmbedding(nn.Module):
