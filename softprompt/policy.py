@@ -31,12 +31,12 @@ def evaluate(
 ) -> tuple[Tensor, Tensor | None]:
     """Returns log-probabilities of responses under the model's own distribution (temperature 1).
 
-    Gradients flow into ``prompts`` and nowhere else. The reference policy is the same call with ``prompts=None``
-    under ``no_grad``. Rows are taken in order of length, a few at a time, so that padding costs little and what is in
-    work fits the caches of a CPU.
+    Gradients flow into ``prompts``, and into what of the model is trained (:mod:`softprompt.unfreezing`). The reference
+    policy is the same call with the frozen model and ``prompts=None`` under ``no_grad``. Rows are taken in order of
+    length, a few at a time, so that padding costs little and what is in work fits the caches of a CPU.
 
     Args:
-        lm: the frozen language model.
+        lm: the language model.
         prompts: each row's soft prompt, shape (b, n_soft_tokens, d_model), or None for the bare model.
         instruction: token ids of the hard prompt, shape (n,), or one sequence per row.
         ids: token ids of the responses, right-padded, shape (b, l).
@@ -112,7 +112,8 @@ def _evaluate_chunk(
     targets = torch.cat([row[start:] for row, start in zip(sequences, starts, strict=True)])
 
     head = lm.model.get_output_embeddings()
-    if lm.model.config.model_type in LINEAR_HEADS and type(head) is nn.Linear:
+    frozen_head = not (torch.is_grad_enabled() and head.weight.requires_grad)
+    if frozen_head and lm.model.config.model_type in LINEAR_HEADS and type(head) is nn.Linear:
         hidden = lm.model.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state[rows, positions]
         return token_logprobs(hidden, head.weight, head.bias, targets), hidden
     output = lm.model(inputs_embeds=inputs, use_cache=False, output_hidden_states=want_hidden)
