@@ -11,6 +11,7 @@ from distributed.config.running import (
     RayConfig,
     RolloutsConfig,
     SearchConfig,
+    TenConfig,
     TerrainsConfig,
     TrackingConfig,
     WarmStartConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "SchedulerConfig",
     "SearchConfig",
     "Section",
+    "TenConfig",
     "TerrainsConfig",
     "TokenizerConfig",
     "TrackingConfig",
@@ -56,9 +58,9 @@ class RunConfig(Section):
     method: MethodConfig = MethodConfig()
     """What is trained, and how the rewards train it."""
     model: ModelConfig = ModelConfig()
-    """The frozen language model."""
+    """The language model."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    """What moves the prompts and the value head."""
+    """What moves the prompts, and whatever else is trained."""
     scheduler: SchedulerConfig = SchedulerConfig()
     """How the learning rate moves."""
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -67,6 +69,8 @@ class RunConfig(Section):
     """Length of a run, what it writes, and its seed."""
     terrains: TerrainsConfig = TerrainsConfig()
     """What the prompts are trained on."""
+    ten: TenConfig = TenConfig()
+    """The network that prompts come from, where they do."""
     warm_start: WarmStartConfig = WarmStartConfig()
     """What happens before the first step."""
     rollouts: RolloutsConfig = RolloutsConfig()

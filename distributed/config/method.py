@@ -61,8 +61,24 @@ class MethodConfig(Section):
 
     n_soft_tokens: int = Field(20, ge=1)
     """Rows of the soft prompt of each terrain."""
+    prompt_source: Literal["table", "ten"] = "table"
+    """What prompts come from: table has rows for each terrain; ten is a network that makes them from its features."""
     initialize_from_vocab: bool = True
     """Whether rows start as embeddings of tokens drawn from those that programs use often; else as random rows."""
+    initialize_from: str | None = None
+    """What rows start as instead: ``text:`` and a text, a file of text, the directory of a PEFT prompt, or a run."""
+    match_norms: bool = False
+    """Whether rows are made as long at the start as the vocabulary's are on average; random rows always are."""
+    reparameterize: Literal["none", "residual"] = "none"
+    """residual trains rows through a network with a skip connection; what is handed out is plain prompts."""
+    residual_width: int = Field(64, ge=1)
+    """Width of that network's bottleneck."""
+    network_lr: float = Field(1e-3, gt=0)
+    """Learning rate of a network that prompts come from, or through; their rows have the optimizer's."""
+    unfrozen_lr: float | None = Field(None, gt=0)
+    """Learning rate of unfrozen layers of the language model; null for the optimizer's, but 1e-4 at most."""
+    value_lr: float | None = Field(None, gt=0)
+    """Learning rate of the value head; null for the optimizer's."""
     tune_v_head: bool = True
     """Whether the value head is trained; only the estimator gae has one."""
     measure_soft_embedding_drift: bool = True
@@ -141,6 +157,12 @@ class MethodConfig(Section):
         if value is True:
             raise ValueError("must be running, ref or false: true does not say what to scale by")
         return value
+
+    @model_validator(mode="after")
+    def _network_has_no_rows_of_its_own(self) -> MethodConfig:
+        if self.prompt_source == "ten" and self.reparameterize != "none":
+            raise ValueError("reparameterize is for prompt_source table; a ten is a network already")
+        return self
 
     @model_validator(mode="after")
     def _value_head_is_needed(self) -> MethodConfig:

@@ -70,6 +70,11 @@ def test_sequence_length_is_derived() -> None:
         ({"method.num_rollouts": 2}, "method.num_rollouts: 2 programs a step for 3 terrains"),
         ({"method.num_rollouts": 5}, "rloo needs 2 to compare"),
         ({"method.estimator": "gae", "method.tune_v_head": False}, "method: estimator gae with tune_v_head false"),
+        (
+            {"method.prompt_source": "ten", "method.reparameterize": "residual"},
+            "method: reparameterize is for prompt_source",
+        ),
+        ({"method.prompt_source": "tem"}, "method.prompt_source: must be 'table' or 'ten', not"),
         ({"method.scale_reward": True}, "method.scale_reward: must be running, ref or false"),
         ({"method.name": "ilqlconfig"}, "method.name: must be PPOSoftpromptConfig or PPOConfig, not ilqlconfig"),
         ({"optimizer.kwargs.momentum": 0.9}, "optimizer: kwargs.momentum is for sgd; adam takes lr, betas"),
@@ -97,8 +102,6 @@ def test_one_rollout_a_terrain_is_enough_for_an_estimator_that_compares_nothing(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("model.num_layers_unfrozen", 2),
-        ("model.num_layers_unfrozen", -1),
         ("model.model_arch_type", "seq2seq"),
         ("model.peft_config", {"peft_type": "LORA"}),
         ("method.num_value_layers_unfrozen", 1),
