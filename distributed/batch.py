@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distributed.messages import Rollouts
+
 
 @dataclass
 class Batch:
@@ -34,6 +36,11 @@ def join(parts: Sequence[np.ndarray]) -> Tensor:
     """Stacks right-padded arrays (b_i, l_i) to one (b, l)."""
     width = max(p.shape[1] for p in parts)
     return torch.from_numpy(np.concatenate([np.pad(p, ((0, 0), (0, width - p.shape[1]))) for p in parts]))
+
+
+def mean_reward(rollouts: Sequence[Rollouts], terrain: int) -> float:
+    """Returns the mean reward of the programs that were written for a terrain."""
+    return float(np.concatenate([r.rewards[r.terrain == terrain, 0] for r in rollouts]).mean())
 
 
 def spread(rewards: Tensor) -> float:

@@ -10,28 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distributed.batch import Batch, join, spread
-from distributed.config import MethodConfig, RunConfig
+from distributed.advantages import RewardScaling, estimate
+from distributed.batch import Batch, join, mean_reward, spread
+from distributed.config import RunConfig
 from distributed.errors import UserError
 from distributed.messages import LayerWeights, PromptState, Rollouts
 from distributed.optimizing import make_imitator, make_optimizer, make_schedule
 from distributed.snapshot import Snapshot
 from distributed.sources import make_source
 from distributed.statetree import copied
-from softprompt.estimators import dr_grpo, gae, grpo, rank_advantages, reinforce_pp, rloo
+from softprompt.estimators import evolution_gradient, perturbations
 from softprompt.kl import k1, k3, make_kl_controller
 from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
-from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss, whiten
+from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
 from softprompt.prompts import nearest_tokens, prompt_drift, relative_step, take_prompts
 from softprompt.replay import EliteBuffer, likelihood_loss
-from softprompt.score_scaling import RunningMoments, clip_scores, scale_scores
 from softprompt.ten import TerrainEmbeddingNetwork
 from softprompt.unfreezing import UnfrozenLM, top_layers
 from softprompt.value_head import ValueHead
 from terrains.base import Terrain
-
-GROUPED = {"rloo": rloo, "grpo": grpo, "dr_grpo": dr_grpo, "reinforce_pp": reinforce_pp}
 
 DROPOUT = 11
 """Part of the seeds that decide which terrains a network is told as unknown."""
@@ -76,7 +74,7 @@ class Learner:
         self._optimizer = make_optimizer(config, self.source, self.value_head, layers)
         self._schedule = make_schedule(self._optimizer, config)
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
-        self._moments = RunningMoments()
+        self._scaling = RewardScaling(method, len(instructions))
         sampling = method.rollout_kwargs
         drawn = (sampling.do_sample, sampling.temperature, sampling.top_k, sampling.top_p)
         self._neutral_sampling = drawn == (True, 1, 0, 1)
@@ -151,6 +149,45 @@ class Learner:
         mean = {key: float(np.mean([s[key] for s in stats])) for key in stats[0]}
         return mean | info | self._watch(before)
 
+    def candidates(self) -> list[PromptState]:
+        """Perturbed prompts to be compared by their programs: those with something added, then those without it."""
+        prompts, added = self._materialised(), self._perturbations()
+        both = torch.cat([prompts + added, prompts - added]).cpu().numpy()
+        return [PromptState(self.version, each) for each in both]
+
+    def evolve(self, results: Sequence[Sequence[Rollouts]]) -> PolicyStats:
+        """Makes one step of evolution strategies.
+
+        Args:
+            results: rollouts behind each of `candidates`, in their order.
+
+        Returns:
+            Statistics, as `update` returns them.
+        """
+        every = [r for each in results for r in each]
+        scores = torch.tensor([[mean_reward(each, k) for k in range(len(self.instructions))] for each in results])
+        plus, minus = scores.chunk(2)
+        before = self._materialised()
+        self._zero_gradients()
+        self._gradient += evolution_gradient(self._perturbations(), plus, minus)
+        self.source.rows.grad = self._gradient.clone()
+        self._optimizer.step()
+        self._schedule.step()
+        rewards = np.concatenate([r.rewards[:, 0] for r in every])
+        info = {"reward/mean": float(rewards.mean()), "rollout_scores/std": float(rewards.std())}
+        info |= {f"spread/{k}": spread(own) for k, own in enumerate(scores.T)}
+        imitation = list(self._imitate(self.config.method.replay_size, self.config.method.replay_steps))
+        if imitation:
+            info["losses/replay_steps_loss"] = imitation[-1]
+        self.version += 1
+        return info | self._watch(before)
+
+    def _perturbations(self) -> Tensor:
+        """What this version's candidates differ by, shape (pairs, n_terrains, n_soft_tokens, d)."""
+        method = self.config.method
+        generator = torch.Generator().manual_seed(self.config.train.seed * 1_000_003 + self.version)
+        return perturbations(self._materialised(), method.es_pairs, method.es_noise, generator)
+
     def network(self, snapshot: Snapshot) -> TerrainEmbeddingNetwork | None:
         """A copy of the network that a snapshot's prompts come from, None where they come from none."""
         if snapshot.source is None or not isinstance(self.source, TerrainEmbeddingNetwork):
@@ -179,7 +216,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "kl": self._kl.state_dict(),
-            "moments": self._moments.state_dict(),
+            "moments": self._scaling.state_dict(),
             "elites": self.elites.state_dict(),
             "version": self.version,
         }
@@ -212,7 +249,7 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self._kl.load_state_dict(state["kl"])
-        self._moments.load_state_dict(state["moments"])
+        self._scaling.load_state_dict(state["moments"])
         self.elites.load_state_dict(state["elites"])
         self.version = state["version"]
 
@@ -277,10 +314,10 @@ class Learner:
             own, values = self._evaluate(ids, mask, terrain, known)
             # Tempered or cut sampling has log-probabilities of its own; the ratio needs the policy's.
             logprobs = logprobs if self._neutral_sampling else own
-        scores = self._scale(rewards)
+        scores = self._scaling(rewards, terrain)
         price = self._kl.value if method.kl_in == "reward" else 0.0
         paid = token_rewards(scores, logprobs, ref_logprobs, mask, price)
-        advantages, returns = self._advantages(paid, values, mask, terrain, valid)
+        advantages, returns = estimate(method, paid, values, mask, terrain, valid)
         info = {
             "kl_ctl_value": self._kl.value,
             "policy/kl_per_token": masked_mean(k1(logprobs, ref_logprobs), mask).item(),
@@ -288,34 +325,12 @@ class Learner:
             "policy/sqrt_kl": masked_mean(k3(ref_logprobs, logprobs), mask).clamp(min=0).sqrt().item(),
             "rollout_scores/mean": rewards.mean().item(),
             "rollout_scores/std": rewards.std(correction=0).item(),
-            "rollout_scores/running_mean": self._moments.mean,
-            "rollout_scores/running_std": self._moments.std,
+            "rollout_scores/running_mean": self._scaling.moments.mean,
+            "rollout_scores/running_std": self._scaling.moments.std,
             "reward/mean": rewards.mean().item(),
             **{f"spread/{k}": spread(rewards[terrain == k]) for k in range(len(self.instructions))},
         }
         return Batch(ids, mask, terrain, logprobs, ref_logprobs, advantages, values, returns), info
-
-    def _scale(self, rewards: Tensor) -> Tensor:
-        """trlx's order: clip, then divide."""
-        method = self.config.method
-        self._moments.update(rewards)
-        clipped = clip_scores(rewards, method.cliprange_reward)
-        if method.scale_reward == "running":
-            return scale_scores(clipped, self._moments.std)
-        if method.scale_reward == "ref":
-            return scale_scores(clipped, method.ref_std or float(rewards.std()))
-        return clipped
-
-    def _advantages(
-        self, rewards: Tensor, values: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        method: MethodConfig = self.config.method
-        if method.estimator == "gae":
-            advantages, returns = gae(rewards, values, mask, method.gamma, method.lam)
-            return whiten(advantages, mask), returns
-        if method.advantage_shaping == "rank":
-            return rank_advantages(rewards, mask, terrain, valid), torch.zeros_like(rewards)
-        return GROUPED[method.estimator](rewards, mask, terrain, valid), torch.zeros_like(rewards)
 
     def _step(self, batch: Batch, rows: Tensor, known: Tensor | None) -> PolicyStats:
         """One step of the optimizer on some programs, their gradients added up over minibatches."""

@@ -84,7 +84,7 @@ class TrainingLoop:
         elif self.stage == "steps" and self.step < self.config.train.total_steps:
             if self.step == 0:
                 self.display.phase("steps", self.config.train.total_steps)
-            self._ppo_step()
+            self._step()
             return
         elif self.stage == "evaluation":
             self._evaluate()
@@ -172,10 +172,12 @@ class TrainingLoop:
         self._best.note(self.learner.snapshot(), [f.mean() for f in own])
         self._record({"phase": "warm start", **self._fitness_metrics(own)}, show=False)
 
-    def _ppo_step(self) -> None:
+    def _step(self) -> None:
         """Collects rollouts, updates, records."""
         started = time.monotonic()
-        snapshot, results = self._collect()
+        evolves = self.config.method.estimator == "es"
+        snapshot, parts = self._collect_candidates() if evolves else self._collect()
+        results = [r for part in parts for r in part]
         collected = time.monotonic()
         own = [self._own_fitness(results, k) for k in range(len(self.terrains))]
         self._best.note(snapshot, [f.mean() for f in own])
@@ -183,7 +185,7 @@ class TrainingLoop:
             for k in range(len(self.terrains)):
                 ok = np.array([row[0] is None for row in r.failures]) & (r.terrain == k)
                 self._offer(k, r, np.flatnonzero(ok), r.fitness[:, 0])
-        stats = self.learner.update(results)
+        stats = self.learner.evolve(parts) if evolves else self.learner.update(results)
         self.step += 1
         self.rollouts += sum(r.size for r in results)
         metrics = {"phase": "steps", **self._fitness_metrics(own), **self._program_metrics(results)}
@@ -216,8 +218,22 @@ class TrainingLoop:
                 "programs": [r.programs[i] for r, i in chosen],
             }
 
-    def _collect(self) -> tuple[Snapshot, list[Rollouts]]:
-        """Answers for the next step; with max_staleness above 0 later steps are under way meanwhile."""
+    def _collect_candidates(self) -> tuple[Snapshot, list[list[Rollouts]]]:
+        """Answers behind each of the learner's candidates; the two of a pair draw their tokens by the same chance."""
+        states = self.learner.candidates()
+        pairs, n_terrains = len(states) // 2, len(self.terrains)
+        n = self.config.method.num_rollouts // (len(states) * n_terrains)
+        tickets = []
+        for k, state in enumerate(states):
+            requests = self._requests(
+                STEP, self.step * pairs + k % pairs, [(t, n) for t in range(n_terrains)], explore=True
+            )
+            own = [replace(request, id=2 * request.id + k // pairs) for request in requests]
+            tickets.append(self.pool.submit(own, state))
+        return self.learner.snapshot(), [self.pool.collect(ticket) for ticket in tickets]
+
+    def _collect(self) -> tuple[Snapshot, list[list[Rollouts]]]:
+        """Answers for the next step, in one part; with max_staleness above 0 later steps are under way meanwhile."""
         per_step = np.full(len(self.terrains), self.config.method.num_rollouts // len(self.terrains))
         per_step[: self.config.method.num_rollouts % len(self.terrains)] += 1
         groups = [(k, int(n)) for k, n in enumerate(per_step)]
@@ -232,7 +248,7 @@ class TrainingLoop:
         staleness = self.learner.version - snapshot.state.version
         if staleness > bound:
             raise RuntimeError(f"rollouts are {staleness} updates old; max_staleness is {bound}")
-        return snapshot, self.pool.collect(ticket)
+        return snapshot, [self.pool.collect(ticket)]
 
     def _check(self, purpose: int, place: int, phase: str | None) -> list[np.ndarray]:
         """Fitness of fresh programs under each prompt as it is now, on its own terrain."""

@@ -59,7 +59,8 @@ def make_schedule(optimizer: torch.optim.Optimizer, config: RunConfig) -> torch.
     """Returns the schedule of the learning rates over the optimizer steps of a whole run."""
     name, arguments = config.scheduler.name, dict(config.scheduler.arguments)
     batches = -(-config.method.num_rollouts // config.train.batch_size)
-    steps = config.train.total_steps * config.method.ppo_epochs * batches
+    in_one = 1 if config.method.estimator == "es" else config.method.ppo_epochs * batches
+    steps = config.train.total_steps * in_one
     if name == "cosine_annealing":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, **{"T_max": steps, **arguments})
     if name == "linear":

@@ -94,10 +94,21 @@ class RunConfig(Section):
     def _programs_for_every_terrain(self) -> RunConfig:
         per_terrain = self.method.num_rollouts // len(self.terrains.names)
         needed = 2 if self.method.estimator in GROUPED else 1
+        if self.method.estimator == "es":
+            needed = 2 * self.method.es_pairs
         if per_terrain < needed:
             what = "1 is needed" if needed == 1 else f"{self.method.estimator} needs {needed} to compare"
             raise ValueError(
                 f"method.num_rollouts: {self.method.num_rollouts} programs a step for {len(self.terrains.names)} "
                 f"terrains are {per_terrain} each; {what}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _evolution_waits_and_moves_prompts_alone(self) -> RunConfig:
+        if self.method.estimator == "es":
+            if self.rollouts.max_staleness:
+                raise ValueError("rollouts.max_staleness: estimator es waits for every program; set it to 0")
+            if self.model.num_layers_unfrozen:
+                raise ValueError("model.num_layers_unfrozen: estimator es moves prompts alone; set it to 0")
         return self

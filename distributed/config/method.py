@@ -84,10 +84,16 @@ class MethodConfig(Section):
     measure_soft_embedding_drift: bool = True
     """Whether the distance of the prompts from their start is logged."""
 
-    estimator: Literal["gae", "rloo", "grpo", "dr_grpo", "reinforce_pp"] = "rloo"
-    """How advantages are estimated: gae needs the value head, rloo and the grpos compare programs of one terrain."""
-    advantage_shaping: Literal["none", "rank"] = "rank"
-    """rank replaces rewards by their rank within the terrain, which tames fitness with a heavy tail."""
+    estimator: Literal["gae", "rloo", "grpo", "dr_grpo", "reinforce_pp", "es"] = "rloo"
+    """How advantages are estimated; gae needs the value head. es is evolution strategies, which need no gradient."""
+    es_pairs: int = Field(8, ge=1)
+    """Pairs of opposite perturbations of a prompt that es compares in a step, by their programs' rewards alone."""
+    es_noise: float = Field(0.1, gt=0)
+    """Size of a perturbation, as a share of the prompt's own numbers (root mean square)."""
+    advantage_shaping: Literal["none", "rank", "log"] = "rank"
+    """What tames fitness with a heavy tail: rank replaces rewards by ranks within the terrain, log by logarithms."""
+    log_unit: float = Field(0.1, gt=0)
+    """Reward below which log is about linear."""
     replay_weight: float = Field(1.0, ge=0)
     """Weight of the likelihood of each terrain's best programs so far, added to the loss; 0 turns replay off."""
     replay_size: int = Field(1, ge=1)
@@ -123,8 +129,8 @@ class MethodConfig(Section):
     vf_coef: float = Field(1.0, ge=0)
     """Weight of the value loss."""
 
-    scale_reward: Literal["running", "ref", "ignored"] | bool | None = "ignored"
-    """What rewards are divided by: their running deviation, ref_std, or nothing (ignored, false or null)."""
+    scale_reward: Literal["running", "terrain", "ref", "ignored"] | bool | None = "ignored"
+    """What rewards are divided by: their running deviation, over all or by terrain, ref_std, or nothing (ignored)."""
     ref_mean: float | None = None
     """Mean reward of the reference, for scale_reward: ref; null measures it on the first rollouts."""
     ref_std: float | None = Field(None, gt=0)
@@ -155,13 +161,19 @@ class MethodConfig(Section):
     @classmethod
     def _says_by_what(cls, value: str | bool | None) -> str | bool | None:
         if value is True:
-            raise ValueError("must be running, ref or false: true does not say what to scale by")
+            raise ValueError("must be running, terrain, ref or false: true does not say what to scale by")
         return value
 
     @model_validator(mode="after")
     def _network_has_no_rows_of_its_own(self) -> MethodConfig:
         if self.prompt_source == "ten" and self.reparameterize != "none":
             raise ValueError("reparameterize is for prompt_source table; a ten is a network already")
+        return self
+
+    @model_validator(mode="after")
+    def _evolution_moves_rows(self) -> MethodConfig:
+        if self.estimator == "es" and (self.prompt_source != "table" or self.reparameterize != "none"):
+            raise ValueError("estimator es moves rows: set prompt_source to table and reparameterize to none")
         return self
 
     @model_validator(mode="after")

@@ -124,6 +124,7 @@ KINDS = {
     "residual": {"method__reparameterize": "residual", "method__residual_width": 8},
     "one layer": {"model__num_layers_unfrozen": 1, "method__unfrozen_lr": 0.01},
     "all layers": {"model__num_layers_unfrozen": -1},
+    "scale by terrain": {"method__scale_reward": "terrain", "method__advantage_shaping": "log"},
     "value head's own rate": {"method__estimator": "gae", "method__value_lr": 0.003},
 }
 
@@ -256,3 +257,33 @@ def test_states_of_another_kind_are_refused(lm):
         make(lm)[0].load_state_dict(state)
     with pytest.raises(ValueError, match="another model.num_layers_unfrozen"):
         make_kind(lm, "one layer")[0].load_state_dict(make(lm)[0].state_dict())
+
+
+def test_rewards_are_scaled_by_each_terrains_own_deviation_so_far(lm):
+    learner, run = make(lm, method__scale_reward="terrain", method__cliprange_reward=None)
+    rewards, terrain = torch.tensor([1.0, 3.0, 10.0, 30.0]), torch.tensor([0, 0, 1, 1])
+    first = learner._scaling(rewards, terrain)
+    torch.testing.assert_close(first[:2], first[2:])
+    again = learner._scaling(torch.tensor([2.0, 2.0, 20.0, 20.0]), terrain)
+    assert again[0] > 2.0 / 2**0.5 and again[0] == pytest.approx(float(again[2]))
+
+
+def test_evolution_prefers_the_side_whose_programs_score_more(lm):
+    learner, run = make(lm, method__estimator="es", method__es_pairs=3, method__replay_steps=2)
+    candidates = learner.candidates()
+    assert len(candidates) == 6 and all(state.version == 0 for state in candidates)
+    center = learner.prompt_state().prompts
+    np.testing.assert_allclose(candidates[0].prompts + candidates[3].prompts, 2 * center, atol=1e-5)
+    results = []
+    for k in range(6):
+        [drawn] = rollouts(lm, run, learner)
+        rewards = np.where(drawn.terrain[:, None] == 0, float(k < 3), 1.0)  # terrain 1 has nothing to compare
+        results.append([dataclasses.replace(drawn, rewards=rewards)])
+    stats = learner.evolve(results)
+    moved = learner.prompt_state().prompts - center
+    towards = sum(state.prompts[0] - center[0] for state in candidates[:3])
+    assert (moved[0] * towards).sum() > 0 and not moved[1].any()
+    assert learner.version == 1 and stats["spread/0"] > 0 == stats["spread/1"]
+    assert not np.array_equal(
+        learner.candidates()[0].prompts - learner.prompt_state().prompts, candidates[0].prompts - center
+    )

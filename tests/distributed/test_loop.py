@@ -153,6 +153,7 @@ KINDS = {
     "layers": {"model__num_layers_unfrozen": 1, "method__unfrozen_lr": 0.003, "rollouts__max_staleness": 1},
     "both": {"method__prompt_source": "ten", "model__num_layers_unfrozen": -1, "train__save_best": False},
     "residual": {"method__reparameterize": "residual"},
+    "es": {"method__estimator": "es", "method__es_pairs": 2, "scheduler__name": "cosine_annealing"},
 }
 
 
@@ -199,3 +200,16 @@ def test_a_warning_is_given_once_while_what_it_says_lasts(lm):
     loop.display.message = said.append
     finish(loop)
     assert sum("the prompts hardly move" in line for line in said) == 1
+
+
+def test_the_two_of_a_pair_of_prompts_draw_by_the_same_chance_and_pairs_by_their_own(lm):
+    loop, asked = loop_of(config(**KINDS["es"]), lm), []
+    loop.stage, submit = "steps", loop.pool.submit
+    loop.pool.submit = lambda requests, state: asked.append(requests) or submit(requests, state)
+    for _ in range(2):
+        loop.advance()
+    seeds = [tuple(r.seed for r in requests) for requests in asked]
+    assert len(seeds) == 8 and seeds[:2] == seeds[2:4] and seeds[4:6] == seeds[6:]
+    assert len(set(seeds)) == 4
+    assert len({r.id for requests in asked for r in requests}) == sum(map(len, asked))
+    assert loop.rollouts == 2 * 8  # of 12 a step, 4 prompts and 2 terrains take 1 each
