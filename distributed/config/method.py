@@ -82,7 +82,7 @@ class MethodConfig(Section):
     tune_v_head: bool = True
     """Whether the value head is trained; only the estimator gae has one."""
     measure_soft_embedding_drift: bool = True
-    """Whether the distance of the prompts from their start is logged."""
+    """Whether the distance of the prompts from their start is logged, and in the end the tokens nearest to them."""
 
     estimator: Literal["gae", "rloo", "grpo", "dr_grpo", "reinforce_pp", "es"] = "rloo"
     """How advantages are estimated; gae needs the value head. es is evolution strategies, which need no gradient."""
