@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import torch
-from contenders import processor_seconds, plain_generation, with_peft, with_soft_embedding
+from contenders import plain_generation, processor_seconds, with_peft, with_soft_embedding
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor

@@ -156,6 +156,10 @@ def pretrain(
     visits: Annotated[
         int | None, typer.Option(min=1, help="Steps that a prefix is tuned for.", show_default="those of the preset")
     ] = None,
+    none: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of steps without any prefix.", show_default="that of the preset"),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on from this model, trained before on the same corpus.")
     ] = None,
@@ -164,6 +168,7 @@ def pretrain(
     """Stage 2: train a small language model on a corpus, ready for soft prompts, and measure it."""
     import json
 
+    from pydantic import ValidationError
     from rich.console import Console
 
     from distributed.pretrain_command import pretrain as run
@@ -179,7 +184,11 @@ def pretrain(
     card_file = corpus.with_suffix(".card.json")
     corpus_card = json.loads(card_file.read_text()) if card_file.exists() else {}
     given = {name: value for name, value in {"steps": steps, "lr": lr}.items() if value}
-    config = PretrainConfig(seed=seed, prefixes=PrefixConfig(**({"visits": visits} if visits else {})), **given)
+    prefixes = {name: value for name, value in {"visits": visits, "none": none}.items() if value is not None}
+    try:
+        config = PretrainConfig(seed=seed, prefixes=PrefixConfig(**prefixes), **given)
+    except ValidationError as error:
+        raise UserError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     if start is not None and not (start / "card.json").exists():
         raise UserError(f"--start: there is no model with a card in {str(start)!r}")
     world = SodaraceWorld(WorldConfig(threads=0))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from distributed.errors import UserError
 from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.run_folder import FinishedRun
 from distributed.tracking import store_uri
@@ -86,10 +87,15 @@ class Exporter:
             database.
 
     Raises:
-        UserError: the run's language model is not there, or another one has taken its place.
+        UserError: the run's language model is not there, another one has taken its place, or it was trained too.
     """
 
     def __init__(self, run: FinishedRun) -> None:
+        if run.has_layers:
+            raise UserError(
+                f"{run.path}: layers of its language model were trained too (model.num_layers_unfrozen), and its "
+                "prompts are of no use to the base model alone; `terraprompt write --from` takes both"
+            )
         self.run = run
         self.registry = Registry(store_uri(run.config.tracking.uri))
         self._lm: FrozenLM = run.load_base()

@@ -13,12 +13,18 @@ from safetensors.numpy import save_file
 from distributed.loop import TrainingLoop
 from distributed.picture import draw_run
 from distributed.report import write_report
+from distributed.run_folder import LAYERS, PROMPTS
 from distributed.summary import Summary, summarise, write_summary
 from distributed.summary_tables import summary_tables
 from distributed.tracking import store_uri
 from distributed.walkers import best_found, recorded
 from softprompt.model import FrozenLM
+from softprompt.ten_format import WEIGHTS_FILE as NETWORK
+from softprompt.ten_format import save_network
 from terrains.sodarace.world import SodaraceWorld
+
+WORDS = {PROMPTS: "prompts", NETWORK: "network", LAYERS: "layers"}
+"""What a person reads of the files of trained tensors."""
 
 PICTURE_EVERY = 4
 """Simulation steps between two frames of the report's player."""
@@ -39,7 +45,7 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
     """
     summary = _summary(loop, lm, world)
     write_summary(directory / "summary.json", summary)
-    save_file({name: loop.prompts[k] for k, name in enumerate(loop.terrains)}, directory / "prompts.safetensors")
+    trained = _save_trained(loop, directory)
     assert loop.untuned is not None
     found = best_found(loop.terrains, loop.untuned, loop.tuned)
     walkers = [recorded(world, each, PICTURE_EVERY) for each in found]
@@ -54,15 +60,28 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
     pictures = [draw_run(walkers, directory / "walkers.png")] if walkers else []
     report = write_report(directory / "report.html", summary, loop.history, walkers, meta)
     loop.tracker.log(_final_metrics(summary), loop.step)
-    for path in (report, *pictures, directory / "summary.json", directory / "prompts.safetensors"):
+    for path in (report, *pictures, directory / "summary.json", *trained):
         loop.tracker.artifact(path)
-    _say(loop, summary, directory, console)
+    _say(loop, summary, directory, trained, console)
     if loop.config.tracking.register_prompts:
         # Imported here: MLflow's models take seconds to import.
         from distributed.export_command import register_prompts
 
         register_prompts(directory, console)
     return summary
+
+
+def _save_trained(loop: TrainingLoop, directory: Path) -> list[Path]:
+    """Writes the prompts and, where there are such, the network they come from and the layers trained beside them."""
+    final, files = loop.final, [directory / PROMPTS]
+    save_file({name: loop.prompts[k] for k, name in enumerate(loop.terrains)}, files[0])
+    network = loop.learner.network(final)
+    if network is not None:
+        files += save_network(directory, network, loop.terrains)
+    if final.state.layers is not None:
+        files.append(directory / LAYERS)
+        save_file(dict(final.state.layers.arrays), files[-1])
+    return files
 
 
 def _summary(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld) -> Summary:
@@ -86,7 +105,14 @@ def _summary(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld) -> Summary:
         losses=loop.pool.counters,
         versions={"python": platform.python_version(), **{p: version(p) for p in ("torch", "transformers", "ray")}},
         steps=loop.step,
+        nearest=_nearest(loop),
     )
+
+
+def _nearest(loop: TrainingLoop) -> dict[str, list[str]] | None:
+    if not loop.config.method.measure_soft_embedding_drift:
+        return None
+    return dict(zip(loop.terrains, loop.learner.nearest_tokens(loop.prompts), strict=True))
 
 
 def _final_metrics(summary: Summary) -> dict[str, float]:
@@ -98,7 +124,7 @@ def _final_metrics(summary: Summary) -> dict[str, float]:
     return metrics
 
 
-def _say(loop: TrainingLoop, summary: Summary, directory: Path, console: Console) -> None:
+def _say(loop: TrainingLoop, summary: Summary, directory: Path, trained: list[Path], console: Console) -> None:
     console.print(*summary_tables(summary, console.width), sep="\n")
     counters = loop.pool.counters
     lost = f"{counters['losses']} requests lost and sent again" if counters["losses"] else "no request lost"
@@ -107,7 +133,7 @@ def _say(loop: TrainingLoop, summary: Summary, directory: Path, console: Console
         f"torch {torch.__version__} on {lm_device(loop)}",
         f"report   {directory / 'report.html'}, and its picture walkers.png",
         f"summary  {directory / 'summary.json'}",
-        f"prompts  {directory / 'prompts.safetensors'}",
+        *(f"{WORDS[path.name]:<8} {path}" for path in trained if path.name in WORDS),
     ]
     if loop.config.train.tracker == "mlflow":
         lines.append(f"MLflow   mlflow ui --backend-store-uri {store_uri(loop.config.tracking.uri)}")

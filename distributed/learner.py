@@ -2,88 +2,102 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distributed.config import MethodConfig, RunConfig
-from distributed.messages import PromptState, Rollouts
-from softprompt.estimators import dr_grpo, gae, grpo, rank_advantages, reinforce_pp, rloo
+from distributed.advantages import RewardScaling, estimate
+from distributed.batch import Batch, join, mean_reward, spread
+from distributed.config import RunConfig
+from distributed.errors import UserError
+from distributed.messages import LayerWeights, PromptState, Rollouts
+from distributed.optimizing import make_imitator, make_optimizer, make_schedule
+from distributed.snapshot import Snapshot
+from distributed.sources import make_source
+from distributed.statetree import copied
+from softprompt.estimators import evolution_gradient, perturbations
 from softprompt.kl import k1, k3, make_kl_controller
 from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
-from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss, whiten
-from softprompt.prompts import SoftPromptTable, gradient_norms, initial_prompts, nearest_tokens, prompt_drift
+from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
+from softprompt.prompts import nearest_tokens, prompt_drift, relative_step
 from softprompt.replay import EliteBuffer, likelihood_loss
-from softprompt.score_scaling import RunningMoments, clip_scores, scale_scores
+from softprompt.ten import TerrainEmbeddingNetwork
+from softprompt.unfreezing import UnfrozenLM, top_layers
 from softprompt.value_head import ValueHead
+from terrains.base import Terrain
 
-GROUPED = {"rloo": rloo, "grpo": grpo, "dr_grpo": dr_grpo, "reinforce_pp": reinforce_pp}
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-
-
-@dataclass
-class _Batch:
-    """The programs of one step as tensors, with what PPO needs to know of each token; all (b, l) unless said."""
-
-    ids: Tensor
-    mask: Tensor
-    terrain: Tensor  # (b,)
-    logprobs: Tensor
-    ref_logprobs: Tensor
-    advantages: Tensor
-    values: Tensor
-    returns: Tensor
-
-    def rows(self, index: Tensor) -> _Batch:
-        """Some of the programs, cut to the longest of them."""
-        width = int(self.mask[index].sum(1).max())
-        cut = {k: v[index][:, :width] for k, v in vars(self).items() if k != "terrain"}
-        return _Batch(terrain=self.terrain[index], **cut)
+DROPOUT = 11
+"""Part of the seeds that decide which terrains a network is told as unknown."""
 
 
 class Learner:
-    """Trains one soft prompt per terrain, and the value head, while the language model stays as it is.
+    """Trains soft prompts, one for each terrain or the network they come from, and what else the settings unfreeze.
 
     Args:
         config: settings of the run.
-        lm: the frozen language model, policy and reference at once.
+        lm: the frozen language model, which is the reference, and the policy too where no layer is trained.
         instructions: token ids of each terrain's hard prompt.
+        terrains: the terrains themselves, for prompts that come from their features or from another run.
 
     Attributes:
         instructions: token ids of each terrain's hard prompt.
-        table: the soft prompts.
+        source: where the prompts come from.
         elites: each terrain's best programs so far.
         version: updates made so far.
+
+    Raises:
+        UserError: the settings ask for what this language model or these terrains do not have.
     """
 
-    def __init__(self, config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        lm: FrozenLM,
+        instructions: Sequence[tuple[int, ...]],
+        terrains: Sequence[Terrain] = (),
+    ) -> None:
         self.config, self.lm = config, lm
         self.instructions = list(instructions)
         method = config.method
-        generator = torch.Generator().manual_seed(config.train.seed)
-        specials = lm.tokenizer.all_special_ids
-        birth = (method.n_soft_tokens, generator, method.initialize_from_vocab, lm.token_counts, specials)
-        self.table = SoftPromptTable(initial_prompts(lm.embedding, len(instructions), *birth)).to(lm.device)
-        self._start = self.table.weight.detach().clone()
+        self.source = make_source(config, lm, len(instructions), terrains)
+        self._start = self._materialised()
+        self._unfrozen = _unfreeze(lm, config.model.num_layers_unfrozen)
+        self._policy: FrozenLM = self._unfrozen or lm
         torch.manual_seed(config.train.seed)
         self.value_head = ValueHead(lm.d_model).to(lm.device) if method.estimator == "gae" else None
-        self._optimizer = OPTIMIZERS[config.optimizer.name](self._parameters(), **config.optimizer.arguments)
+        layers = self._unfrozen.trained if self._unfrozen else {}
+        self._optimizer = make_optimizer(config, self.source, self.value_head, layers)
         self._schedule = make_schedule(self._optimizer, config)
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
-        self._moments = RunningMoments()
+        self._scaling = RewardScaling(method, len(instructions))
         self._neutral_sampling = method.rollout_kwargs.draws_what_the_model_says
         self.elites = EliteBuffer(len(instructions), max(method.replay_size, config.warm_start.elites))
         self.version = 0
+        self._gradient = torch.zeros_like(self._start)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether terrains share what is trained, so that one's prompt is of no use without the rest of its moment."""
+        return self._unfrozen is not None or isinstance(self.source, TerrainEmbeddingNetwork)
 
     def prompt_state(self) -> PromptState:
         """What a worker needs to act as the policy is now."""
-        return PromptState(self.version, self.table.weight.detach().cpu().numpy().copy())
+        return PromptState(self.version, self._materialised().cpu().numpy().copy(), self._layers())
+
+    def snapshot(self) -> Snapshot:
+        """The policy as it is now, and what a worker needs to explore with it."""
+        state, known = self.prompt_state(), self._known(self.version)
+        acting = state
+        if known is not None:
+            acting = PromptState(self.version, self._materialised(known).cpu().numpy().copy(), state.layers)
+        ten = isinstance(self.source, TerrainEmbeddingNetwork)
+        tensors = self.source.state_dict().items() if ten else ()
+        return Snapshot(state, acting, {name: t.detach().cpu().numpy().copy() for name, t in tensors} or None)
 
     def warm_start(self) -> Iterator[float]:
         """Learns each terrain's best programs by likelihood; yields the nats a token after each step."""
@@ -94,15 +108,15 @@ class Learner:
     def _imitate(self, best: int, steps: int) -> Iterator[float]:
         """Makes steps of likelihood on the best programs of each terrain; yields the nats a token after each.
 
-        Its optimizer is its own: the moments of imitation say nothing about PPO.
+        Only the prompts learn here: unfrozen layers of the language model stay as they are.
         """
         batch = self.elites.batch(best=best)
         if len(batch.ids) == 0:
             return
-        optimizer = torch.optim.Adam([self.table.weight], lr=self.config.warm_start.lr)
-        for _ in range(steps):
-            optimizer.zero_grad()
-            loss = self._imitation(batch)
+        optimizer = make_imitator(self.config, self.source)
+        for step in range(steps):
+            self._zero_gradients()
+            loss = self._imitation(batch, self._known(self.version, step))
             loss.backward()
             optimizer.step()
             yield loss.item()
@@ -118,92 +132,189 @@ class Learner:
         """
         method, train = self.config.method, self.config.train
         stats: list[PolicyStats] = []
-        batch, info = self._prepare(rollouts)
+        before, known = self._materialised(), self._known(rollouts[0].version)
+        batch, info = self._prepare(rollouts, known)
         generator = torch.Generator().manual_seed(train.seed * 1_000_003 + self.version)
         for _ in range(method.ppo_epochs):
             order = torch.randperm(len(batch.ids), generator=generator)
             for rows in order.split(train.batch_size):
-                stats.append(self._step(batch, rows))
+                stats.append(self._step(batch, rows, known))
         imitation = list(self._imitate(method.replay_size, method.replay_steps))
         if imitation:
             info["losses/replay_steps_loss"] = imitation[-1]
         self._kl.update(info["policy/kl_per_program"], len(batch.ids))
         self.version += 1
         mean = {key: float(np.mean([s[key] for s in stats])) for key in stats[0]}
-        return mean | info | self._watch()
+        return mean | info | self._watch(before)
 
-    def nearest_tokens(self) -> list[list[str]]:
-        """The token nearest to each row of each prompt, as text."""
-        ids, _ = nearest_tokens(self.table.weight, self.lm.embedding)
+    def candidates(self) -> list[PromptState]:
+        """Perturbed prompts to be compared by their programs: those with something added, then those without it."""
+        prompts, added = self._materialised(), self._perturbations()
+        both = torch.cat([prompts + added, prompts - added]).cpu().numpy()
+        return [PromptState(self.version, each) for each in both]
+
+    def evolve(self, results: Sequence[Sequence[Rollouts]]) -> PolicyStats:
+        """Makes one step of evolution strategies.
+
+        Args:
+            results: rollouts behind each of `candidates`, in their order.
+
+        Returns:
+            Statistics, as `update` returns them.
+        """
+        every = [r for each in results for r in each]
+        scores = torch.tensor([[mean_reward(each, k) for k in range(len(self.instructions))] for each in results])
+        plus, minus = scores.chunk(2)
+        before = self._materialised()
+        self._zero_gradients()
+        self._gradient += evolution_gradient(self._perturbations(), plus, minus)
+        self.source.rows.grad = self._gradient.clone()
+        self._optimizer.step()
+        self._schedule.step()
+        rewards = np.concatenate([r.rewards[:, 0] for r in every])
+        info = {"reward/mean": float(rewards.mean()), "rollout_scores/std": float(rewards.std())}
+        info |= {f"spread/{k}": spread(own) for k, own in enumerate(scores.T)}
+        imitation = list(self._imitate(self.config.method.replay_size, self.config.method.replay_steps))
+        if imitation:
+            info["losses/replay_steps_loss"] = imitation[-1]
+        self.version += 1
+        return info | self._watch(before)
+
+    def _perturbations(self) -> Tensor:
+        """What this version's candidates differ by, shape (pairs, n_terrains, n_soft_tokens, d)."""
+        method = self.config.method
+        generator = torch.Generator().manual_seed(self.config.train.seed * 1_000_003 + self.version)
+        return perturbations(self._materialised(), method.es_pairs, method.es_noise, generator)
+
+    def network(self, snapshot: Snapshot) -> TerrainEmbeddingNetwork | None:
+        """A copy of the network that a snapshot's prompts come from, None where they come from none."""
+        if snapshot.source is None or not isinstance(self.source, TerrainEmbeddingNetwork):
+            return None
+        network = copy.deepcopy(self.source)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in snapshot.source.items()})
+        return network
+
+    def nearest_tokens(self, prompts: np.ndarray) -> list[list[str]]:
+        """The token nearest to each row of each prompt, as text.
+
+        Args:
+            prompts: shape (n_terrains, n_soft_tokens, d).
+        """
+        ids, _ = nearest_tokens(torch.from_numpy(prompts).to(self.lm.device), self.lm.embedding)
         return [[str(self.lm.tokenizer.decode([token])) for token in rows] for rows in ids[..., 0].tolist()]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything from which `load_state_dict` continues bit for bit."""
-        return {
-            "prompts": self.table.weight.detach().clone(),
+        """Everything from which `load_state_dict` continues bit for bit; nothing that is trained on changes it."""
+        state = {
+            "prompts": self._materialised(),
             "start": self._start,
+            "source": dict(self.source.state_dict()),
+            "layers": dict(self._unfrozen.trained) if self._unfrozen else None,
             "value_head": self.value_head.state_dict() if self.value_head else None,
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "kl": self._kl.state_dict(),
-            "moments": self._moments.state_dict(),
+            "moments": self._scaling.state_dict(),
             "elites": self.elites.state_dict(),
             "version": self.version,
         }
+        return copied(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where another learner of the same configuration was.
 
         Raises:
-            ValueError: the prompts have another shape.
+            ValueError: the prompts have another shape, or come from elsewhere.
         """
-        if state["prompts"].shape != self.table.weight.shape:
+        if state["prompts"].shape != self._start.shape:
             raise ValueError(
-                f"prompts of shape {tuple(state['prompts'].shape)} do not fit {tuple(self.table.weight.shape)}: "
+                f"prompts of shape {tuple(state['prompts'].shape)} do not fit {tuple(self._start.shape)}: "
                 "the checkpoint is of a run with other terrains, another n_soft_tokens or another language model"
             )
-        with torch.no_grad():
-            self.table.weight.copy_(state["prompts"])
+        if (state["layers"] is None) != (self._unfrozen is None):
+            raise ValueError("the checkpoint is of a run with another model.num_layers_unfrozen")
+        try:
+            self.source.load_state_dict(state["source"])
+        except RuntimeError:
+            raise ValueError(
+                "the checkpoint is of a run with another method.prompt_source, method.reparameterize or ten"
+            ) from None
+        if self._unfrozen:
+            self._unfrozen.load_weights(state["layers"])
         self._start = state["start"].to(self._start)
         if self.value_head:
             self.value_head.load_state_dict(state["value_head"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self._kl.load_state_dict(state["kl"])
-        self._moments.load_state_dict(state["moments"])
+        self._scaling.load_state_dict(state["moments"])
         self.elites.load_state_dict(state["elites"])
         self.version = state["version"]
 
-    def _parameters(self) -> list[torch.nn.Parameter]:
-        return [self.table.weight, *(self.value_head.parameters() if self.value_head else ())]
+    def _materialised(self, known: Tensor | None = None) -> Tensor:
+        """A copy of the prompts as they are now, shape (n_terrains, n_soft_tokens, d)."""
+        with torch.no_grad():
+            return self.source.prompts(known).clone()
 
-    def _evaluate(self, ids: Tensor, mask: Tensor, terrain: Tensor, prompted: bool = True) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (b, l) with or without the soft prompt, and the critic's values (zeros without one)."""
-        prompts = self.table(terrain) if prompted else None
+    def _layers(self) -> LayerWeights | None:
+        return LayerWeights.of(self._unfrozen.weights()) if self._unfrozen else None
+
+    def _known(self, version: int, step: int = 0) -> Tensor | None:
+        """Which terrains a network is told by their id; the same for acting and for learning from what was written."""
+        ten = self.config.ten
+        if not (isinstance(self.source, TerrainEmbeddingNetwork) and ten.terrain_id and ten.id_dropout):
+            return None
+        place = (self.config.train.seed, version, step, DROPOUT)
+        drawn = np.random.default_rng(np.random.SeedSequence(place)).random(len(self.instructions))
+        return torch.from_numpy(drawn >= ten.id_dropout).to(self.lm.device)
+
+    def _zero_gradients(self) -> None:
+        self._optimizer.zero_grad()
+        self._gradient.zero_()
+
+    def _prompts(self, known: Tensor | None) -> Tensor:
+        """All prompts, differentiable; what they are told to change is noted, whatever they come from."""
+        prompts = self.source.prompts(known)
+        seen = prompts.view_as(prompts)  # a hook on a parameter itself would stay there
+        if seen.requires_grad:
+            seen.register_hook(self._note_gradient)
+        return seen
+
+    def _note_gradient(self, gradient: Tensor) -> None:
+        self._gradient += gradient
+
+    def _evaluate(
+        self, ids: Tensor, mask: Tensor, terrain: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The policy's log-probabilities (b, l), and the critic's values (zeros without one)."""
+        prompts, critic = self._prompts(known), self.value_head
         instructions = [self.instructions[k] for k in terrain.tolist()]
-        critic = self.value_head if prompted else None
-        logprobs, hidden = evaluate(self.lm, prompts, instructions, ids, mask, want_hidden=critic is not None)
+        logprobs, hidden = evaluate(self._policy, prompts, instructions, ids, mask, critic is not None, terrain)
         return logprobs, torch.zeros_like(logprobs) if critic is None or hidden is None else critic(hidden.detach())
 
+    def _reference(self, ids: Tensor, mask: Tensor, terrain: Tensor) -> Tensor:
+        """Log-probabilities (b, l) of the language model as it came, without a prompt."""
+        return evaluate(self.lm, None, [self.instructions[k] for k in terrain.tolist()], ids, mask)[0]
+
     @torch.no_grad()
-    def _prepare(self, rollouts: Sequence[Rollouts]) -> tuple[_Batch, PolicyStats]:
+    def _prepare(self, rollouts: Sequence[Rollouts], known: Tensor | None = None) -> tuple[Batch, PolicyStats]:
         """Joins the rollouts and works out references, rewards and advantages."""
         method = self.config.method
-        ids, mask, logprobs = (_join([getattr(r, name) for r in rollouts]) for name in ("ids", "mask", "logprobs"))
+        ids, mask, logprobs = (join([getattr(r, name) for r in rollouts]) for name in ("ids", "mask", "logprobs"))
         ids, mask, logprobs = (t.to(self.lm.device) for t in (ids, mask, logprobs))
         terrain = torch.from_numpy(np.concatenate([r.terrain for r in rollouts])).to(self.lm.device)
         rewards = torch.from_numpy(np.concatenate([r.rewards[:, 0] for r in rollouts])).float().to(self.lm.device)
         valid = torch.tensor([row[0] is None for r in rollouts for row in r.failures], device=self.lm.device)
-        ref_logprobs, _ = self._evaluate(ids, mask, terrain, prompted=False)
+        ref_logprobs = self._reference(ids, mask, terrain)
         values = torch.zeros_like(logprobs)
         if self.value_head or not self._neutral_sampling:
-            own, values = self._evaluate(ids, mask, terrain)
+            own, values = self._evaluate(ids, mask, terrain, known)
             # Tempered or cut sampling has log-probabilities of its own; the ratio needs the policy's.
             logprobs = logprobs if self._neutral_sampling else own
-        scores = self._scale(rewards)
+        scores = self._scaling(rewards, terrain)
         price = self._kl.value if method.kl_in == "reward" else 0.0
         paid = token_rewards(scores, logprobs, ref_logprobs, mask, price)
-        advantages, returns = self._advantages(paid, values, mask, terrain, valid)
+        advantages, returns = estimate(method, paid, values, mask, terrain, valid)
         info = {
             "kl_ctl_value": self._kl.value,
             "policy/kl_per_token": masked_mean(k1(logprobs, ref_logprobs), mask).item(),
@@ -211,56 +322,35 @@ class Learner:
             "policy/sqrt_kl": masked_mean(k3(ref_logprobs, logprobs), mask).clamp(min=0).sqrt().item(),
             "rollout_scores/mean": rewards.mean().item(),
             "rollout_scores/std": rewards.std(correction=0).item(),
-            "rollout_scores/running_mean": self._moments.mean,
-            "rollout_scores/running_std": self._moments.std,
+            "rollout_scores/running_mean": self._scaling.moments.mean,
+            "rollout_scores/running_std": self._scaling.moments.std,
             "reward/mean": rewards.mean().item(),
+            **{f"spread/{k}": spread(rewards[terrain == k]) for k in range(len(self.instructions))},
         }
-        return _Batch(ids, mask, terrain, logprobs, ref_logprobs, advantages, values, returns), info
+        return Batch(ids, mask, terrain, logprobs, ref_logprobs, advantages, values, returns), info
 
-    def _scale(self, rewards: Tensor) -> Tensor:
-        """trlx's order: clip, then divide."""
-        method = self.config.method
-        self._moments.update(rewards)
-        clipped = clip_scores(rewards, method.cliprange_reward)
-        if method.scale_reward == "running":
-            return scale_scores(clipped, self._moments.std)
-        if method.scale_reward == "ref":
-            return scale_scores(clipped, method.ref_std or float(rewards.std()))
-        return clipped
-
-    def _advantages(
-        self, rewards: Tensor, values: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        method: MethodConfig = self.config.method
-        if method.estimator == "gae":
-            advantages, returns = gae(rewards, values, mask, method.gamma, method.lam)
-            return whiten(advantages, mask), returns
-        if method.advantage_shaping == "rank":
-            return rank_advantages(rewards, mask, terrain, valid), torch.zeros_like(rewards)
-        return GROUPED[method.estimator](rewards, mask, terrain, valid), torch.zeros_like(rewards)
-
-    def _step(self, batch: _Batch, rows: Tensor) -> PolicyStats:
+    def _step(self, batch: Batch, rows: Tensor, known: Tensor | None) -> PolicyStats:
         """One step of the optimizer on some programs, their gradients added up over minibatches."""
         method, size = self.config.method, self.config.train.minibatch_size or len(rows)
-        self._optimizer.zero_grad()
+        self._zero_gradients()
         totals: PolicyStats = {}
         parts = rows.split(size)
         for part in parts:
             share = len(part) / len(rows)
-            loss, stats = self._loss(batch.rows(part))
+            loss, stats = self._loss(batch.rows(part), known)
             (loss * share).backward()
             totals = {key: totals.get(key, 0.0) + share * value for key, value in stats.items()}
         if method.replay_weight > 0 and len(self.elites):
-            imitation = self._imitation(self.elites.batch(best=method.replay_size))
+            imitation = self._imitation(self.elites.batch(best=method.replay_size), known)
             (method.replay_weight * imitation).backward()
             totals["losses/replay_loss"] = imitation.item()
         self._optimizer.step()
         self._schedule.step()
         return totals
 
-    def _loss(self, batch: _Batch) -> tuple[Tensor, PolicyStats]:
+    def _loss(self, batch: Batch, known: Tensor | None) -> tuple[Tensor, PolicyStats]:
         method = self.config.method
-        logprobs, values = self._evaluate(batch.ids, batch.mask, batch.terrain)
+        logprobs, values = self._evaluate(batch.ids, batch.mask, batch.terrain, known)
         longest = method.rollout_kwargs.new_tokens(len(self.instructions[0]))
         divisor = len(batch.ids) * longest if method.estimator == "dr_grpo" else None
         loss, stats = policy_loss(logprobs, batch.logprobs, batch.advantages, batch.mask, method.cliprange, divisor)
@@ -272,33 +362,27 @@ class Learner:
             loss, stats = loss + method.vf_coef * error, stats | more
         return loss, stats | {"losses/total_loss": loss.item()}
 
-    def _imitation(self, batch: Any) -> Tensor:
+    def _imitation(self, batch: Any, known: Tensor | None = None) -> Tensor:
         """Nats a token of elites behind their terrain's prompt."""
         ids, mask, terrain = (t.to(self.lm.device) for t in (batch.ids, batch.mask, batch.terrain))
-        return likelihood_loss(self._evaluate(ids, mask, terrain)[0], mask)
+        return likelihood_loss(self._evaluate(ids, mask, terrain, known)[0], mask)
 
-    def _watch(self) -> PolicyStats:
-        """Each terrain's drift and the norm of its last gradient; what tells that a prompt does not move."""
-        drift, norms = prompt_drift(self.table.weight, self._start), gradient_norms(self.table.weight)
-        stats = {f"grad_norm/{k}": float(v) for k, v in enumerate(norms)}
+    def _watch(self, before: Tensor) -> PolicyStats:
+        """Of each terrain's prompt: drift, the last gradient's norm, and how far this update has moved it."""
+        prompts = self._materialised()
+        watched = {"grad_norm": self._gradient.flatten(1).norm(dim=1), "moved": relative_step(prompts, before)}
         if self.config.method.measure_soft_embedding_drift:
-            stats |= {f"drift/{k}": float(v) for k, v in enumerate(drift)}
-        return stats | {"learning_rate_group_0": self._optimizer.param_groups[0]["lr"]}
+            watched["drift"] = prompt_drift(prompts, self._start)
+        stats = {f"{name}/{k}": float(v) for name, values in watched.items() for k, v in enumerate(values)}
+        groups = enumerate(self._optimizer.param_groups)
+        return stats | {f"learning_rate_group_{k}": float(group["lr"]) for k, group in groups}
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, config: RunConfig) -> torch.optim.lr_scheduler.LRScheduler:
-    """Returns the schedule of the learning rate over the optimizer steps of a whole run."""
-    name, arguments = config.scheduler.name, dict(config.scheduler.arguments)
-    batches = -(-config.method.num_rollouts // config.train.batch_size)
-    steps = config.train.total_steps * config.method.ppo_epochs * batches
-    if name == "cosine_annealing":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, **{"T_max": steps, **arguments})
-    if name == "linear":
-        return torch.optim.lr_scheduler.LinearLR(optimizer, **{"total_iters": steps, **arguments})
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
-
-def _join(parts: Sequence[np.ndarray]) -> Tensor:
-    """Stacks right-padded arrays (b_i, l_i) to one (b, l)."""
-    width = max(p.shape[1] for p in parts)
-    return torch.from_numpy(np.concatenate([np.pad(p, ((0, 0), (0, width - p.shape[1]))) for p in parts]))
+def _unfreeze(lm: FrozenLM, n_layers: int) -> UnfrozenLM | None:
+    """The policy's language model where layers of it are trained."""
+    if n_layers == 0:
+        return None
+    try:
+        return UnfrozenLM(lm, top_layers(lm.model, n_layers))
+    except ValueError as error:
+        raise UserError(f"model.num_layers_unfrozen: {error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from distributed.display import Display
 from distributed.learner import Learner
 from distributed.messages import PromptState, RolloutRequest, Rollouts
 from distributed.pool_base import Pool
+from distributed.silence import complaints
+from distributed.snapshot import Best, Snapshot
 from distributed.tracking import NullTracker
 
 STAGES = ("untuned", "warm_start", "steps", "evaluation", "done")
@@ -63,9 +66,8 @@ class TrainingLoop:
         self.warm: list[np.ndarray] | None = None
         self.tuned: dict[str, dict[str, Any]] = {}
         self._seconds, self._since = 0.0, time.monotonic()
-        self._best_prompts = learner.prompt_state().prompts
-        self._best_fitness = np.full(len(self.terrains), -np.inf)
-        self._ahead: deque[PromptState] = deque()
+        self._best = Best(learner.snapshot(), learner.is_whole)
+        self._ahead: deque[Snapshot] = deque()
         self._tickets: deque[Any] = deque()
 
     @property
@@ -82,7 +84,7 @@ class TrainingLoop:
         elif self.stage == "steps" and self.step < self.config.train.total_steps:
             if self.step == 0:
                 self.display.phase("steps", self.config.train.total_steps)
-            self._ppo_step()
+            self._step()
             return
         elif self.stage == "evaluation":
             self._evaluate()
@@ -101,9 +103,8 @@ class TrainingLoop:
             "warm": self.warm,
             "tuned": self.tuned,
             "seconds": self.seconds,
-            "best_prompts": self._best_prompts,
-            "best_fitness": self._best_fitness.copy(),
-            "ahead": [{"version": s.version, "prompts": s.prompts} for s in self._ahead],
+            "best": self._best.state_dict(),
+            "ahead": [snapshot.state_dict() for snapshot in self._ahead],
             "learner": self.learner.state_dict(),
         }
 
@@ -122,17 +123,24 @@ class TrainingLoop:
         self.history = [dict(h) for h in state["history"]]
         self.untuned, self.warm, self.tuned = state["untuned"], state["warm"], state["tuned"]
         self._seconds, self._since = state["seconds"], time.monotonic()
-        self._best_prompts, self._best_fitness = state["best_prompts"], np.array(state["best_fitness"])
-        self._ahead = deque(PromptState(s["version"], s["prompts"]) for s in state["ahead"])
+        self._best = Best(self.learner.snapshot(), self.learner.is_whole)
+        if state["best"]:
+            self._best.load_state_dict(state["best"])
+        self._ahead = deque(map(Snapshot.from_state, state["ahead"]))
         self._tickets.clear()
         if self.stage == "steps":
             self.display.phase("steps", self.config.train.total_steps)
             self.display.advance(self.step)
 
     @property
+    def final(self) -> Snapshot:
+        """What a run hands out: the policy as it is, or with save_best as it was best."""
+        return self._best.snapshot if self.config.train.save_best else self.learner.snapshot()
+
+    @property
     def prompts(self) -> np.ndarray:
         """The prompts a run hands out, shape (n_terrains, n_soft_tokens, d); with save_best, each terrain's best."""
-        prompts = self._best_prompts if self.config.train.save_best else self.learner.prompt_state().prompts
+        prompts = self.final.state.prompts
         assert prompts is not None
         return prompts
 
@@ -161,27 +169,29 @@ class TrainingLoop:
             self.display.advance()
         own = self._check(WARM, 0, "after the warm start")
         self.warm = own
-        self._note_best(self.learner.prompt_state(), [f.mean() for f in own])
+        self._best.note(self.learner.snapshot(), [f.mean() for f in own])
         self._record({"phase": "warm start", **self._fitness_metrics(own)}, show=False)
 
-    def _ppo_step(self) -> None:
+    def _step(self) -> None:
         """Collects rollouts, updates, records."""
         started = time.monotonic()
-        state, results = self._collect()
+        evolves = self.config.method.estimator == "es"
+        snapshot, parts = self._collect_candidates() if evolves else self._collect()
+        results = [r for part in parts for r in part]
         collected = time.monotonic()
         own = [self._own_fitness(results, k) for k in range(len(self.terrains))]
-        self._note_best(state, [f.mean() for f in own])
+        self._best.note(snapshot, [f.mean() for f in own])
         for r in results:
             for k in range(len(self.terrains)):
                 ok = np.array([row[0] is None for row in r.failures]) & (r.terrain == k)
                 self._offer(k, r, np.flatnonzero(ok), r.fitness[:, 0])
-        stats = self.learner.update(results)
+        stats = self.learner.evolve(parts) if evolves else self.learner.update(results)
         self.step += 1
         self.rollouts += sum(r.size for r in results)
         metrics = {"phase": "steps", **self._fitness_metrics(own), **self._program_metrics(results)}
         metrics |= self._by_terrain(stats)
         metrics |= {
-            "staleness": self.learner.version - 1 - state.version,
+            "staleness": self.learner.version - 1 - snapshot.state.version,
             "time/rollout_time": collected - started,
             "time/rollout_generate": float(sum(r.seconds.get("generate", 0.0) for r in results)),
             "time/rollout_score": float(sum(r.seconds.get("score", 0.0) for r in results)),
@@ -197,7 +207,7 @@ class TrainingLoop:
 
     def _evaluate(self) -> None:
         """Samples every final prompt anew and scores it on every terrain: the transfer matrix."""
-        state = PromptState(self.learner.version, self.prompts)
+        state = replace(self.final.state, version=self.learner.version)
         groups = [(k, self.config.evaluation.samples_per_terrain) for k in range(len(self.terrains))]
         results = self._run(self._requests(FINAL, 0, groups, score_on="all"), state, "evaluation")
         for k, name in enumerate(self.terrains):
@@ -208,25 +218,37 @@ class TrainingLoop:
                 "programs": [r.programs[i] for r, i in chosen],
             }
 
-    def _collect(self) -> tuple[PromptState, list[Rollouts]]:
-        """Answers for the next step; with max_staleness above 0 later steps are under way meanwhile."""
+    def _collect_candidates(self) -> tuple[Snapshot, list[list[Rollouts]]]:
+        """Answers behind each of the learner's candidates; the two of a pair draw their tokens by the same chance."""
+        states = self.learner.candidates()
+        pairs, n_terrains = len(states) // 2, len(self.terrains)
+        n = self.config.method.num_rollouts // (len(states) * n_terrains)
+        tickets = []
+        for k, state in enumerate(states):
+            requests = self._requests(
+                STEP, self.step * pairs + k % pairs, [(t, n) for t in range(n_terrains)], explore=True
+            )
+            own = [replace(request, id=2 * request.id + k // pairs) for request in requests]
+            tickets.append(self.pool.submit(own, state))
+        return self.learner.snapshot(), [self.pool.collect(ticket) for ticket in tickets]
+
+    def _collect(self) -> tuple[Snapshot, list[list[Rollouts]]]:
+        """Answers for the next step, in one part; with max_staleness above 0 later steps are under way meanwhile."""
         per_step = np.full(len(self.terrains), self.config.method.num_rollouts // len(self.terrains))
         per_step[: self.config.method.num_rollouts % len(self.terrains)] += 1
         groups = [(k, int(n)) for k, n in enumerate(per_step)]
         bound = self.config.rollouts.max_staleness
         wanted = min(1 + bound, self.config.train.total_steps - self.step)
         while len(self._ahead) < wanted:
-            self._ahead.append(self.learner.prompt_state())
+            self._ahead.append(self.learner.snapshot())
         while len(self._tickets) < len(self._ahead):
-            place = self.step + len(self._tickets)
-            self._tickets.append(
-                self.pool.submit(self._requests(STEP, place, groups, explore=True), self._ahead[len(self._tickets)])
-            )
-        state, ticket = self._ahead.popleft(), self._tickets.popleft()
-        staleness = self.learner.version - state.version
+            place, acting = self.step + len(self._tickets), self._ahead[len(self._tickets)].acting
+            self._tickets.append(self.pool.submit(self._requests(STEP, place, groups, explore=True), acting))
+        snapshot, ticket = self._ahead.popleft(), self._tickets.popleft()
+        staleness = self.learner.version - snapshot.state.version
         if staleness > bound:
             raise RuntimeError(f"rollouts are {staleness} updates old; max_staleness is {bound}")
-        return state, self.pool.collect(ticket)
+        return snapshot, [self.pool.collect(ticket)]
 
     def _check(self, purpose: int, place: int, phase: str | None) -> list[np.ndarray]:
         """Fitness of fresh programs under each prompt as it is now, on its own terrain."""
@@ -262,13 +284,6 @@ class TrainingLoop:
     def _own_fitness(self, results: Sequence[Rollouts], terrain: int) -> np.ndarray:
         return np.concatenate([r.fitness[r.terrain == terrain, 0] for r in results])
 
-    def _note_best(self, state: PromptState, means: Sequence[float]) -> None:
-        """Remembers, terrain by terrain, the prompt whose programs were best on average."""
-        assert self._best_prompts is not None and state.prompts is not None
-        better = np.array(means) > self._best_fitness
-        self._best_prompts = np.where(better[:, None, None], state.prompts, self._best_prompts)
-        self._best_fitness = np.where(better, means, self._best_fitness)
-
     def _fitness_metrics(self, own: Sequence[np.ndarray]) -> dict[str, float]:
         metrics = {f"fitness/{t}": float(f.mean()) for t, f in zip(self.terrains, own, strict=True)}
         metrics |= {f"best/{t}": float(f.max()) for t, f in zip(self.terrains, own, strict=True)}
@@ -300,17 +315,12 @@ class TrainingLoop:
             self.display.step(entry)
 
     def _warn(self) -> None:
-        """Says in words what a curve hides: no signal, or prompts that stand still."""
-        recent = [h for h in self.history if h["phase"] == "steps"][-5:]
-        if len(recent) < 5:
-            return
-        if all(h[f"valid/{t}"] == 0 for h in recent for t in self.terrains):
-            self.display.message(
-                "no valid program in any group for 5 steps: nothing can be learnt. Try fewer soft tokens, "
-                "initialize_from_vocab, or a language model that was pretrained with prefixes"
-            )
-        if all(h.get(f"grad_norm/{t}", 1.0) < 1e-12 for h in recent for t in self.terrains):
-            self.display.message("the prompts have had no gradient for 5 steps: every group's programs score alike")
+        """Says in words what a curve hides, once when it begins."""
+        steps = [h for h in self.history if h["phase"] == "steps"]
+        before = complaints(steps[:-1], self.terrains)
+        for kind, words in complaints(steps, self.terrains).items():
+            if kind not in before:
+                self.display.message(words)
 
 
 def _summed(prefix: str, counts: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,16 +11,40 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class LayerWeights:
+    """Trained parameters of the language model, where not all of it is frozen; equal where their digests are.
+
+    Attributes:
+        digest: a hash of the arrays, by which a worker knows those it holds already.
+        arrays: by the parameter's name; uint16 for the bits of bfloat16.
+    """
+
+    digest: str
+    arrays: Mapping[str, np.ndarray] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> LayerWeights:
+        """Takes arrays that nobody writes to any more."""
+        digest = hashlib.sha256()
+        for name, array in sorted(arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return cls(digest.hexdigest(), arrays)
+
+
+@dataclass(frozen=True)
 class PromptState:
-    """All a worker needs to act as the current policy. Its array is never written to once it is sent.
+    """All a worker needs to act as the current policy. Its arrays are never written to once it is sent.
 
     Attributes:
         version: how many updates the learner had made; a rollout carries it back, which tells its staleness.
         prompts: soft prompts, shape (n_terrains, n_soft_tokens, d), float32; None for the bare language model.
+        layers: what of the language model is trained beside them; None where all of it is frozen.
     """
 
     version: int
     prompts: np.ndarray | None
+    layers: LayerWeights | None = None
 
     def __post_init__(self) -> None:
         if self.prompts is not None and self.prompts.ndim != 3:

@@ -106,13 +106,14 @@ def card_text(card: dict) -> str:
     prompts = "\n".join(
         f"| {birth} | " + " | ".join(f"{v:.0%}" for v in shares.values()) + " |" for birth, shares in behind.items()
     )
+    commands = "\n".join(f"    {command}" for command in _commands(card))
     return f"""# A language model that writes Sodaracers
 
 {card["parameters"]:,} parameters (Llama), its own tokenizer, safetensors. It was trained on
-{card["programs"]:,} programs by nothing but these two commands:
+{card["programs"]:,} programs by nothing but these commands:
 
     terraprompt corpus --out data/corpus.jsonl
-    terraprompt pretrain --corpus data/corpus.jsonl --out data/lm
+{commands}
 
 `card.json` holds their settings and seeds. A program begins with the line `import math`, which is the instruction.
 
@@ -133,3 +134,19 @@ Valid walkers behind an untrained soft prompt, by its number of rows and how the
 |---|{"---|" * len(sizes)}
 {prompts}
 """
+
+
+def _commands(card: dict) -> list[str]:
+    """The commands that trained a model, in their order, with the settings that are not the preset's."""
+    before = _commands(card["start"]) if card["start"] else []
+    settings, preset = card["pretrain"], PretrainConfig().model_dump(mode="json")
+    given = {name: settings[name] for name in ("steps", "lr", "seed") if settings[name] != preset[name]}
+    prefixes, usual = settings["prefixes"], preset["prefixes"]
+    given |= {name: prefixes[name] for name in ("visits", "none") if prefixes[name] != usual[name]}
+    start = {"start": _directory(len(before) - 1)} if before else {}
+    options = "".join(f" --{name} {value}" for name, value in (start | given).items())
+    return [*before, f"terraprompt pretrain --corpus data/corpus.jsonl --out {_directory(len(before))}{options}"]
+
+
+def _directory(number: int) -> str:
+    return f"data/lm{number + 1}" if number else "data/lm"

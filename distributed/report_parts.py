@@ -115,6 +115,7 @@ def config_section(summary: Summary) -> str:
         "Configuration": summary.config,
         "Package versions": summary.versions,
         "Requests lost and sent again": summary.losses,
+        "Tokens nearest to the rows of the prompts": summary.nearest,
     }
     shown = "".join(_fold(title, json.dumps(part, indent=2)) for title, part in parts.items() if part)
     return f"<section><h2>How it was run</h2>{shown}</section>" if shown else ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -18,9 +19,15 @@ from distributed.config.problems import explain
 from distributed.errors import UserError, did_you_mean
 from distributed.summary import Summary
 from softprompt.model import FrozenLM
+from softprompt.ten_format import WEIGHTS_FILE as NETWORK
+from softprompt.ten_format import load_network
+from softprompt.unfreezing import UnfrozenLM
+from terrains.base import Terrain
 from terrains.sodarace.ground import canonical_name, parse_name
 
 SUMMARY, CONFIG, PROMPTS = "summary.json", "config.json", "prompts.safetensors"
+LAYERS = "layers.safetensors"
+"""Trained layers of the language model, where not all of it was frozen."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,52 @@ class FinishedRun:
                 f"{self.base_model!r} has hash {found[:12]}"
             )
         return lm
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether layers of the language model were trained too, without which the prompts are of no use."""
+        return (self.path / LAYERS).exists()
+
+    def load_policy(self) -> FrozenLM:
+        """Loads the language model that the prompts belong to: the base, and on it the layers that were trained.
+
+        Raises:
+            UserError: as `load_base` does, or the layers are damaged.
+        """
+        base, file = self.load_base(), self.path / LAYERS
+        if not self.has_layers:
+            return base
+        try:
+            layers = load_file(file)
+            policy = UnfrozenLM(base, layers.keys())
+            policy.load_weights(layers)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise UserError(f"cannot read {str(file)!r}: {error}") from None
+        return policy
+
+    def prompt_for(self, terrain: Terrain, terrain_of: Callable[[str], Terrain]) -> np.ndarray:
+        """Returns the prompt of a terrain, shape (n_soft_tokens, d); a network makes one for any.
+
+        Args:
+            terrain: what it is for.
+            terrain_of: gives the terrain of a name, by today's rules.
+
+        Raises:
+            UserError: the run has no prompt for it and no network, or its network read other features than today's.
+        """
+        name = _canonical(terrain.name)
+        if name in self.prompts or not (self.path / NETWORK).exists():
+            [chosen] = self.choose([name])
+            return self.prompts[chosen]
+        try:
+            network, trained = load_network(self.path)
+            known = terrain_of(trained[0]).features
+            if known.shape != network.features[0].shape or not np.allclose(known, network.features[0], atol=1e-5):
+                raise ValueError("the features of terrains are not what they were when the network was trained")
+            prompt = network.prompts_for(torch.from_numpy(terrain.features)[None])[0]
+        except ValueError as error:
+            raise UserError(f"{self.path}: no prompt for {name}: {error}") from None
+        return prompt.numpy()
 
     def choose(self, names: Sequence[str]) -> list[str]:
         """Returns the run's terrains of these names, or all of them for none; spelling variants are taken.

@@ -53,6 +53,17 @@ def unpack(tensors: Mapping[str, torch.Tensor], rest: Any) -> Any:
     raise KeyError(f"no such kind of node: {kind!r}")
 
 
+def copied(node: Any) -> Any:
+    """Returns a nested state whose tensors are copies, so that it stays what it is while training goes on."""
+    if isinstance(node, torch.Tensor):
+        return node.detach().clone()
+    if isinstance(node, dict):
+        return {key: copied(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(copied(value) for value in node)
+    return node
+
+
 def _pack(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(node, torch.Tensor | np.ndarray):
         return _pack_array(node, path, tensors)

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-OPTIONAL_KEYS = ("transfer_interval", "kl", "config", "lm_hash", "fingerprints", "losses", "versions", "steps")
+OPTIONAL_KEYS = (
+    "transfer_interval",
+    "kl",
+    "config",
+    "lm_hash",
+    "fingerprints",
+    "losses",
+    "versions",
+    "steps",
+    "nearest",
+)
 
 
 class TerrainSummary(BaseModel):
@@ -64,6 +74,7 @@ class Summary(BaseModel):
         losses: requests that were lost and sent again, per cause.
         versions: versions of the packages that took part.
         steps: optimisation steps taken, the warm start's not included.
+        nearest: the token nearest to each row of each terrain's prompt, as text.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -81,6 +92,7 @@ class Summary(BaseModel):
     losses: dict[str, int] | None = None
     versions: dict[str, str] | None = None
     steps: int | None = None
+    nearest: dict[str, list[str]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, optional keys left out where they say nothing."""

@@ -50,7 +50,7 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         check_positions(config, lm, instructions)
         connect(config)
         torch.set_num_threads(os.cpu_count() or 1)
-        learner = Learner(config, lm, instructions)
+        learner = Learner(config, lm, instructions, [world.terrain(t) for t in terrains])
         directory = saved.path.parent if saved else new_directory(config)
         console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
         with interruptible() as received:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.messages import LayerWeights, PromptState, RolloutRequest, Rollouts
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.unfreezing import UnfrozenLM
 from terrains.base import Attempt, Counting, Score, Terrain, World
 
 
@@ -49,8 +50,9 @@ class RolloutWorker:
         self.lm.model.to(device)
         self.world = make_world()
         self._names = list(terrains)
-        self._sampler = Sampler(self.lm, generation)
-        self._explorer = Sampler(self.lm, experience) if experience else self._sampler
+        self._drawing = generation, experience or generation
+        self._frozen = self._samplers(self.lm)
+        self._unfrozen: tuple[UnfrozenLM, str, tuple[Sampler, Sampler]] | None = None
         self._threads = threads
         self._known: dict[int, tuple[Terrain, tuple[int, ...]]] = {}
 
@@ -63,7 +65,8 @@ class RolloutWorker:
         """
         began = time.perf_counter()
         with torch_threads(self._threads):
-            sampler = self._explorer if request.explore else self._sampler
+            samplers = self._tuned(state.layers) if state.layers and request.use_prompt else self._frozen
+            sampler = samplers[request.explore]
             samples = sampler.sample(self._prompts(request, state), self._sample_requests(request))
         ids, mask = samples.ids.cpu().numpy(), samples.mask.cpu().numpy()
         terrain = np.repeat(*np.array(request.groups, dtype=np.int64).T)
@@ -93,6 +96,20 @@ class RolloutWorker:
     def _counts(self) -> dict[str, float]:
         """What the world counted so far; nothing for a world that does not count."""
         return dict(self.world.counters()) if isinstance(self.world, Counting) else {}
+
+    def _samplers(self, lm: FrozenLM) -> tuple[Sampler, Sampler]:
+        """What draws from a language model, as a user does and as training rollouts are drawn."""
+        plain, bold = self._drawing
+        sampler = Sampler(lm, plain)
+        return sampler, sampler if bold is plain else Sampler(lm, bold)
+
+    def _tuned(self, layers: LayerWeights) -> tuple[Sampler, Sampler]:
+        """Samplers of the language model with these layers; decoders copy weights, so new weights need new ones."""
+        if self._unfrozen is None or self._unfrozen[1] != layers.digest:
+            lm = self._unfrozen[0] if self._unfrozen else UnfrozenLM(self.lm, layers.arrays.keys())
+            lm.load_weights(layers.arrays)
+            self._unfrozen = lm, layers.digest, self._samplers(lm)
+        return self._unfrozen[2]
 
     def _terrain(self, index: int) -> tuple[Terrain, tuple[int, ...]]:
         """A terrain and the tokens of its instruction, looked up once."""

@@ -81,18 +81,17 @@ def _world_terrain(name: str) -> Terrain:
 def _from_run(terrain: Terrain, source: str, seed: int) -> Written:
     """A program of a finished run's prompt for this terrain."""
     run = open_run(source)
-    [name] = run.choose([terrain.name])
-    lm = run.load_base()
+    prompt = torch.from_numpy(run.prompt_for(terrain, _world_terrain))[None]
+    lm = run.load_policy()
     instruction = instruction_ids(lm, terrain.instruction)
     config = GenerationConfig(**run.config.method.gen_kwargs.sampler_settings(len(instruction)))
-    prompt = torch.from_numpy(run.prompts[name])[None]
     samples = Sampler(lm, config).sample(prompt, [SampleRequest(0, instruction, 1, seed)])
     tokens = samples.ids[0][samples.mask[0]].tolist()
     # Decoded behind its instruction: some tokenizers trim what comes first.
     start, whole = lm.tokenizer.batch_decode(
         [list(instruction), [*instruction, *tokens]], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
-    noted = (run.summary.fingerprints or {}).get(name)
+    noted = (run.summary.fingerprints or {}).get(terrain.name)
     return Written(terrain.instruction + whole[len(start) :], run.config.terrains.seconds, noted)
 
 

@@ -6,8 +6,12 @@ from softprompt.peft_format import SavedPrompt, load_prompt, save_prompt
 from softprompt.policy import evaluate
 from softprompt.prompts import PromptSource, SoftPromptTable, initial_prompts
 from softprompt.replay import EliteBuffer, likelihood_loss
+from softprompt.residual import ResidualPrompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Samples
 from softprompt.score_scaling import RunningMoments
+from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
+from softprompt.ten_format import load_network, save_network
+from softprompt.unfreezing import UnfrozenLM, top_layers
 from softprompt.value_head import ValueHead
 
 __all__ = [
@@ -15,17 +19,24 @@ __all__ = [
     "FrozenLM",
     "GenerationConfig",
     "PromptSource",
+    "ResidualPrompts",
     "RunningMoments",
     "SampleRequest",
     "Sampler",
     "Samples",
     "SavedPrompt",
     "SoftPromptTable",
+    "TenSettings",
+    "TerrainEmbeddingNetwork",
+    "UnfrozenLM",
     "ValueHead",
     "evaluate",
     "initial_prompts",
     "likelihood_loss",
+    "load_network",
     "load_prompt",
     "make_kl_controller",
+    "save_network",
     "save_prompt",
+    "top_layers",
 ]

@@ -124,7 +124,7 @@ class FrozenLM:
         Raises:
             ValueError: the weights are not those of this configuration.
         """
-        tensors = {name: _to_tensor(array) for name, array in weights.items()}
+        tensors = {name: to_tensor(array) for name, array in weights.items()}
         dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
         with no_init_weights():
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype)
@@ -152,7 +152,7 @@ class FrozenLM:
 
         The arrays of a model on the CPU are views of its memory: do not write to them.
         """
-        return {name: _to_array(tensor) for name, tensor in _named_tensors(self.model).items()}
+        return {name: to_array(tensor) for name, tensor in _named_tensors(self.model).items()}
 
     def export_tokenizer(self) -> dict[str, bytes]:
         """Returns the files of the saved tokenizer, name to content."""
@@ -180,11 +180,11 @@ class FrozenLM:
         module = self.model.get_input_embeddings()
         if type(module) is nn.Embedding:
             return module.weight.detach()
-        return self.embed(torch.arange(module.weight.shape[0], device=module.weight.device))
+        return self.embed(torch.arange(module.weight.shape[0], device=module.weight.device)).detach()
 
     def embed(self, ids: Tensor) -> Tensor:
         """Returns the rows of these tokens, shape (..., d_model)."""
-        return self.model.get_input_embeddings()(ids).detach()
+        return self.model.get_input_embeddings()(ids)
 
     @property
     def d_model(self) -> int:
@@ -245,12 +245,14 @@ def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def _to_array(tensor: Tensor) -> np.ndarray:
+def to_array(tensor: Tensor) -> np.ndarray:
+    """Returns a tensor's memory as an array, copied only from another device; bfloat16 as the bits, uint16."""
     tensor = tensor.cpu()
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _to_tensor(array: np.ndarray) -> Tensor:
+def to_tensor(array: np.ndarray) -> Tensor:
+    """Returns the tensor that :func:`to_array` was given, around the array's own memory."""
     with warnings.catch_warnings():
         # Arrays from shared memory are read-only, which torch cannot express; frozen weights are never written to.
         warnings.filterwarnings("ignore", message=".*not writable.*")

@@ -1,8 +1,8 @@
 """What the policy thinks of programs already written: teacher-forced log-probabilities behind soft prompts.
 
 Sequences are ``[soft prompt; instruction; response]`` without gaps, padding last. A causal model never looks ahead,
-so padding cannot reach what stands before it: no mask has to say where it is. A beginning that several responses have in
-common is read once, and they go on from its keys and values.
+so padding cannot reach what stands before it: no mask has to say where it is. A beginning that several responses have
+in common is read once, and they go on from its keys and values.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WORTH_SHARING = 8
 """Cells of a beginning from which on it pays to read it apart: attention to what was read before costs a mask."""
 
 States = tuple[Tensor, ...]
-"""Hidden states (n, cells, d_model) where the head is linear; else logits (n, cells, vocab_size), then perhaps those."""
+"""Hidden states (n, cells, d_model) where the head is linear; else logits (n, cells, vocab_size) and perhaps those."""
 
 
 def evaluate(
@@ -43,12 +43,12 @@ def evaluate(
 ) -> tuple[Tensor, Tensor | None]:
     """Returns log-probabilities of responses under the model's own distribution (temperature 1).
 
-    Gradients flow into ``prompts`` and nowhere else. The reference policy is the same call with ``prompts=None``
-    under ``no_grad``. Rows are taken in order of length, a few at a time, so that padding costs little and what is in
-    work fits the caches of a CPU.
+    Gradients flow into ``prompts``, and into what of the model is trained (:mod:`softprompt.unfreezing`). The reference
+    policy is the same call with the frozen model and ``prompts=None`` under ``no_grad``. Rows are taken in order of
+    length, a few at a time, so that padding costs little and what is in work fits the caches of a CPU.
 
     Args:
-        lm: the frozen language model.
+        lm: the language model.
         prompts: soft prompts, shape (p, n_soft_tokens, d_model), or None for the bare model.
         instruction: token ids of the hard prompt, shape (n,), or one sequence per row.
         ids: token ids of the responses, right-padded, shape (b, l).
@@ -74,6 +74,8 @@ def evaluate(
     rows_done, logprobs, hidden = [], [], []
     for size in sorted({len(row) for row in before}):
         rows = [row for row in range(len(ids)) if len(before[row]) == size and lengths[row]]
+        if not rows:
+            continue
         beginnings = _Beginnings(lm, prompts, [(owners[row], before[row]) for row in rows], want_hidden)
         place = {row: k for k, row in enumerate(rows)}
         for chunk in _chunks(sorted(rows, key=lengths.__getitem__), lengths, beginnings.cells_a_row, ids.device):
@@ -178,9 +180,10 @@ def _token_logprobs(lm: FrozenLM, cells: States, targets: Tensor) -> tuple[Tenso
 
 
 def _linear_head(lm: FrozenLM) -> nn.Linear | None:
-    """The head, if logits are its linear map of the last hidden states and no more."""
+    """The head, if logits are its linear map of the last hidden states and no more, and it is not trained."""
     head = lm.model.get_output_embeddings()
-    return head if lm.model.config.model_type in LINEAR_HEADS and type(head) is nn.Linear else None
+    frozen = not (torch.is_grad_enabled() and head.weight.requires_grad)
+    return head if frozen and lm.model.config.model_type in LINEAR_HEADS and type(head) is nn.Linear else None
 
 
 def _takes_cache(lm: FrozenLM) -> bool:
@@ -192,7 +195,8 @@ def _rows_of(cache: DynamicCache, index: Tensor) -> DynamicCache:
     own = copy.copy(cache)
     own.layers = [copy.copy(layer) for layer in cache.layers]
     for layer in own.layers:
-        layer.keys, layer.values = take_prompts(layer.keys, index), take_prompts(layer.values, index)
+        for name in ("keys", "values"):
+            setattr(layer, name, take_prompts(getattr(layer, name), index))
     return own
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,19 +13,40 @@ FREQUENT_MASS = 0.95
 
 
 class PromptSource(Protocol):
-    """What yields one soft prompt per terrain."""
+    """What yields one soft prompt per terrain. Sources are modules: they have parameters and a state."""
 
     @property
     def n_soft_tokens(self) -> int:
         """Rows per terrain."""
         ...
 
-    def __call__(self, terrain_index: Tensor) -> Tensor:
-        """Returns the prompts of these terrains, shape (b,) to (b, n_soft_tokens, d_model), differentiable."""
+    @property
+    def rows(self) -> nn.Parameter:
+        """The parameter whose entries are rows of prompts; it wants a prompt's learning rate, the others a network's.
+
+        Shape (n_terrains or 1, n_soft_tokens, d_model).
+        """
         ...
 
-    def prompts(self) -> Tensor:
-        """Returns the prompts of all terrains, shape (n_terrains, n_soft_tokens, d_model), differentiable."""
+    def prompts(self, known: Tensor | None = None) -> Tensor:
+        """Returns the prompts of all terrains, shape (n_terrains, n_soft_tokens, d_model), differentiable.
+
+        Args:
+            known: which terrains may be told by what they are called, shape (n_terrains,) bool; None for all. A source
+                that never looks at that takes no notice.
+        """
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yields everything that is trained, by name."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the tensors that ``load_state_dict`` takes."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Continues where another source of the same kind and size was."""
         ...
 
 
@@ -60,8 +81,13 @@ class SoftPromptTable(nn.Module):
         """Returns the prompts of these terrains, shape (b,) to (b, n_soft_tokens, d_model)."""
         return take_prompts(self.weight, terrain_index)
 
-    def prompts(self) -> Tensor:
-        """Returns the prompts of all terrains, shape (n_terrains, n_soft_tokens, d_model)."""
+    @property
+    def rows(self) -> nn.Parameter:
+        """The table itself."""
+        return self.weight
+
+    def prompts(self, known: Tensor | None = None) -> Tensor:
+        """Returns the prompts of all terrains, shape (n_terrains, n_soft_tokens, d_model); see PromptSource."""
         return self.weight
 
 
@@ -158,7 +184,7 @@ def random_rows(embedding: Tensor, n: int, generator: Generator) -> Tensor:
         Shape (n, d_model), float32.
     """
     directions = torch.randn(n, embedding.shape[1], generator=generator).to(embedding.device)
-    return nn.functional.normalize(directions, dim=-1) * embedding.float().norm(dim=-1).mean()
+    return match_norms(directions, embedding)
 
 
 def text_rows(embedding: Tensor, ids: list[int], n: int) -> Tensor:
@@ -171,6 +197,16 @@ def text_rows(embedding: Tensor, ids: list[int], n: int) -> Tensor:
         raise ValueError("cannot initialise a prompt from an empty text")
     repeated = (ids * (n // len(ids) + 1))[:n]
     return embedding[torch.tensor(repeated, device=embedding.device)].float()
+
+
+def match_norms(rows: Tensor, embedding: Tensor) -> Tensor:
+    """Returns rows that point where they did, each as long as the vocabulary's rows are on average.
+
+    Args:
+        rows: shape (..., d_model); a row of zeros stays one.
+        embedding: shape (vocab_size, d_model).
+    """
+    return nn.functional.normalize(rows.float(), dim=-1) * embedding.float().norm(dim=-1).mean()
 
 
 def prompt_drift(prompts: Tensor, start: Tensor) -> Tensor:
@@ -192,6 +228,17 @@ def gradient_norms(weight: Tensor) -> Tensor:
     if weight.grad is None:
         return torch.zeros(len(weight))
     return weight.grad.detach().flatten(1).norm(dim=1)
+
+
+def relative_step(prompts: Tensor, before: Tensor) -> Tensor:
+    """Returns how far each terrain's prompt has moved, as a share of its length, shape (n_terrains,).
+
+    Args:
+        prompts: shape (n_terrains, n_soft_tokens, d_model).
+        before: where they were, same shape.
+    """
+    distance = (prompts.detach() - before.detach()).flatten(1).norm(dim=1)
+    return distance / before.detach().flatten(1).norm(dim=1).clamp(min=torch.finfo(before.dtype).tiny)
 
 
 def nearest_tokens(prompts: Tensor, embedding: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,30 @@ class RunningMoments:
 def clip_scores(scores: Tensor, cliprange_reward: float | None) -> Tensor:
     """Returns scores within +-cliprange_reward; None or 0 leaves them as they are."""
     return scores.clamp(-cliprange_reward, cliprange_reward) if cliprange_reward else scores
+
+
+def log_scores(scores: Tensor, unit: float) -> Tensor:
+    """Returns ``sign(x) log(1 + |x| / unit)``: about linear below the unit, by factors above it, signs kept.
+
+    Source: Webber 2012, "A bi-symmetric log transformation for wide-range data", Measurement Science and Technology 24.
+
+    Args:
+        scores: any shape.
+        unit: above 0.
+    """
+    return scores.sign() * (scores.abs() / unit).log1p()
+
+
+def scale_by_terrain(scores: Tensor, terrain: Tensor, deviations: Sequence[float]) -> Tensor:
+    """Returns each score over its own terrain's deviation, so that easy terrains do not drown hard ones.
+
+    Args:
+        scores: one per program, shape (b,).
+        terrain: each program's terrain, shape (b,) int64.
+        deviations: by terrain; as in :func:`scale_scores`, one that is 0 or not finite divides nothing.
+    """
+    usable = [each if 0 < each < float("inf") else 1.0 for each in deviations]
+    return scores / torch.tensor(usable, dtype=scores.dtype, device=scores.device)[terrain]
 
 
 def scale_scores(scores: Tensor, std: float) -> Tensor:

@@ -18,12 +18,14 @@ class Terrain:
         instruction: the hard prompt; every program of this terrain begins with it.
         features: vector that a terrain embedding network reads, shape (n_features,), float32.
         fingerprint: hex digest of everything that decides a program's score on this terrain.
+        profiles: of how many profiles the features consist, one behind the other and equally long.
     """
 
     name: str
     instruction: str
     features: np.ndarray
     fingerprint: str
+    profiles: int = 1
 
     def __hash__(self) -> int:
         return hash((self.name, self.fingerprint))

@@ -12,6 +12,7 @@ from distributed.config.running import (
     RayConfig,
     RolloutsConfig,
     SearchConfig,
+    TenConfig,
     TerrainsConfig,
     TrackingConfig,
     WarmStartConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "SchedulerConfig",
     "SearchConfig",
     "Section",
+    "TenConfig",
     "TerrainsConfig",
     "TokenizerConfig",
     "TrackingConfig",
@@ -58,9 +60,9 @@ class RunConfig(Section):
     method: MethodConfig = MethodConfig()
     """What is trained, and how the rewards train it."""
     model: ModelConfig = ModelConfig()
-    """The frozen language model."""
+    """The language model."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    """What moves the prompts and the value head."""
+    """What moves the prompts, and whatever else is trained."""
     scheduler: SchedulerConfig = SchedulerConfig()
     """How the learning rate moves."""
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -69,6 +71,8 @@ class RunConfig(Section):
     """Length of a run, what it writes, and its seed."""
     terrains: TerrainsConfig = TerrainsConfig()
     """What the prompts are trained on."""
+    ten: TenConfig = TenConfig()
+    """The network that prompts come from, where they do."""
     warm_start: WarmStartConfig = WarmStartConfig()
     """What happens before the first step."""
     rollouts: RolloutsConfig = RolloutsConfig()
@@ -94,10 +98,21 @@ class RunConfig(Section):
     def _programs_for_every_terrain(self) -> RunConfig:
         per_terrain = self.method.num_rollouts // len(self.terrains.names)
         needed = 2 if self.method.estimator in GROUPED else 1
+        if self.method.estimator == "es":
+            needed = 2 * self.method.es_pairs
         if per_terrain < needed:
             what = "1 is needed" if needed == 1 else f"{self.method.estimator} needs {needed} to compare"
             raise ValueError(
                 f"method.num_rollouts: {self.method.num_rollouts} programs a step for {len(self.terrains.names)} "
                 f"terrains are {per_terrain} each; {what}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _evolution_waits_and_moves_prompts_alone(self) -> RunConfig:
+        if self.method.estimator == "es":
+            if self.rollouts.max_staleness:
+                raise ValueError("rollouts.max_staleness: estimator es waits for every program; set it to 0")
+            if self.model.num_layers_unfrozen:
+                raise ValueError("model.num_layers_unfrozen: estimator es moves prompts alone; set it to 0")
         return self

@@ -88,17 +88,39 @@ class MethodConfig(Section):
 
     n_soft_tokens: int = Field(20, ge=1)
     """Rows of the soft prompt of each terrain."""
+    prompt_source: Literal["table", "ten"] = "table"
+    """What prompts come from: table has rows for each terrain; ten is a network that makes them from its features."""
     initialize_from_vocab: bool = True
     """Whether rows start as embeddings of tokens drawn from those that programs use often; else as random rows."""
+    initialize_from: str | None = None
+    """What rows start as instead: ``text:`` and a text, a file of text, the directory of a PEFT prompt, or a run."""
+    match_norms: bool = False
+    """Whether rows are made as long at the start as the vocabulary's are on average; random rows always are."""
+    reparameterize: Literal["none", "residual"] = "none"
+    """residual trains rows through a network with a skip connection; what is handed out is plain prompts."""
+    residual_width: int = Field(64, ge=1)
+    """Width of that network's bottleneck."""
+    network_lr: float = Field(1e-3, gt=0)
+    """Learning rate of a network that prompts come from, or through; their rows have the optimizer's."""
+    unfrozen_lr: float | None = Field(None, gt=0)
+    """Learning rate of unfrozen layers of the language model; null for the optimizer's, but 1e-4 at most."""
+    value_lr: float | None = Field(None, gt=0)
+    """Learning rate of the value head; null for the optimizer's."""
     tune_v_head: bool = True
     """Whether the value head is trained; only the estimator gae has one."""
     measure_soft_embedding_drift: bool = True
-    """Whether the distance of the prompts from their start is logged."""
+    """Whether the distance of the prompts from their start is logged, and in the end the tokens nearest to them."""
 
-    estimator: Literal["gae", "rloo", "grpo", "dr_grpo", "reinforce_pp"] = "rloo"
-    """How advantages are estimated: gae needs the value head, rloo and the grpos compare programs of one terrain."""
-    advantage_shaping: Literal["none", "rank"] = "rank"
-    """rank replaces rewards by their rank within the terrain, which tames fitness with a heavy tail."""
+    estimator: Literal["gae", "rloo", "grpo", "dr_grpo", "reinforce_pp", "es"] = "rloo"
+    """How advantages are estimated; gae needs the value head. es is evolution strategies, which need no gradient."""
+    es_pairs: int = Field(8, ge=1)
+    """Pairs of opposite perturbations of a prompt that es compares in a step, by their programs' rewards alone."""
+    es_noise: float = Field(0.1, gt=0)
+    """Size of a perturbation, as a share of the prompt's own numbers (root mean square)."""
+    advantage_shaping: Literal["none", "rank", "log"] = "rank"
+    """What tames fitness with a heavy tail: rank replaces rewards by ranks within the terrain, log by logarithms."""
+    log_unit: float = Field(0.1, gt=0)
+    """Reward below which log is about linear."""
     replay_weight: float = Field(1.0, ge=0)
     """Weight of the likelihood of each terrain's best programs so far, added to the loss; 0 turns replay off."""
     replay_size: int = Field(1, ge=1)
@@ -134,8 +156,8 @@ class MethodConfig(Section):
     vf_coef: float = Field(1.0, ge=0)
     """Weight of the value loss."""
 
-    scale_reward: Literal["running", "ref", "ignored"] | bool | None = "ignored"
-    """What rewards are divided by: their running deviation, ref_std, or nothing (ignored, false or null)."""
+    scale_reward: Literal["running", "terrain", "ref", "ignored"] | bool | None = "ignored"
+    """What rewards are divided by: their running deviation, over all or by terrain, ref_std, or nothing (ignored)."""
     ref_mean: float | None = None
     """Mean reward of the reference, for scale_reward: ref; null measures it on the first rollouts."""
     ref_std: float | None = Field(None, gt=0)
@@ -166,8 +188,20 @@ class MethodConfig(Section):
     @classmethod
     def _says_by_what(cls, value: str | bool | None) -> str | bool | None:
         if value is True:
-            raise ValueError("must be running, ref or false: true does not say what to scale by")
+            raise ValueError("must be running, terrain, ref or false: true does not say what to scale by")
         return value
+
+    @model_validator(mode="after")
+    def _network_has_no_rows_of_its_own(self) -> MethodConfig:
+        if self.prompt_source == "ten" and self.reparameterize != "none":
+            raise ValueError("reparameterize is for prompt_source table; a ten is a network already")
+        return self
+
+    @model_validator(mode="after")
+    def _evolution_moves_rows(self) -> MethodConfig:
+        if self.estimator == "es" and (self.prompt_source != "table" or self.reparameterize != "none"):
+            raise ValueError("estimator es moves rows: set prompt_source to table and reparameterize to none")
+        return self
 
     @model_validator(mode="after")
     def _value_head_is_needed(self) -> MethodConfig:

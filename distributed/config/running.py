@@ -96,6 +96,21 @@ class TrackingConfig(Section):
     """Whether the prompts are registered as models when the run ends, one a terrain."""
 
 
+class TenConfig(Section):
+    """The terrain embedding network, for ``method.prompt_source: ten``: a terrain's features become its prompt."""
+
+    body: Literal["mlp", "conv"] = "mlp"
+    """mlp reads the features as one vector; conv as profiles along the ground."""
+    hidden: int = Field(128, ge=4)
+    """Width of the layers."""
+    layers: int = Field(2, ge=1)
+    """Layers before the last, which starts at zero."""
+    terrain_id: bool = False
+    """Whether the network is also told which of the run's terrains it is."""
+    id_dropout: float = Field(0.25, ge=0, le=1)
+    """Chance that a terrain is told as unknown instead, in a step: so does it learn to do without."""
+
+
 class WarmStartConfig(Section):
     """Before the first step: the best of the untuned language model's own programs, learnt by likelihood."""
 

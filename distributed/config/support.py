@@ -15,11 +15,6 @@ def check_trainable(config: RunConfig) -> None:
         UserError: it does; the message names the setting and says what to set instead.
     """
     model, method = config.model, config.method
-    if model.num_layers_unfrozen:
-        raise UserError(
-            f"model.num_layers_unfrozen: {model.num_layers_unfrozen} is not yet supported: the language model is "
-            "frozen and only prompts and value head are trained; set it to 0"
-        )
     if model.model_arch_type != "causal":
         raise UserError(f"model.model_arch_type: {model.model_arch_type} is not yet supported; set it to causal")
     if model.peft_config is not None:

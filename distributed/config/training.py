@@ -23,14 +23,14 @@ SCHEDULER_SETTINGS: dict[str, tuple[str, ...]] = {
 
 
 class ModelConfig(Section):
-    """The frozen language model."""
+    """The language model."""
 
     model_path: str = BUNDLED
     """The language model: ``bundled`` for the one that comes along, a directory, or a name on the Hugging Face hub."""
     model_arch_type: Literal["causal", "seq2seq"] = "causal"
     """Kind of language model. Only causal ones can be trained."""
     num_layers_unfrozen: int = Field(0, ge=-1)
-    """Layers of the language model that are trained too. Only 0, all frozen, can be trained with."""
+    """Layers of the language model, from the top, that are trained too; 0 for none, -1 for all of it."""
     peft_config: dict[str, Any] | str | None = None
     """Adapter that trlx puts on the language model. Only null can be trained with."""
     model_extra_configs: dict[str, Any] = unused(factory=dict)
@@ -75,7 +75,7 @@ class OptimizerKwargs(Arguments):
 
 
 class OptimizerConfig(Section):
-    """What moves the prompts and the value head."""
+    """What moves the prompts, and whatever else is trained."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     """The optimizer, by its name in torch."""

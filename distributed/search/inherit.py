@@ -11,14 +11,17 @@ from torch import Generator, Tensor
 
 from distributed.config import RunConfig
 from distributed.learner import Learner
+from distributed.sources import new_rows
 from softprompt.distillation import Distilled, Donor, StoredPrograms, distill
-from softprompt.prompts import initial_prompts
 from softprompt.surgery import Resized, resize, rows_to_keep
 
 PROGRAMS_FOR_SURGERY = 3
 """Programs a terrain on which rows are judged; every row is tried on each of them."""
 
 SCHEDULE_PLACE = ("last_epoch", "_step_count")
+
+TABLE, HEAD = "source.weight", "value_head."
+"""How the optimizer calls the table of prompts, and with what the names of the value head begin."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def inherit(state: Mapping[str, Any], donor: RunConfig, heir: Learner, operation
     prompts = state["prompts"] if operation is None else operation.distilled.prompts.cpu()
     return {
         "prompts": prompts,
+        "source": state["source"] if operation is None else {"weight": prompts},
+        "layers": state["layers"],
         "start": state["start"] if operation is None else _carried_start(state["start"], operation),
         "value_head": state["value_head"] if same_head else fresh["value_head"],
         "optimizer": _optimizer(state, donor, heir, operation, same_head),
@@ -101,9 +106,7 @@ def inherit(state: Mapping[str, Any], donor: RunConfig, heir: Learner, operation
 
 def _born(learner: Learner, n: int, generator: Generator) -> Tensor:
     """New rows (n, d) for one terrain, as initialize_from_vocab says."""
-    lm, from_vocab = learner.lm, learner.config.method.initialize_from_vocab
-    rows = initial_prompts(lm.embedding, 1, n, generator, from_vocab, lm.token_counts, lm.tokenizer.all_special_ids)
-    return rows[0]
+    return new_rows(learner.config, learner.lm, 1, n, generator)[0]
 
 
 def _carried_start(start: Tensor, operation: Operation) -> Tensor:
@@ -115,23 +118,32 @@ def _carried_start(start: Tensor, operation: Operation) -> Tensor:
 def _optimizer(
     state: Mapping[str, Any], donor: RunConfig, heir: Learner, operation: Operation | None, same_head: bool
 ) -> dict[str, Any]:
-    """The heir's settings with the donor's moments, and the learning rate as far along its schedule as the donor's."""
+    """The heir's settings with the donor's moments, and learning rates as far along their schedule as the donor's."""
     theirs, ours = state["optimizer"], heir.state_dict()["optimizer"]
     progress = theirs["param_groups"][0]["lr"] / state["schedule"]["base_lrs"][0]
     groups = [{**group, "lr": group["lr"] * progress} for group in ours["param_groups"]]
     if donor.optimizer.name != heir.config.optimizer.name:
         return {"state": {}, "param_groups": groups}
-    shape = state["prompts"].shape
-    moments = {}
-    for index, entry in theirs["state"].items():
-        if index == 0:
-            moments[0] = {
-                name: operation.carry(value) if operation and getattr(value, "shape", None) == shape else value
-                for name, value in entry.items()
-            }
-        elif same_head:
-            moments[index] = entry
+    shape, places, moments = state["prompts"].shape, _places(ours), {}
+    for name, index in _places(theirs).items():
+        entry = theirs["state"].get(index)
+        if entry is None or name not in places or (name.startswith(HEAD) and not same_head):
+            continue
+        moments[places[name]] = {
+            key: operation.carry(value) if name == TABLE and operation and _shape(value) == shape else value
+            for key, value in entry.items()
+        }
     return {"state": moments, "param_groups": groups}
+
+
+def _places(optimizer: Mapping[str, Any]) -> dict[str, int]:
+    """The number by which an optimizer's state knows each parameter, by the parameter's name."""
+    groups = optimizer["param_groups"]
+    return {n: i for group in groups for n, i in zip(group["param_names"], group["params"], strict=True)}
+
+
+def _shape(value: Any) -> Any:
+    return getattr(value, "shape", None)
 
 
 def _schedule(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:

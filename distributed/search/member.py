@@ -22,7 +22,7 @@ from distributed.search.space import Settings
 from distributed.tracking import NullTracker
 from softprompt.distillation import StoredPrograms
 from softprompt.model import FrozenLM
-from terrains.base import World
+from terrains.base import Terrain, World
 
 FIXED = 7
 """Part of the seeds of the evaluation set, which no request of a `TrainingLoop` has in that place."""
@@ -39,6 +39,7 @@ class Population:
         make_world: builds the world; it can be pickled.
         model: what ``FrozenLM.export`` returned, or a reference to it in Ray's object store.
         untuned: state of a loop that has sampled the untuned model, or a reference to it.
+        tasks: the terrains themselves, for prompts that come from their features or from another run.
     """
 
     config: RunConfig
@@ -47,6 +48,7 @@ class Population:
     make_world: Callable[[], World]
     model: Any
     untuned: Any
+    tasks: tuple[Terrain, ...] = ()
 
 
 class Member:
@@ -100,7 +102,7 @@ class Member:
         latest = self._pool.latest
         assert latest, "a round has at least one step"
         self._stored = _stored(latest, self.loop, self._population.config.search.stored_programs)
-        self.fitness, valid = self._evaluate(self.loop.learner.prompt_state().prompts)
+        self.fitness, valid = self._evaluate(self.loop.learner.prompt_state())
         names = zip(self._population.terrains, self.fitness, strict=True)
         return {
             "fitness": float(self.fitness.mean()),
@@ -152,26 +154,22 @@ class Member:
             operation = operate(self.loop.learner, learner_state["prompts"], programs, int(seed))
             event |= {"kl_surgery": operation.distilled.kl_before, "kl_distilled": operation.distilled.kl_after}
             if config.search.measure_surgery:
-                event["fitness_surgery"] = float(self._evaluate(_array(operation.prompts))[0].mean())
-                event["fitness_distilled"] = float(self._evaluate(_array(operation.distilled.prompts))[0].mean())
+                event["fitness_surgery"] = float(self._evaluate(_state_of(operation.prompts))[0].mean())
+                event["fitness_distilled"] = float(self._evaluate(_state_of(operation.distilled.prompts))[0].mean())
         heir = inherit(learner_state, donor_config, self.loop.learner, operation)
-        best = {
-            "best_prompts": _array(heir["prompts"]),
-            "best_fitness": np.full(len(self._population.terrains), -np.inf),
-            "ahead": [],
-        }
-        self.loop.load_state_dict({**state["loop"], **best, "learner": heir})
+        # What was best before belongs to the donor's settings.
+        self.loop.load_state_dict({**state["loop"], "best": None, "ahead": [], "learner": heir})
         self.inherited = event
 
     def _loop(self, config: RunConfig) -> TrainingLoop:
-        learner = Learner(config, self._lm, self._population.instructions)
+        learner = Learner(config, self._lm, self._population.instructions, self._population.tasks)
         display = Display(self._population.terrains, Console(quiet=True), live=False)
         return TrainingLoop(config, self._population.terrains, learner, self._pool, NullTracker(), display)
 
-    def _evaluate(self, prompts: np.ndarray | None) -> tuple[np.ndarray, float]:
+    def _evaluate(self, state: PromptState) -> tuple[np.ndarray, float]:
         """Mean fitness by terrain on the evaluation set, and the share of valid programs."""
         requests = evaluation_set(self._population.config, len(self._population.terrains))
-        results = self._pool.pool.run(requests, PromptState(0, prompts))
+        results = self._pool.pool.run(requests, state)
         terrain = np.concatenate([r.terrain for r in results])
         fitness = np.concatenate([r.fitness[:, 0] for r in results])
         valid = [row[0] is None for r in results for row in r.failures]
@@ -257,5 +255,5 @@ def _stored(latest: Sequence[Rollouts], loop: TrainingLoop, most: int) -> dict[s
     }
 
 
-def _array(prompts: torch.Tensor) -> np.ndarray:
-    return prompts.detach().cpu().numpy().copy()
+def _state_of(prompts: torch.Tensor) -> PromptState:
+    return PromptState(0, prompts.detach().cpu().numpy().copy())

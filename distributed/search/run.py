@@ -35,6 +35,7 @@ from distributed.search.space import check_space, domains, first_members
 from distributed.search.tree import SIZE, draw_family_tree
 from distributed.search.trial import MemberTrial, members_that_fit, placement
 from distributed.search.watch import Watcher
+from distributed.sources import with_absolute_start
 from distributed.tracking import NullTracker, open_tracker
 from distributed.worker import instruction_ids
 from softprompt.model import FrozenLM
@@ -81,11 +82,14 @@ class _Search:
     """One sitting of a search."""
 
     def __init__(self, config: RunConfig, world: SodaraceWorld, resume: Path | None) -> None:
+        config = with_absolute_start(config)
         self.config, self.world, self.console = config, world, make_console()
         self.terrains = terrain_names(world, config)
         self.lm = load_lm(config)
-        self.instructions = [instruction_ids(self.lm, world.terrain(t).instruction) for t in self.terrains]
+        self.tasks = [world.terrain(t) for t in self.terrains]
+        self.instructions = [instruction_ids(self.lm, task.instruction) for task in self.tasks]
         _check_positions(config, self.lm, self.instructions)
+        Learner(config, self.lm, self.instructions, self.tasks)  # what no member could start from is said now
         try:
             connect_ray(config.ray)
         except ConnectionError as error:
@@ -149,7 +153,8 @@ class _Search:
             found = save_checkpoint(self.directory / UNTUNED, 0, loop.state_dict())
         untuned = ray.put(load_checkpoint(found).state)
         world = world_factory(self.config)
-        return Population(self.config, tuple(self.terrains), tuple(self.instructions), world, model, untuned)
+        tasks = tuple(self.tasks)
+        return Population(self.config, tuple(self.terrains), tuple(self.instructions), world, model, untuned, tasks)
 
     def _loop(self, config: RunConfig, tracker: NullTracker) -> TrainingLoop:
         """A loop in this process, its pool as large as the cluster has room for."""
@@ -159,7 +164,7 @@ class _Search:
         wide = {"rollouts.workers": config.rollouts.workers * self.fitting, "method.replay_size": elites}
         config = with_settings(config, wide)
         pool = make_pool(config, self.terrains, self.instructions, self.lm.export())
-        learner = Learner(config, self.lm, self.instructions)
+        learner = Learner(config, self.lm, self.instructions, self.tasks)
         return TrainingLoop(config, self.terrains, learner, pool, tracker, Display(self.terrains, self.console))
 
     def _fit(self, population: Population, received: list[int]) -> None:

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -15,16 +16,21 @@ from distributed.config import Range, RunConfig
 from distributed.config.listing import settings
 from distributed.config_io import with_settings
 from distributed.errors import UserError, did_you_mean
+from distributed.sources import TEXT
 
 Settings = dict[str, Any]
 
-SECTIONS = ("method", "optimizer", "scheduler", "warm_start")
+SECTIONS = ("method", "optimizer", "scheduler", "ten", "warm_start")
 COMMON = {
     "method.name": "is the same for all",
     "method.gen_kwargs": "decides how programs are sampled for evaluation, by which members are compared",
     "method.gen_experience_kwargs": "belongs to the rollout workers, which outlive a member",
     "warm_start.samples": "is drawn once for all members",
 }
+KINDS = ("method.prompt_source", "method.reparameterize", "method.residual_width")
+"""Settings that decide of what kind a prompt's source is."""
+
+SIZE = "method.n_soft_tokens"
 BATCHES = ("train.batch_size", "train.minibatch_size")
 MOST_COMBINATIONS = 500
 INSIDE = 0.381966
@@ -41,6 +47,7 @@ def check_space(config: RunConfig) -> None:
     space = config.search.space
     for name in space:
         _check_name(name)
+    _check_inheritance(config)
     for name, choices in space.items():
         for value in _examples(choices):
             _try(config, {name: value}, f"search.space.{name}")
@@ -90,6 +97,39 @@ def _check_name(name: str) -> None:
             raise UserError(f"search.space: {name} cannot differ between members: it {why}")
     if not name.startswith(tuple(f"{each}." for each in SECTIONS)) and name not in BATCHES:
         raise UserError(f"search.space: {name} cannot differ between members; settings of {', '.join(SECTIONS)} can")
+
+
+def _check_inheritance(config: RunConfig) -> None:
+    """Checks that a member can take over what any other has learnt, where the algorithm asks for that."""
+    space, method = config.search.space, config.method
+    if SIZE in space and _is_saved(method.initialize_from):
+        raise UserError(f"method.initialize_from: a saved prompt has one size; leave {SIZE} out of search.space")
+    if config.search.algorithm != "pbt":
+        return
+    for name in space:
+        if name in KINDS or name.startswith("ten."):
+            raise UserError(
+                f"search.space: {name} cannot differ between members of pbt, which take over each other's prompts; "
+                "leave it out, or set search.algorithm to random or asha"
+            )
+    if SIZE not in space:
+        return
+    why = {
+        "method.prompt_source: the network of a ten": method.prompt_source == "ten",
+        "method.reparameterize: the network behind prompts": method.reparameterize != "none",
+        "model.num_layers_unfrozen: layers trained beside prompts": config.model.num_layers_unfrozen != 0,
+    }
+    for what, is_so in why.items():
+        if is_so:
+            raise UserError(
+                f"{what} cannot be carried to another size; leave {SIZE} out of search.space, or set search.algorithm "
+                "to random or asha"
+            )
+
+
+def _is_saved(said: str | None) -> bool:
+    """Whether prompts start as saved ones, which have a size of their own."""
+    return said is not None and not said.startswith(TEXT) and Path(said).expanduser().is_dir()
 
 
 def _try(config: RunConfig, changed: Settings, where: str) -> None:

@@ -28,6 +28,8 @@ _PROFILE = np.array(
     [-160, -120, -90, -70, -55, -42, -30, -20, -10, 10, 20, 30, 42, 55, 70, 90, 120, 160], dtype=np.float64
 )
 _FEATURE_SCALE = 50.0
+PROFILES = 2
+"""Profiles that a ground's features consist of: heights, clearance."""
 
 
 @dataclass(frozen=True, eq=False)

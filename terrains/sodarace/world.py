@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from terrains.base import Attempt, Score, Terrain
 from terrains.sodarace import failures
-from terrains.sodarace.ground import Ground, canonical_name, make_ground, parse_name
+from terrains.sodarace.ground import PROFILES, Ground, canonical_name, make_ground, parse_name
 from terrains.sodarace.physics import VERSION, fits, simulate
 from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
 from terrains.sodarace.score_cache import Key, ScoreCache, cache_key
@@ -80,7 +80,7 @@ class SodaraceWorld:
             fingerprint = hashlib.sha256(repr(rules).encode()).hexdigest()
             self._grounds[name] = ground
             self._terrains[name] = Terrain(
-                canonical_name(family, parameters), INSTRUCTION, ground.features(), fingerprint
+                canonical_name(family, parameters), INSTRUCTION, ground.features(), fingerprint, PROFILES
             )
         return self._terrains[name]
 

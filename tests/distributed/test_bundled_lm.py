@@ -38,7 +38,7 @@ def test_programs_are_valid_unique_and_short(lm, world):
     programs, lengths = sample_programs(lm, INSTRUCTION, 512, seed=11)
     scores = world.score([Attempt("flat", p) for p in programs])
     kinds = {s.failure for s in scores}
-    assert np.mean([is_walker(s) for s in scores]) >= 0.86, kinds  # the card says 90%; 512 samples vary by 1.3%
+    assert np.mean([is_walker(s) for s in scores]) >= 0.88, kinds  # 91% of thousands of samples; 512 vary by 1.3%
     assert len(set(programs)) / len(programs) >= 0.9
     assert np.median(lengths) <= 100
 
@@ -59,4 +59,4 @@ def test_the_tokenizer_round_trips_programs(lm):
 def test_untrained_prompts_of_every_size_and_birth_leave_programs_valid(lm, world):
     shares = measure_untrained_prompts(lm, world, "flat", seed=3, count=128)
     every = [share for sizes in shares.values() for share in sizes.values()]
-    assert np.mean(every) >= 0.8 and min(every) >= 0.55, shares
+    assert np.mean(every) >= 0.85 and min(every) >= 0.75, shares  # the card says 85% at least; 128 vary by 3%

@@ -59,7 +59,7 @@ def test_train_hands_on_settings_and_exit_code(calls: list, tmp_path: Path) -> N
     ("arguments", "words"),
     [
         (("method.n_soft_token=8",), "did you mean method.n_soft_tokens?"),
-        (("model.num_layers_unfrozen=2",), "model.num_layers_unfrozen: 2 is not yet supported"),
+        (("model.model_arch_type=seq2seq",), "model.model_arch_type: seq2seq is not yet supported"),
         (("--resume", "nowhere"), "--resume: there is no 'nowhere'"),
     ],
 )

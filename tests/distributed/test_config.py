@@ -101,7 +101,16 @@ def test_sequence_length_is_derived() -> None:
         ({"method.estimator": "gae", "method.tune_v_head": False}, "method: estimator gae with tune_v_head false"),
         ({"method.gen_kwargs": {"min_length": 9, "max_length": 8}}, "gen_kwargs: min_length is 9, which is above max_"),
         ({"compute.device": "gpu"}, "compute.device: must be auto, cpu, cuda, cuda:1 and so on, or mps, not gpu"),
-        ({"method.scale_reward": True}, "method.scale_reward: must be running, ref or false"),
+        (
+            {"method.prompt_source": "ten", "method.reparameterize": "residual"},
+            "method: reparameterize is for prompt_source",
+        ),
+        ({"method.estimator": "es", "method.prompt_source": "ten"}, "method: estimator es moves rows"),
+        ({"method.estimator": "es", "method.num_rollouts": 9}, "method.num_rollouts: 9 programs"),
+        ({"method.estimator": "es", "rollouts.max_staleness": 1}, "rollouts.max_staleness: estimator es waits"),
+        ({"method.estimator": "es", "model.num_layers_unfrozen": 1}, "model.num_layers_unfrozen: estimator es"),
+        ({"method.prompt_source": "tem"}, "method.prompt_source: must be 'table' or 'ten', not"),
+        ({"method.scale_reward": True}, "method.scale_reward: must be running, terrain, ref or false"),
         ({"method.name": "ilqlconfig"}, "method.name: must be PPOSoftpromptConfig or PPOConfig, not ilqlconfig"),
         ({"optimizer.kwargs.momentum": 0.9}, "optimizer: kwargs.momentum is for sgd; adam takes lr, betas"),
         ({"optimizer.kwargs.betas": [0.9, 1.0]}, "optimizer.kwargs.betas: must both be in [0, 1)"),
@@ -128,8 +137,6 @@ def test_one_rollout_a_terrain_is_enough_for_an_estimator_that_compares_nothing(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("model.num_layers_unfrozen", 2),
-        ("model.num_layers_unfrozen", -1),
         ("model.model_arch_type", "seq2seq"),
         ("model.peft_config", {"peft_type": "LORA"}),
         ("method.num_value_layers_unfrozen", 1),

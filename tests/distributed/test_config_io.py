@@ -173,7 +173,7 @@ def test_a_mistake_in_a_file_is_one_clear_line(data: dict[str, Any] | str, line:
 @pytest.mark.parametrize("value", ["rlo", "RLOO", 3])
 def test_a_choice_names_the_choices(value: object, tmp_path: Path) -> None:
     line = problem({"method": {"estimator": value}}, tmp_path=tmp_path)
-    assert line.startswith("method.estimator: must be 'gae', 'rloo', 'grpo', 'dr_grpo' or 'reinforce_pp', not ")
+    assert line.startswith("method.estimator: must be 'gae', 'rloo', 'grpo', 'dr_grpo', 'reinforce_pp' or 'es', not ")
     assert line.endswith("; did you mean rloo?") == isinstance(value, str)
 
 

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from distributed.checkpoint import load_checkpoint, save_checkpoint
+from distributed.errors import UserError
 from distributed.learner import Learner
 from distributed.messages import PromptState, RolloutRequest
+from distributed.statetree import pack
 from distributed.worker import RolloutWorker
+from terrains.base import Terrain
 from tests.distributed.tiny_runs import config, instructions, worker_arguments
 
 ESTIMATORS = ("gae", "rloo", "grpo", "dr_grpo", "reinforce_pp")
@@ -30,7 +34,7 @@ def make(lm, **settings):
 def rollouts(lm, run, learner, groups=((0, 6), (1, 6)), seed=3):
     small, shared = worker_arguments(run, lm)
     worker = RolloutWorker(**small, **shared)
-    drawn = worker.generate(RolloutRequest(0, seed, groups), learner.prompt_state())
+    drawn = worker.generate(RolloutRequest(0, seed, groups), learner.snapshot().acting)
     # A random model seldom writes the letter it is paid for: every program gets a reward of its own instead.
     rewards = np.random.default_rng(seed).uniform(0.1, 2.0, drawn.rewards.shape)
     return [dataclasses.replace(drawn, rewards=rewards, fitness=rewards, failures=[[None]] * drawn.size)]
@@ -40,10 +44,10 @@ def rollouts(lm, run, learner, groups=((0, 6), (1, 6)), seed=3):
 def test_a_step_moves_only_the_prompts_of_terrains_that_had_programs_and_never_the_model(lm, estimator):
     before = {name: p.clone() for name, p in lm.model.state_dict().items()}
     learner, run = make(lm, method__estimator=estimator, method__advantage_shaping="none", method__replay_weight=0)
-    start = learner.table.weight.detach().clone()
+    start = learner.source.weight.detach().clone()
     stats = learner.update(rollouts(lm, run, learner, groups=((1, 12),)))
-    assert torch.equal(learner.table.weight[0], start[0])
-    assert not torch.equal(learner.table.weight[1], start[1])
+    assert torch.equal(learner.source.weight[0], start[0])
+    assert not torch.equal(learner.source.weight[1], start[1])
     assert all(np.isfinite(value) for value in stats.values())
     assert all(torch.equal(before[name], p) for name, p in lm.model.state_dict().items())
     assert all(p.grad is None for p in lm.model.parameters())
@@ -94,7 +98,7 @@ def test_a_restored_learner_updates_bit_for_bit_like_the_one_that_was_saved(lm, 
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     stats = [learner.update(data) for learner in (first, second)]
     assert stats[0] == stats[1]
-    assert torch.equal(first.table.weight, second.table.weight)
+    assert torch.equal(first.source.weight, second.source.weight)
 
 
 def test_prompts_of_another_shape_are_refused(lm):
@@ -107,4 +111,179 @@ def test_a_prompt_state_is_a_copy(lm):
     learner, _ = make(lm)
     state = learner.prompt_state()
     state.prompts[:] = 0
-    assert isinstance(state, PromptState) and learner.table.weight.abs().sum() > 0
+    assert isinstance(state, PromptState) and learner.source.weight.abs().sum() > 0
+
+
+TERRAINS = [
+    Terrain(name, "import math\n", np.array(profile, dtype=np.float32), name)
+    for name, profile in (("a", [0, 0, 1, 2]), ("e", [1, 0, 0, 2]))
+]
+KINDS = {
+    "ten": {"method__prompt_source": "ten", "ten__hidden": 16, "method__network_lr": 0.01},
+    "ten with ids": {"method__prompt_source": "ten", "ten__terrain_id": True, "ten__id_dropout": 0.5},
+    "residual": {"method__reparameterize": "residual", "method__residual_width": 8},
+    "one layer": {"model__num_layers_unfrozen": 1, "method__unfrozen_lr": 0.01},
+    "all layers": {"model__num_layers_unfrozen": -1},
+    "scale by terrain": {"method__scale_reward": "terrain", "method__advantage_shaping": "log"},
+    "value head's own rate": {"method__estimator": "gae", "method__value_lr": 0.003},
+}
+
+
+def make_kind(lm, kind, **settings):
+    run = config(**KINDS[kind], **settings)
+    return Learner(run, lm, instructions(lm), TERRAINS), run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_trained_the_first_ratio_is_one_and_the_reference_stays(lm, kind):
+    learner, run = make_kind(lm, kind, method__replay_weight=0)
+    hashed = lm.hash
+    for _ in range(3):
+        data = rollouts(lm, run, learner)
+        batch, _ = learner._prepare(data, learner._known(learner.version))
+        own, _ = learner._evaluate(batch.ids, batch.mask, batch.terrain, learner._known(learner.version))
+        torch.testing.assert_close(own * batch.mask, batch.logprobs * batch.mask, atol=1e-4, rtol=1e-4)
+        learner.update(data)
+    assert lm.hash == hashed and all(p.grad is None for p in lm.model.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_trained_a_restored_learner_goes_on_bit_for_bit(lm, kind, tmp_path):
+    first, run = make_kind(lm, kind)
+    data = rollouts(lm, run, first)
+    first.elites.add(0, [5, 6, 7, lm.eos_id], 3.0)
+    list(first.warm_start())
+    first.update(data)
+    saved = save_checkpoint(tmp_path, 1, first.state_dict())
+    second, _ = make_kind(lm, kind)
+    second.load_state_dict(load_checkpoint(saved).state)
+    assert first.update(data) == second.update(data)
+    assert first.prompt_state().prompts.tobytes() == second.prompt_state().prompts.tobytes()
+    assert first.prompt_state().layers == second.prompt_state().layers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_that_was_taken_stays_what_it_was_while_training_goes_on(lm, kind, tmp_path):
+    learner, run = make_kind(lm, kind)
+    data = rollouts(lm, run, learner)
+    learner.update(data)
+    state = learner.state_dict()
+    before = copy.deepcopy(state)
+    learner.update(data)
+    left, right = (pack(each)[0] for each in (state, before))
+    assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("kind", ["one layer", "all layers"])
+def test_an_unfrozen_policy_starts_as_the_reference_and_only_its_layers_change(lm, kind):
+    learner, run = make_kind(lm, kind)
+    data = rollouts(lm, run, learner)
+    batch, info = learner._prepare(data)
+    frozen, _ = make(lm)
+    assert info == frozen._prepare(data)[1]  # the divergence is the prompt's alone, to the bit
+    start = learner.prompt_state().layers
+    learner.update(data)
+    now = learner.prompt_state().layers
+    assert now != start and now.arrays.keys() == start.arrays.keys()
+    assert all(".1." in name for name in now.arrays) or kind == "all layers"
+    reference = learner._reference(batch.ids, batch.mask, batch.terrain)
+    assert torch.equal(reference, batch.ref_logprobs)
+
+
+def test_the_warm_start_leaves_unfrozen_layers_as_they_are(lm):
+    learner, _ = make_kind(lm, "one layer", warm_start__steps=3)
+    before = learner.prompt_state()
+    learner.elites.add(0, [5, 6, 7, lm.eos_id], 3.0)
+    list(learner.warm_start())
+    after = learner.prompt_state()
+    assert after.layers == before.layers and not np.array_equal(after.prompts, before.prompts)
+
+
+def test_more_unfrozen_layers_than_the_model_has_is_a_line_that_names_the_setting(lm):
+    with pytest.raises(UserError, match="model.num_layers_unfrozen: 5 layers are to be trained, and .* has 2"):
+        make(lm, model__num_layers_unfrozen=5)
+
+
+def test_a_network_learns_what_each_terrain_wants(lm):
+    learner, _ = make_kind(lm, "ten", warm_start__steps=60)
+    learner.elites.add(0, [5, 6, 7, lm.eos_id], 3.0)
+    learner.elites.add(1, [9, 9, lm.eos_id], 2.0)
+    start = learner.prompt_state().prompts
+    assert np.array_equal(start[0], start[1])
+    nats = list(learner.warm_start())
+    assert nats[-1] < 0.5 * nats[0]
+    assert not np.array_equal(*learner.prompt_state().prompts)
+
+
+def test_exploring_hides_some_ids_from_the_network_and_acting_none(lm):
+    learner, _ = make_kind(lm, "ten with ids", warm_start__steps=20)
+    learner.elites.add(0, [5, 6, 7, lm.eos_id], 3.0)
+    learner.elites.add(1, [9, 9, lm.eos_id], 2.0)
+    list(learner.warm_start())
+    seen = set()
+    for learner.version in range(1, 30):
+        snapshot = learner.snapshot()
+        hidden = ~learner._known(learner.version).numpy()
+        differ = (snapshot.state.prompts != snapshot.acting.prompts).any(axis=(1, 2))
+        np.testing.assert_array_equal(differ, hidden)
+        seen.add(tuple(hidden))
+    assert len(seen) == 4
+    unseen = learner.network(snapshot).prompts_for(torch.tensor(TERRAINS[1].features)[None])
+    assert unseen.shape == (1, 3, lm.d_model)
+
+
+def test_groups_have_the_learning_rates_they_were_given(lm):
+    learner, run = make_kind(lm, "ten", method__estimator="gae", method__value_lr=0.003, model__num_layers_unfrozen=1)
+    stats = learner.update(rollouts(lm, run, learner))
+    rates = [stats[f"learning_rate_group_{k}"] for k in range(4)]
+    assert rates == [run.optimizer.kwargs.lr, 0.01, 0.003, 1e-4]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_and_movement_are_reported_for_each_terrains_prompt(lm, kind):
+    learner, run = make_kind(lm, kind, method__replay_weight=0)
+    before = learner.prompt_state().prompts
+    stats = learner.update(rollouts(lm, run, learner))
+    after = learner.prompt_state().prompts
+    for k in range(2):
+        moved = np.linalg.norm(after[k] - before[k]) / np.linalg.norm(before[k])
+        assert stats[f"moved/{k}"] == pytest.approx(moved, rel=1e-4) and stats[f"grad_norm/{k}"] > 0
+        assert stats[f"spread/{k}"] > 0
+
+
+def test_states_of_another_kind_are_refused(lm):
+    state = make_kind(lm, "residual")[0].state_dict()
+    with pytest.raises(ValueError, match="another method.prompt_source"):
+        make(lm)[0].load_state_dict(state)
+    with pytest.raises(ValueError, match="another model.num_layers_unfrozen"):
+        make_kind(lm, "one layer")[0].load_state_dict(make(lm)[0].state_dict())
+
+
+def test_rewards_are_scaled_by_each_terrains_own_deviation_so_far(lm):
+    learner, run = make(lm, method__scale_reward="terrain", method__cliprange_reward=None)
+    rewards, terrain = torch.tensor([1.0, 3.0, 10.0, 30.0]), torch.tensor([0, 0, 1, 1])
+    first = learner._scaling(rewards, terrain)
+    torch.testing.assert_close(first[:2], first[2:])
+    again = learner._scaling(torch.tensor([2.0, 2.0, 20.0, 20.0]), terrain)
+    assert again[0] > 2.0 / 2**0.5 and again[0] == pytest.approx(float(again[2]))
+
+
+def test_evolution_prefers_the_side_whose_programs_score_more(lm):
+    learner, run = make(lm, method__estimator="es", method__es_pairs=3, method__replay_steps=2)
+    candidates = learner.candidates()
+    assert len(candidates) == 6 and all(state.version == 0 for state in candidates)
+    center = learner.prompt_state().prompts
+    np.testing.assert_allclose(candidates[0].prompts + candidates[3].prompts, 2 * center, atol=1e-5)
+    results = []
+    for k in range(6):
+        [drawn] = rollouts(lm, run, learner)
+        rewards = np.where(drawn.terrain[:, None] == 0, float(k < 3), 1.0)  # terrain 1 has nothing to compare
+        results.append([dataclasses.replace(drawn, rewards=rewards)])
+    stats = learner.evolve(results)
+    moved = learner.prompt_state().prompts - center
+    towards = sum(state.prompts[0] - center[0] for state in candidates[:3])
+    assert (moved[0] * towards).sum() > 0 and not moved[1].any()
+    assert learner.version == 1 and stats["spread/0"] > 0 == stats["spread/1"]
+    assert not np.array_equal(
+        learner.candidates()[0].prompts - learner.prompt_state().prompts, candidates[0].prompts - center
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from distributed.checkpoint import load_checkpoint, save_checkpoint
 from distributed.loop import STAGES
 from distributed.pool import LocalPool, RolloutPool
 from distributed.worker import RolloutWorker
@@ -50,7 +51,7 @@ def test_the_language_model_is_bit_for_bit_the_same_after_a_run(lm):
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
     hashed = lm.hash
     loop = finish(loop_of(config(method__replay_steps=2), lm))
-    assert not np.array_equal(loop.learner.table.weight.detach(), loop_of(config(), lm).learner.table.weight.detach())
+    assert not np.array_equal(loop.learner.source.weight.detach(), loop_of(config(), lm).learner.source.weight.detach())
     assert all(torch.equal(before[name], tensor) for name, tensor in lm.model.state_dict().items())
     assert FrozenLM(lm.model, lm.tokenizer).hash == hashed
 
@@ -108,7 +109,7 @@ def test_the_best_programs_only_get_better(lm):
 
 def test_the_last_prompts_are_handed_out_without_save_best_and_each_terrains_best_with_it(lm):
     last = finish(loop_of(config(train__save_best=False), lm))
-    np.testing.assert_array_equal(last.prompts, last.learner.table.weight.detach().numpy())
+    np.testing.assert_array_equal(last.prompts, last.learner.source.weight.detach().numpy())
     best = finish(loop_of(config(train__save_best=True), lm))
     assert best.prompts.shape == last.prompts.shape
 
@@ -145,3 +146,70 @@ class _Failing:
         for row in rollouts.failures:
             row[:] = ["no letter"] * len(row)
         return rollouts
+
+
+KINDS = {
+    "ten": {"method__prompt_source": "ten", "ten__terrain_id": True, "ten__hidden": 16, "rollouts__max_staleness": 1},
+    "layers": {"model__num_layers_unfrozen": 1, "method__unfrozen_lr": 0.003, "rollouts__max_staleness": 1},
+    "both": {"method__prompt_source": "ten", "model__num_layers_unfrozen": -1, "train__save_best": False},
+    "residual": {"method__reparameterize": "residual"},
+    "es": {"method__estimator": "es", "method__es_pairs": 2, "scheduler__name": "cosine_annealing"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_trained_a_loop_saved_anywhere_and_restored_goes_on_bit_for_bit(lm, tmp_path, kind):
+    run = config(**KINDS[kind])
+    loop, saved = loop_of(run, lm), []
+    while loop.stage != "done":
+        loop.advance()
+        saved.append(save_checkpoint(tmp_path, len(saved), loop.state_dict(), keep=99))
+    for path in saved[1:-1]:
+        other = loop_of(run, lm)
+        other.load_state_dict(load_checkpoint(path).state)
+        assert outcome(finish(other)) == outcome(loop)
+
+
+@pytest.mark.parametrize("kind", ["ten", "layers"])
+def test_what_is_shared_by_terrains_is_handed_out_as_it_was_at_one_moment(lm, kind):
+    loop, moments = loop_of(config(**KINDS[kind]), lm), []
+    while loop.stage != "done":
+        moments.append(loop.learner.snapshot())
+        loop.advance()
+    [same] = {m.state.version for m in moments if np.array_equal(m.state.prompts, loop.prompts)}
+    final = loop.final
+    moment = next(m for m in moments if m.state.version == same)
+    assert final.state.layers == moment.state.layers
+    if kind == "ten":
+        network = loop.learner.network(final)
+        np.testing.assert_array_equal(network.prompts().detach().numpy(), loop.prompts)
+
+
+def test_trained_layers_reach_workers_on_ray_as_they_do_this_process(lm, local_ray):
+    run = config(**KINDS["layers"])
+    here = outcome(finish(loop_of(run, lm)))
+    small, shared = worker_arguments(run, lm)
+    with RolloutPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
+        assert outcome(finish(loop_of(run, lm, pool)))["tuned"] == here["tuned"]
+
+
+def test_a_warning_is_given_once_while_what_it_says_lasts(lm):
+    said = []
+    run = config(terrains__names=["a", "e"], train__total_steps=8, optimizer__kwargs__lr=1e-6, method__replay_weight=0)
+    loop = loop_of(run, lm)
+    loop.display.message = said.append
+    finish(loop)
+    assert sum("the prompts hardly move" in line for line in said) == 1
+
+
+def test_the_two_of_a_pair_of_prompts_draw_by_the_same_chance_and_pairs_by_their_own(lm):
+    loop, asked = loop_of(config(**KINDS["es"]), lm), []
+    loop.stage, submit = "steps", loop.pool.submit
+    loop.pool.submit = lambda requests, state: asked.append(requests) or submit(requests, state)
+    for _ in range(2):
+        loop.advance()
+    seeds = [tuple(r.seed for r in requests) for requests in asked]
+    assert len(seeds) == 8 and seeds[:2] == seeds[2:4] and seeds[4:6] == seeds[6:]
+    assert len(set(seeds)) == 4
+    assert len({r.id for requests in asked for r in requests}) == sum(map(len, asked))
+    assert loop.rollouts == 2 * 8  # of 12 a step, 4 prompts and 2 terrains take 1 each

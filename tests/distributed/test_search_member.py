@@ -8,8 +8,9 @@ import torch
 
 from distributed.checkpoint import load_checkpoint, save_checkpoint
 from distributed.search.member import evaluation_set, member_config
+from distributed.statetree import pack
 from softprompt.model import FrozenLM
-from tests.distributed.tiny_search import FIRST, member_of, population, search_config
+from tests.distributed.tiny_search import FIRST, SPACE, member_of, population, search_config
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_saved_and_restored_it_goes_on_bit_for_bit(people, lm, state):
 def test_the_prompt_has_the_size_of_its_heir_and_moments_follow_their_rows(people, lm, donor, state, n):
     heir = member_of(people, lm, 1, method__n_soft_tokens=n)
     heir.load_state_dict(state)
-    assert heir.loop.prompts.shape[1] == n == heir.loop.learner.table.n_soft_tokens
+    assert heir.loop.prompts.shape[1] == n == heir.loop.learner.source.n_soft_tokens
     carried, theirs = learner_moments(heir), learner_moments(donor[0])
     for mine, original in zip(carried, theirs, strict=True):
         known = [row for row in mine if row.any()]
@@ -149,3 +150,29 @@ def test_a_lineage_of_resizes_never_loses_its_way(people, lm):
         metrics = member.round()
         assert metrics["step"] == step + 1 and member.loop.prompts.shape[1] == n
         assert len(member.loop.history) == step + 2  # the warm start, then each step
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method__prompt_source": "ten", "ten__hidden": 8},
+        {"method__reparameterize": "residual"},
+        {"model__num_layers_unfrozen": 1},
+    ],
+)
+def test_networks_and_layers_are_taken_over_whole_with_their_moments(lm, settings):
+    space = {name: value for name, value in SPACE.items() if name != "method.n_soft_tokens"}
+    crowd = population(search_config(search__space=space, **settings), lm)
+    first = member_of(crowd, lm)
+    first.round()
+    heir = member_of(crowd, lm, 1, optimizer__kwargs__lr=0.02)
+    heir.load_state_dict(first.state_dict())
+    donor, ours = (m.loop.learner.state_dict() for m in (first, heir))
+    for part in ("source", "layers"):
+        left, right = pack(donor[part])[0], pack(ours[part])[0]
+        assert all(torch.equal(left[name], right[name]) for name in left)
+    left, right = (pack(each["optimizer"]["state"])[0] for each in (donor, ours))
+    assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    rates = [group["lr"] for group in ours["optimizer"]["param_groups"]]
+    assert rates[0] == 0.02 and rates[1:] == [group["lr"] for group in donor["optimizer"]["param_groups"]][1:]
+    assert heir.round()["step"] == 4

@@ -134,3 +134,26 @@ def test_a_request_that_can_never_be_met_names_what_is_asked_and_what_there_is()
         members_that_fit(config, [{"CPU": 2.0, "node:x": 1.0}])
     line = str(error.value)
     assert "1 CPU, 1 GPU and 3 x 1 CPU" in line and "have 2 CPU;" in line and "search.gpus_per_member" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "space", "words"),
+    [
+        ({"method.prompt_source": "ten"}, SPACE, "method.prompt_source: the network of a ten cannot be carried"),
+        ({"method.reparameterize": "residual"}, SPACE, "method.reparameterize: the network behind prompts"),
+        ({"model.num_layers_unfrozen": 2}, SPACE, "model.num_layers_unfrozen: layers trained beside prompts"),
+        ({"method.initialize_from": "configs"}, SPACE, "method.initialize_from: a saved prompt has one size"),
+        ({}, {"method.prompt_source": ["table", "ten"]}, "method.prompt_source cannot differ between members of pbt"),
+        ({"method.prompt_source": "ten"}, {"ten.hidden": [8, 16]}, "ten.hidden cannot differ between members of pbt"),
+    ],
+)
+def test_what_members_of_pbt_could_not_take_over_is_refused(settings, space, words, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match=words) as error:
+        check_space(with_settings(search(space=space), settings))
+    assert "\n" not in str(error.value)
+
+
+def test_a_random_search_may_compare_kinds_of_prompts() -> None:
+    space = SPACE | {"method.prompt_source": ["table", "ten"], "ten.hidden": [8, 16]}
+    check_space(search(space=space, algorithm="random"))

@@ -245,3 +245,54 @@ def test_a_corrupt_checkpoint_is_one_clear_line_and_is_left_alone(whole, tmp_pat
         assert victim.read_bytes()[-7:] == b"garbage" and not list(tmp_path.iterdir())
     finally:
         victim.write_bytes(good)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Path:
+    """The directory of a run of a network and of a trained layer."""
+    directory = tmp_path_factory.mktemp("shared")
+    done = train(*SMALL, "method.prompt_source=ten", "ten.body=conv", "model.num_layers_unfrozen=1", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    assert "network" in done.stdout and "layers " in done.stdout
+    return directory / "runs" / "quickstart"
+
+
+def write(terrain: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["write", "--terrain", terrain, "--from", str(run), "--picture", str(tmp_path / "walker.png")])
+    said = capsys.readouterr()
+    return int(end.value.code or 0), said.out, said.err
+
+
+def test_a_network_writes_for_terrains_it_was_not_trained_on(shared, whole, tmp_path, capsys):
+    for terrain in ("tunnel", "bumpy(amplitude=7, seed=4)"):
+        code, program, said = write(terrain, shared, tmp_path, capsys)
+        assert code == 0 and program.startswith("import math\n") and "fitness" in said
+    code, _, said = write("bumpy", whole / "runs" / "quickstart", tmp_path, capsys)
+    assert code == 2 and "has no prompt for 'bumpy" in said
+
+
+def test_prompts_of_trained_layers_are_not_exported_alone(shared, capsys):
+    with pytest.raises(SystemExit):
+        main(["export", str(shared)])
+    [line] = capsys.readouterr().err.splitlines()
+    assert "model.num_layers_unfrozen" in line and "terraprompt write --from" in line
+
+
+@pytest.mark.parametrize(
+    ("file", "words"), [("ten.safetensors", "the terrain embedding network in"), ("layers.safetensors", "cannot read")]
+)
+def test_a_damaged_network_or_layer_is_one_line(shared, tmp_path, capsys, file, words):
+    good = (shared / file).read_bytes()
+    (shared / file).write_bytes(good[:40])
+    try:
+        code, _, said = write("bumpy", shared, tmp_path, capsys)
+    finally:
+        (shared / file).write_bytes(good)
+    [line] = said.splitlines()
+    assert code == 2 and words in line
+
+
+def test_the_summary_names_the_tokens_nearest_to_each_prompt(whole):
+    nearest = json.loads((whole / "runs" / "quickstart" / "summary.json").read_text())["nearest"]
+    assert {name: len(tokens) for name, tokens in nearest.items()} == {"left_wall": 4, "tunnel": 4}

@@ -14,12 +14,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.messages import LayerWeights, PromptState, RolloutRequest, Rollouts
 from distributed.pool import LocalPool, RolloutPool
 from distributed.worker import RolloutWorker, instruction_ids
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig
 from softprompt.tokenizer import train_tokenizer
+from softprompt.unfreezing import UnfrozenLM, top_layers
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
 
@@ -120,6 +121,28 @@ def test_prompt_acts_only_where_it_is_used(worker: RolloutWorker) -> None:
     assert_same(without, worker.generate(bare, PromptState(3, None)))
     other = PromptState(3, STATE.prompts[::-1].copy() if STATE.prompts is not None else None)
     assert with_prompt.programs != worker.generate(REQUESTS[0], other).programs
+
+
+def test_layers_act_where_a_prompt_does_and_the_frozen_model_stays(arguments: Arguments) -> None:
+    small, shared = arguments
+    worker = RolloutWorker(**small, **shared)
+    hashed = worker.lm.hash
+    plain, bare = worker.generate(REQUESTS[0], STATE), worker.generate(REQUESTS[2], STATE)
+    policy = UnfrozenLM(worker.lm, top_layers(worker.lm.model, 1))
+    same = replace(STATE, layers=LayerWeights.of(policy.weights()))
+    assert_same(plain, worker.generate(REQUESTS[0], same))
+    with torch.no_grad():
+        for p in policy.trained.values():
+            p.mul_(1.5)
+    trained = replace(STATE, layers=LayerWeights.of(policy.weights()))
+    tuned = worker.generate(REQUESTS[0], trained)
+    assert tuned.programs != plain.programs
+    own = FrozenLM(policy.model, worker.lm.tokenizer).export()  # all of the trained model, as a worker's only one
+    assert_same(tuned, RolloutWorker(**small, model=own).generate(REQUESTS[0], STATE))
+    assert_same(bare, worker.generate(REQUESTS[2], trained))
+    assert_same(plain, worker.generate(REQUESTS[0], STATE))
+    assert_same(plain, worker.generate(REQUESTS[0], same))
+    assert worker.lm.hash == hashed
 
 
 def test_mixed_request_equals_its_terrains_one_by_one(worker: RolloutWorker) -> None:

@@ -61,7 +61,8 @@ def loop_of(run: RunConfig, lm: FrozenLM, pool: Pool | None = None) -> TrainingL
     """A loop at its beginning."""
     pool = pool or LocalPool(RolloutWorker, *worker_arguments(run, lm))
     display = Display(LETTERS, Console(quiet=True))
-    return TrainingLoop(run, LETTERS, Learner(run, lm, instructions(lm)), pool, NullTracker(), display)
+    tasks = [LetterWorld().terrain(name) for name in LETTERS]
+    return TrainingLoop(run, LETTERS, Learner(run, lm, instructions(lm), tasks), pool, NullTracker(), display)
 
 
 def finish(loop: TrainingLoop) -> TrainingLoop:
@@ -74,10 +75,13 @@ def finish(loop: TrainingLoop) -> TrainingLoop:
 def outcome(loop: TrainingLoop) -> dict[str, Any]:
     """All of a run that must not depend on when, where, or in how many sittings it was made."""
     timed = ("seconds", "time/", "pool/", "scoring/")
+    final = loop.final
     history = [{k: v for k, v in entry.items() if not k.startswith(timed)} for entry in loop.history]
     return {
         "prompts": loop.prompts.tobytes(),
-        "last": loop.learner.table.weight.detach().numpy().tobytes(),
+        "layers": final.state.layers and final.state.layers.digest,
+        "source": {name: tensor.tobytes() for name, tensor in (final.source or {}).items()},
+        "last": loop.learner.prompt_state().prompts.tobytes(),
         "history": history,
         "rollouts": loop.rollouts,
         "tuned": {name: (t["fitness"].tolist(), t["programs"]) for name, t in loop.tuned.items()},

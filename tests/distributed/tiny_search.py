@@ -49,7 +49,7 @@ def population(run: RunConfig, lm: FrozenLM) -> Population:
     loop = loop_of(run, lm)
     loop.advance()
     common = (tuple(LETTERS), tuple(instructions(lm)), LetterWorld, lm.export(), loop.state_dict())
-    return Population(run, *common)
+    return Population(run, *common, tasks=tuple(map(LetterWorld().terrain, LETTERS)))
 
 
 def member_of(people: Population, lm: FrozenLM, number: int = 0, **changed: Any) -> Member:

@@ -77,7 +77,8 @@ class LetterWorld:
 
     def terrain(self, name: str) -> Terrain:
         """The terrain of a letter."""
-        return Terrain(name, INSTRUCTION, np.zeros(1, dtype=np.float32), name)
+        features = np.array([ord(name[0]) % 7, ord(name[0]) % 3], dtype=np.float32)
+        return Terrain(name, INSTRUCTION, features, name)
 
     def score(self, attempts: Sequence[Attempt]) -> list[Score]:
         """Counts letters behind the instruction."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from softprompt.ppo import masked_mean, policy_loss, ppo_loss, tensor_stats, token_rewards, value_loss, whiten
-from softprompt.score_scaling import RunningMoments, clip_scores, scale_scores
+from softprompt.score_scaling import RunningMoments, clip_scores, log_scores, scale_by_terrain, scale_scores
 
 MASK = torch.tensor([[True, True, True], [True, False, False]])
 
@@ -137,3 +137,16 @@ def test_tensor_stats_of_real_cells_only():
     stats = tensor_stats("values", x, MASK)
     assert stats == pytest.approx({"values/mean": 2, "values/min": 1, "values/max": 3, "values/std": 0.5**0.5})
     assert set(tensor_stats("values", x, torch.zeros_like(MASK)).values()) == {0.0}
+
+
+def test_logarithms_of_scores_keep_sign_and_order_and_turn_factors_into_sums():
+    scores = torch.tensor([-0.1, 0.0, 0.001, 1.0, 10.0, 100.0])
+    shaped = log_scores(scores, 0.1)
+    assert shaped[0] == -math.log(2) and shaped[1] == 0 and bool((shaped.diff() > 0).all())
+    assert shaped[2] == pytest.approx(0.01, rel=0.01)
+    assert shaped[5] - shaped[4] == pytest.approx(math.log(10), rel=0.01)
+
+
+def test_each_terrain_is_scaled_by_its_own_deviation():
+    scores, terrain = torch.tensor([2.0, 30.0, 4.0, 5.0]), torch.tensor([0, 1, 0, 2])
+    assert scale_by_terrain(scores, terrain, [2.0, 10.0, 0.0]).tolist() == [1.0, 3.0, 2.0, 5.0]

@@ -1,0 +1,74 @@
+"""The optimizers of a run, and the schedule of their learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from distributed.config import RunConfig
+from softprompt.prompts import PromptSource
+from softprompt.value_head import ValueHead
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+MOST_FOR_LAYERS = 1e-4
+"""Of a learning rate that nobody chose for them, unfrozen layers take so much at most: a prompt's would wreck them."""
+
+Named = list[tuple[str, nn.Parameter]]
+
+
+def make_optimizer(
+    config: RunConfig, source: PromptSource, value_head: ValueHead | None, layers: Mapping[str, nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Returns the optimizer of PPO's steps. Its groups know the names of their parameters.
+
+    Args:
+        config: settings of the run.
+        source: where the prompts come from.
+        value_head: the critic, or None.
+        layers: unfrozen parameters of the language model, by name.
+    """
+    method, lr = config.method, config.optimizer.kwargs.lr
+    rows, network = _parts(source)
+    head: Named = [(f"value_head.{name}", p) for name, p in value_head.named_parameters()] if value_head else []
+    unfrozen: Named = [(f"layers.{name}", p) for name, p in layers.items()]
+    first = rows if method.value_lr else rows + head
+    groups: list[dict[str, Any]] = [
+        {"params": first},
+        {"params": network, "lr": method.network_lr},
+        {"params": head if method.value_lr else [], "lr": method.value_lr or lr},
+        {"params": unfrozen, "lr": method.unfrozen_lr or min(lr, MOST_FOR_LAYERS)},
+    ]
+    given = [group for group in groups if group["params"]]
+    return OPTIMIZERS[config.optimizer.name](given, **config.optimizer.arguments)
+
+
+def make_imitator(config: RunConfig, source: PromptSource) -> torch.optim.Optimizer:
+    """Returns a fresh optimizer for steps of likelihood: the moments of imitation say nothing about PPO."""
+    rows, network = _parts(source)
+    groups: list[dict[str, Any]] = [{"params": [p for _, p in rows]}]
+    if network:
+        groups.append({"params": [p for _, p in network], "lr": config.method.network_lr})
+    return torch.optim.Adam(groups, lr=config.warm_start.lr)
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, config: RunConfig) -> torch.optim.lr_scheduler.LRScheduler:
+    """Returns the schedule of the learning rates over the optimizer steps of a whole run."""
+    name, arguments = config.scheduler.name, dict(config.scheduler.arguments)
+    batches = -(-config.method.num_rollouts // config.train.batch_size)
+    in_one = 1 if config.method.estimator == "es" else config.method.ppo_epochs * batches
+    steps = config.train.total_steps * in_one
+    if name == "cosine_annealing":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, **{"T_max": steps, **arguments})
+    if name == "linear":
+        return torch.optim.lr_scheduler.LinearLR(optimizer, **{"total_iters": steps, **arguments})
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def _parts(source: PromptSource) -> tuple[Named, Named]:
+    """The rows of prompts, and the network they come from or through."""
+    named = [(f"source.{name}", p) for name, p in source.named_parameters()]
+    return [each for each in named if each[1] is source.rows], [each for each in named if each[1] is not source.rows]

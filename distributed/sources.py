@@ -1,0 +1,150 @@
+"""Where the prompts of a run come from, and what they start as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from distributed.config import RunConfig
+from distributed.config_io import with_settings
+from distributed.errors import UserError, did_you_mean
+from softprompt.model import FrozenLM
+from softprompt.peft_format import CONFIG_FILE, load_prompt
+from softprompt.prompts import PromptSource, SoftPromptTable, initial_prompts, match_norms, text_rows
+from softprompt.residual import ResidualPrompts
+from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
+from terrains.base import Terrain
+
+SETTING = "method.initialize_from"
+TEXT = "text:"
+
+
+def make_source(config: RunConfig, lm: FrozenLM, n_terrains: int, terrains: Sequence[Terrain]) -> PromptSource:
+    """Builds what the configuration's prompts come from, on the language model's device.
+
+    Args:
+        config: settings of the run.
+        lm: the language model.
+        n_terrains: how many prompts there are.
+        terrains: what they are for, for prompts from features or from another run; else it may be empty.
+
+    Raises:
+        UserError: what the prompts are to start as is not there or does not fit, or the terrains have no features.
+    """
+    method, seed = config.method, config.train.seed
+    if method.prompt_source == "ten":
+        first = _first_prompts(config, lm, 1, terrains)[0]
+        features = _features(terrains)
+        ten = TenSettings(
+            body=config.ten.body,
+            hidden=config.ten.hidden,
+            layers=config.ten.layers,
+            channels=terrains[0].profiles,
+            terrain_id=config.ten.terrain_id,
+        )
+        return TerrainEmbeddingNetwork(first, features, ten, seed).to(lm.device)
+    first = _first_prompts(config, lm, n_terrains, terrains)
+    if method.reparameterize == "residual":
+        return ResidualPrompts(first, method.residual_width, seed).to(lm.device)
+    return SoftPromptTable(first).to(lm.device)
+
+
+def with_absolute_start(config: RunConfig) -> RunConfig:
+    """Settings whose ``initialize_from``, where it is a path, is found from any directory, as Tune's trials are."""
+    said = config.method.initialize_from
+    if said is None or said.startswith(TEXT):
+        return config
+    return with_settings(config, {SETTING: str(Path(said).expanduser().absolute())})
+
+
+def new_rows(config: RunConfig, lm: FrozenLM, n_prompts: int, n: int, generator: Generator) -> Tensor:
+    """Rows that are born as ``initialize_from_vocab`` says, shape (n_prompts, n, d)."""
+    specials, method = lm.tokenizer.all_special_ids, config.method
+    rows = initial_prompts(
+        lm.embedding, n_prompts, n, generator, method.initialize_from_vocab, lm.token_counts, specials
+    )
+    return match_norms(rows, lm.embedding) if method.match_norms else rows
+
+
+def _first_prompts(config: RunConfig, lm: FrozenLM, n_prompts: int, terrains: Sequence[Terrain]) -> Tensor:
+    """What the prompts start as, shape (n_prompts, n_soft_tokens, d)."""
+    method = config.method
+    if method.initialize_from is None:
+        generator = torch.Generator().manual_seed(config.train.seed)
+        return new_rows(config, lm, n_prompts, method.n_soft_tokens, generator)
+    names = [terrain.name for terrain in terrains] if method.prompt_source == "table" else None
+    rows = _rows_from(method.initialize_from, lm, method.n_soft_tokens, names)
+    if rows.shape[1:] != (method.n_soft_tokens, lm.d_model):
+        n, d = rows.shape[1:]
+        raise UserError(
+            f"{SETTING}: the prompt in {method.initialize_from!r} has {n} rows of width {d}; "
+            + (f"the language model's are {lm.d_model} wide" if d != lm.d_model else f"set method.n_soft_tokens to {n}")
+        )
+    rows = rows.to(lm.device).expand(n_prompts, -1, -1)
+    return match_norms(rows, lm.embedding) if method.match_norms else rows
+
+
+def _rows_from(said: str, lm: FrozenLM, n: int, names: Sequence[str] | None) -> Tensor:
+    """One prompt (1, n, d) for all, or one for each name, as ``initialize_from`` says."""
+    path = Path(said).expanduser()
+    if said.startswith(TEXT):
+        return _text(said.removeprefix(TEXT), lm, n, "the text")
+    if path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{SETTING}: cannot read a text from {said!r}: {error}") from None
+        return _text(text, lm, n, repr(said))
+    if (path / CONFIG_FILE).is_file():
+        try:
+            return load_prompt(path).rows[None]
+        except ValueError as error:
+            raise UserError(f"{SETTING}: {error}") from None
+    if path.is_dir():
+        return _of_run(path, names)
+    there = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = did_you_mean(path.name, there) or f"; a text is written {TEXT}..."
+    raise UserError(f"{SETTING}: there is no {said!r}{hint}")
+
+
+def _text(text: str, lm: FrozenLM, n: int, what: str) -> Tensor:
+    ids = list(lm.tokenizer(text, add_special_tokens=False)["input_ids"])
+    if not ids:
+        raise UserError(f"{SETTING}: {what} is empty")
+    return text_rows(lm.embedding, ids, n)[None]
+
+
+def _of_run(path: Path, names: Sequence[str] | None) -> Tensor:
+    """The prompts of a finished run for these terrains."""
+    # Imported here: what reads a run knows how runs are put together, and so this module.
+    from distributed.run_folder import SUMMARY, open_run
+
+    if not (path / SUMMARY).is_file():
+        raise UserError(
+            f"{SETTING}: {str(path)!r} holds no PEFT prompt ({CONFIG_FILE}) and no finished run ({SUMMARY})"
+        )
+    prompts = open_run(path).prompts
+    if names is None:
+        raise UserError(
+            f"{SETTING}: {str(path)!r} has a prompt for each terrain, and a ten starts from one for all: name the "
+            "directory of a PEFT prompt"
+        )
+    for name in names:
+        if name not in prompts:
+            hint = did_you_mean(name, prompts) or f"; it has {', '.join(prompts)}"
+            raise UserError(f"{SETTING}: the run {str(path)!r} has no prompt for {name}{hint}")
+    return torch.from_numpy(np.stack([prompts[name] for name in names]))
+
+
+def _features(terrains: Sequence[Terrain]) -> Tensor:
+    """The features of all terrains, shape (n_terrains, n_features)."""
+    if not terrains:
+        raise UserError("method.prompt_source: a ten needs terrains with features")
+    sizes = {terrain.features.shape for terrain in terrains}
+    if len(sizes) != 1 or len(next(iter(sizes))) != 1:
+        raise UserError("method.prompt_source: a ten needs terrains that all have equally many features")
+    return torch.from_numpy(np.stack([terrain.features for terrain in terrains])).float()
