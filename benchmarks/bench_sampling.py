@@ -6,7 +6,8 @@ early), on one thread, which is what a rollout worker has. Contenders:
 - ours: all terrains in one batch, KV cache, our decoder;
 - PEFT: transformers' generate with its cache, one prompt-tuning adapter a batch;
 - embedding layer: transformers' generate without a cache, the prompt in the embedding layer, one terrain a batch;
-- ceiling: the matrix products of ours, of the same sizes in the same order, back to back and nothing else.
+- ceiling: the matrix products of ours, of the same sizes in the same order, back to back and nothing else; once with
+  those of the attention, which read every row's keys and values from memory, and once those with the weights alone.
 
 They take turns, each is timed in processor seconds, and the ratios are medians over the turns. With one terrain a batch
 the speed does not depend on how many terrains wait, so of many terrains each turn takes some, the next turn the next.
@@ -19,12 +20,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from typing import Any
 
+import numpy as np
 import torch
 from contenders import plain_generation, processor_seconds, with_peft, with_soft_embedding
+from record import RESULTS, merge
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 from torch import Tensor
 
 from distributed.assemble import BUNDLED_LM
@@ -155,17 +161,14 @@ class Products:
 
 
 def new_memory(shape: tuple[int, ...]) -> Tensor:
-    """Zeros that have been written, so that the first products do not pay for the memory."""
-    import numpy as np
-
+    """Zeros that have been written, so that the first products do not pay for it; numpy asks for large pages."""
     return torch.from_numpy(np.empty(shape, np.float32)).zero_()
 
 
-def measure(rounds: int, tokens: int, console: Console) -> dict[str, object]:
-    """The medians over rounds in which all contenders take turns."""
+def measure(rounds: int, tokens: int, console: Console) -> dict[str, dict[str, list[float]]]:
+    """Tokens a second of all contenders in each case, by round; in a round they take turns."""
     torch.set_num_threads(1)
     lm = FrozenLM.load(BUNDLED_LM)
-    found: dict[str, object] = {}
     speeds: dict[str, dict[str, list[float]]] = {}
     with Progress(console=console) as progress:
         bar = progress.add_task("sampling", total=rounds * len(CASES))
@@ -177,31 +180,69 @@ def measure(rounds: int, tokens: int, console: Console) -> dict[str, object]:
                 for name, speed in (
                     ("ours", contest.ours(turn)),
                     ("ceiling", contest.ceiling()),
-                    ("ceiling_projections", contest.ceiling(attention=False)),
+                    ("ceiling_weights", contest.ceiling(attention=False)),
                     ("peft", contest.with_adapters(turn)),
                     ("seed", contest.in_embedding(turn)),
                 ):
                     turns.setdefault(name, []).append(speed)
                 progress.advance(bar)
-    many, few, fewest = (speeds[case.key] for case in CASES)
-    ratio = lambda turns, name: round(median(a / b for a, b in zip(turns["ours"], turns[name], strict=True)), 2)  # noqa
-    found = {
+    return speeds
+
+
+def summarise(speeds: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
+    """Median ratios of ours to the others, and all speeds."""
+
+    def ratio(case: Case, name: str) -> float:
+        turns = speeds[case.key]
+        return round(median(ours / other for ours, other in zip(turns["ours"], turns[name], strict=True)), 2)
+
+    many, few, fewest = CASES
+    return {
         "seed_ratio": min(ratio(many, "seed"), ratio(few, "seed")),
         "peft_ratio": ratio(many, "peft"),
         "peft_ratio_3_terrains": ratio(few, "peft"),
         "peft_ratio_3_terrains_4_samples": ratio(fewest, "peft"),
         "ceiling_share": ratio(many, "ceiling"),
         "ceiling_share_3_terrains": ratio(few, "ceiling"),
-        "tokens_per_second": {k: {n: round(median(v)) for n, v in t.items()} for k, t in speeds.items()},
+        "ceiling_share_weights_alone": ratio(many, "ceiling_weights"),
+        "sampling_tokens_per_second": {
+            key: {name: round(median(found)) for name, found in turns.items()} for key, turns in speeds.items()
+        },
     }
-    return found
+
+
+def show(found: dict[str, Any]) -> Table:
+    table = Table(title="Tokens a second, one thread")
+    headings = {
+        "ours": "ours",
+        "peft": "PEFT, cache",
+        "seed": "embedding layer, no cache",
+        "ceiling": "matrix products",
+        "ceiling_weights": "those with weights",
+    }
+    table.add_column("")
+    for heading in headings.values():
+        table.add_column(heading, justify="right")
+    for case in CASES:
+        speeds = found["sampling_tokens_per_second"][case.key]
+        table.add_row(case.title, *(f"{speeds[name]:,}" for name in headings))
+    table.caption = (
+        f"{found['peft_ratio']} times PEFT at 64 terrains, {found['peft_ratio_3_terrains']} at 3; "
+        f"{found['seed_ratio']} times the embedding layer; {found['ceiling_share']:.0%} of the matrix products' speed"
+    )
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds in which the contenders take turns")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens of every program")
+    parser.add_argument("--out", type=Path, default=RESULTS / "sampling.json")
+    arguments = parser.parse_args()
+    found = summarise(measure(arguments.rounds, arguments.tokens, Console(stderr=True)))
+    merge(arguments.out, found | {"rounds": arguments.rounds, "tokens": arguments.tokens})
+    Console(width=120).print(show(found))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=TOKENS)
-    a = parser.parse_args()
-    import json
-
-    print(json.dumps(measure(a.rounds, a.tokens, Console(stderr=True)), indent=1))
+    main()
