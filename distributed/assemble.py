@@ -57,20 +57,31 @@ def terrain_names(world: SodaraceWorld, config: RunConfig) -> list[str]:
 
 
 def load_lm(config: RunConfig) -> FrozenLM:
-    """Loads the run's language model, on a GPU where there is one.
+    """Loads the run's language model.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is not there, or its device is not.
     """
     path = config.model.model_path
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device(config.compute.device)
     if path == BUNDLED:
         # It loads at once; only a model that has to be fetched deserves a bar.
         hf_logging.disable_progress_bar()
     try:
-        return FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, device=device)
+        return FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, config.compute.dtype, device)
     except ValueError as error:
         raise UserError(f"model.model_path: {error}") from None
+
+
+def _device(name: str) -> str:
+    """The device of a setting; raises UserError where this machine has none of that name."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (AssertionError, RuntimeError):
+        raise UserError(f"compute.device: there is no {name} that torch can use here; set it to auto or cpu") from None
+    return name
 
 
 def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:

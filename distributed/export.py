@@ -148,15 +148,22 @@ class Exporter:
 
         prompt = torch.from_numpy(self.run.prompts[terrain])
         save_prompt(scratch / PROMPT, prompt, self.run.base_model, self._lm.model.config)
-        world_terrain = self._terrain(terrain)
+        sampling = self._sampling(self._terrain(terrain))
         with _quiet():
             save_model(
                 path=str(scratch / "model"),
                 python_model=str(CODE),
                 artifacts={PROMPT: str(scratch / PROMPT)},
-                signature=_signature(self._sampling(world_terrain)),
+                signature=_signature(sampling),
                 pip_requirements=[f"{package}=={version_of(package)}" for package in REQUIREMENTS],
-                model_config={"base_model": self.run.base_model, "base_model_hash": self._hash},
+                model_config={
+                    "base_model": self.run.base_model,
+                    "base_model_hash": self._hash,
+                    "dtype": self.run.config.compute.dtype,
+                    "ends": list(self._lm.eos_ids),
+                    "min_new_tokens": sampling["min_new_tokens"],
+                    "stop_strings": list(sampling["stop_strings"]),
+                },
                 metadata={
                     "terrain": terrain,
                     "terrain_seconds": self.run.config.terrains.seconds,

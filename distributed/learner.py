@@ -24,7 +24,7 @@ from softprompt.kl import k1, k3, make_kl_controller
 from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
-from softprompt.prompts import nearest_tokens, prompt_drift, relative_step, take_prompts
+from softprompt.prompts import nearest_tokens, prompt_drift, relative_step
 from softprompt.replay import EliteBuffer, likelihood_loss
 from softprompt.ten import TerrainEmbeddingNetwork
 from softprompt.unfreezing import UnfrozenLM, top_layers
@@ -75,9 +75,7 @@ class Learner:
         self._schedule = make_schedule(self._optimizer, config)
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
         self._scaling = RewardScaling(method, len(instructions))
-        sampling = method.rollout_kwargs
-        drawn = (sampling.do_sample, sampling.temperature, sampling.top_k, sampling.top_p)
-        self._neutral_sampling = drawn == (True, 1, 0, 1)
+        self._neutral_sampling = method.rollout_kwargs.draws_what_the_model_says
         self.elites = EliteBuffer(len(instructions), max(method.replay_size, config.warm_start.elites))
         self.version = 0
         self._gradient = torch.zeros_like(self._start)
@@ -289,10 +287,9 @@ class Learner:
         self, ids: Tensor, mask: Tensor, terrain: Tensor, known: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The policy's log-probabilities (b, l), and the critic's values (zeros without one)."""
-        prompts = take_prompts(self._prompts(known), terrain)
+        prompts, critic = self._prompts(known), self.value_head
         instructions = [self.instructions[k] for k in terrain.tolist()]
-        critic = self.value_head
-        logprobs, hidden = evaluate(self._policy, prompts, instructions, ids, mask, want_hidden=critic is not None)
+        logprobs, hidden = evaluate(self._policy, prompts, instructions, ids, mask, critic is not None, terrain)
         return logprobs, torch.zeros_like(logprobs) if critic is None or hidden is None else critic(hidden.detach())
 
     def _reference(self, ids: Tensor, mask: Tensor, terrain: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ FRESH = -1
 class SoftPromptWriter(PythonModel):
     """Writes programs with a frozen base model behind a soft prompt.
 
-    The model's config says ``base_model`` (directory or hub id) and ``base_model_hash``; its artifact ``prompt`` is a
-    PEFT prompt-tuning directory.
+    The model's config says ``base_model`` (directory or hub id), ``base_model_hash`` and its ``dtype``, and where
+    programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. Its artifact ``prompt`` is a PEFT
+    prompt-tuning directory.
     """
 
     def load_context(self, context: Any) -> None:
@@ -43,7 +44,11 @@ class SoftPromptWriter(PythonModel):
 
         settings = context.model_config
         base = os.environ.get(BASE_MODEL_VARIABLE) or settings["base_model"]
-        self._base, self._tokenizer = _load_base(base)
+        self._base, self._tokenizer = _load_base(base, settings.get("dtype", "float32"))
+        end = self._tokenizer.eos_token_id
+        self._ends = torch.tensor(settings.get("ends", [] if end is None else [end]), dtype=torch.int64)
+        self._min_new_tokens = settings.get("min_new_tokens", 0)
+        self._stop_strings = settings.get("stop_strings", [])
         found, expected = weights_hash(self._base), settings["base_model_hash"]
         if found != expected:
             raise MlflowException.invalid_parameter_value(
@@ -83,15 +88,14 @@ class SoftPromptWriter(PythonModel):
 
     def _write(self, instruction: str, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
         """Programs of one instruction, one for each row of uniform numbers (n, max_new_tokens)."""
-        eos = self._tokenizer.eos_token_id
         before = list(self._tokenizer(instruction)["input_ids"])
-        if len(before) > 1 and before[-1] == eos:
+        if len(before) > 1 and before[-1] == self._tokenizer.eos_token_id:
             before = before[:-1]
-        written = self._decode(before, uniforms, options, eos)
+        written = self._decode(before, uniforms, options)
         start, *whole = self._texts([before, *(before + tokens for tokens in written)])
         return [instruction + text[len(start) :] for text in whole]
 
-    def _decode(self, before: list[int], uniforms: Tensor, options: dict[str, Any], eos: int | None) -> list[list[int]]:
+    def _decode(self, before: list[int], uniforms: Tensor, options: dict[str, Any]) -> list[list[int]]:
         """Draws tokens row by row, one forward a token; the prompt is read once, and rows that are done leave."""
         from transformers import DynamicCache
 
@@ -114,10 +118,15 @@ class SoftPromptWriter(PythonModel):
                 if step == 0:
                     cache.batch_repeat_interleave(n)
                     logits = logits.expand(n, -1)
+                if step < self._min_new_tokens:
+                    logits = logits.index_fill(1, self._ends, -torch.inf)
                 chosen = draw(logits, uniforms[alive, step], options)
                 for row, token in zip(alive.tolist(), chosen.tolist(), strict=True):
                     written[row].append(token)
-                going = (chosen != eos).nonzero()[:, 0] if eos is not None else torch.arange(len(chosen))
+                ended = torch.isin(chosen, self._ends)
+                if self._stop_strings:
+                    ended |= torch.tensor([self._has_stopped(before + written[row]) for row in alive.tolist()])
+                going = (~ended).nonzero()[:, 0]
                 if len(going) == 0:
                     break
                 if len(going) < len(alive):
@@ -125,6 +134,11 @@ class SoftPromptWriter(PythonModel):
                     alive = alive[going]
                 inputs = {"input_ids": chosen[going, None]}
         return written
+
+    def _has_stopped(self, tokens: list[int]) -> bool:
+        """Whether the last token completes a stop string."""
+        known, text = (self._tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in (tokens[:-1], tokens))
+        return any(text.find(s, max(0, len(known) - len(s) + 1)) >= 0 for s in self._stop_strings)
 
     def _texts(self, rows: Sequence[list[int]]) -> list[str]:
         return self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -166,19 +180,20 @@ def weights_hash(model: Any) -> str:
     tensors = dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        array = tensor.detach().cpu().contiguous().numpy()
+        bits = tensor.detach().cpu().contiguous()
+        array = (bits.view(torch.uint16) if bits.dtype == torch.bfloat16 else bits).numpy()
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.data)
     return digest.hexdigest()
 
 
-def _load_base(base: str) -> tuple[Any, Any]:
-    """The base model in float32, frozen, and its tokenizer. Code that comes with a model is never run."""
+def _load_base(base: str, dtype: str) -> tuple[Any, Any]:
+    """The base model, frozen, and its tokenizer. Code that comes with a model is never run."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
         # transformers' class of many bases, which a type checker cannot follow.
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), trust_remote_code=False)
         return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise MlflowException.invalid_parameter_value(

@@ -68,13 +68,13 @@ class FinishedRun:
             return None
 
     def load_base(self) -> FrozenLM:
-        """Loads the language model, on the CPU and in float32, and makes sure that it is still the run's own.
+        """Loads the language model, on the CPU and in the run's dtype, and makes sure that it is still its own.
 
         Raises:
             UserError: it is not there, or it is another one.
         """
         try:
-            lm = FrozenLM.load(self.base_model)
+            lm = FrozenLM.load(self.base_model, self.config.compute.dtype)
         except ValueError as error:
             raise UserError(f"{self.path}: {error}") from None
         expected, found = self.summary.lm_hash, lm.hash

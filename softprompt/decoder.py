@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any, Protocol
 
@@ -9,24 +10,36 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder, is_llama_like
 
 
 class Decoder(Protocol):
-    """A decoder is used for one batch at a time: ``prefill``, then ``step`` and ``keep`` in any order."""
+    """Reads prompts with ``prefill``, then decodes one batch of rows after another behind them.
 
-    def prefill(self, embedded: Tensor, padding: Tensor, counts: Tensor, max_new_tokens: int) -> Tensor:
-        """Reads the prompts and opens ``counts[r]`` rows for prompt r, in order.
+    A batch is ``begin``, then ``step`` and ``keep`` in any order.
+
+    Attributes:
+        rows_at_once: rows of a batch beyond which more of them are no faster, or slower; None if there is no such end.
+    """
+
+    rows_at_once: int | None
+
+    def prefill(self, embedded: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
+        """Reads the prompts.
 
         Args:
             embedded: what the prompts are to the model, left-padded, shape (r, s, d_model).
             padding: cells of padding of each prompt, shape (r,).
-            counts: rows of each prompt, shape (r,).
-            max_new_tokens: most calls of ``step`` that can follow, plus one.
+            max_new_tokens: most calls of ``step`` that can follow in one batch, plus one.
 
         Returns:
-            Logits of each row's first token, shape (counts.sum(), vocab_size), float32.
+            Logits of the first token behind each prompt, shape (r, vocab_size), float32.
         """
+        ...
+
+    def begin(self, prompt_of: Tensor) -> None:
+        """Begins a batch: one row behind each of these prompts, shape (n,), in which a prompt may stand many times."""
         ...
 
     def step(self, ids: Tensor) -> Tensor:
@@ -45,11 +58,16 @@ def make_decoder(model: PreTrainedModel, fast: bool = True) -> Decoder:
         model: any causal language model of transformers.
         fast: False asks for transformers' own forward even where there is a faster one.
     """
-    return LlamaDecoder(model) if fast and is_llama_like(model) else TransformersDecoder(model)
+    if not (fast and is_llama_like(model)):
+        return TransformersDecoder(model)
+    on_cpu = model.device.type == "cpu" and model.dtype == torch.float32
+    return LlamaCpuDecoder(model) if on_cpu else LlamaDecoder(model)
 
 
 class TransformersDecoder:
     """Decodes with the model's own forward and transformers' cache; works for every causal language model."""
+
+    rows_at_once: int | None = None
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Wraps a model.
@@ -59,19 +77,26 @@ class TransformersDecoder:
         """
         self._model = model
         self._parameters = inspect.signature(model.forward).parameters
-        self._cache = DynamicCache(config=model.config)
+        self._cache = self._prompts = DynamicCache(config=model.config)
         self._mask: Tensor | None = None
+        self._prompt_mask: Tensor | None = None
 
-    def prefill(self, embedded: Tensor, padding: Tensor, counts: Tensor, max_new_tokens: int) -> Tensor:
+    def prefill(self, embedded: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
         """See :class:`Decoder`."""
         self._cache = DynamicCache(config=self._model.config)
         self._mask = None
         if bool(padding.any()):
             self._mask = (torch.arange(embedded.shape[1], device=embedded.device) >= padding[:, None]).long()
         logits = self._forward(inputs_embeds=embedded)
-        rows = torch.arange(len(counts), device=embedded.device).repeat_interleave(counts)
-        self.keep(rows)
-        return logits[rows]
+        self._prompts, self._prompt_mask = self._cache, self._mask
+        return logits
+
+    def begin(self, prompt_of: Tensor) -> None:
+        """See :class:`Decoder`."""
+        # Selecting leaves the tensors of the prompts as they are, for the next batch.
+        self._cache = copy.deepcopy(self._prompts)
+        self._mask = self._prompt_mask
+        self.keep(prompt_of)
 
     def step(self, ids: Tensor) -> Tensor:
         """See :class:`Decoder`."""

@@ -15,7 +15,6 @@ from torch import Generator, Tensor
 from softprompt.kl import k3
 from softprompt.model import FrozenLM
 from softprompt.policy import LINEAR_HEADS, evaluate
-from softprompt.prompts import take_prompts
 
 MOST_LOGITS = 2**24
 """Logits held at a time while a divergence is only measured."""
@@ -103,9 +102,8 @@ class Donor:
         stored = self.programs
         terrain = stored.terrain[rows]
         instructions = [stored.instructions[index] for index in terrain.tolist()]
-        return evaluate(
-            self.lm, take_prompts(prompts, terrain), instructions, stored.ids[rows], stored.mask[rows], self._whole
-        )
+        ids, mask = stored.ids[rows], stored.mask[rows]
+        return evaluate(self.lm, prompts, instructions, ids, mask, self._whole, terrain)
 
 
 @dataclass(frozen=True)

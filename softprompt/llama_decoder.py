@@ -9,7 +9,7 @@ logits only at the last position.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -61,6 +61,11 @@ class _Layer:
             *_stack(mlp.down_proj),
         )
 
+    def contiguous(self) -> _Layer:
+        """The same weights, each matrix laid out as it is multiplied."""
+        matrices = {name: getattr(self, name).contiguous() for name in ("qkv", "out", "gate_up", "down")}
+        return replace(self, **matrices)
+
 
 class LlamaDecoder:
     """Decodes Llama-like models; see :class:`softprompt.decoder.Decoder` for what its methods promise.
@@ -68,6 +73,8 @@ class LlamaDecoder:
     Rows live at the front of the cache. When some leave, the last rows move into their places, so that leaving costs a
     copy of the rows that move and not of the whole cache.
     """
+
+    rows_at_once: int | None = None
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Copies projections of the same input side by side; the model itself is only read.
@@ -88,15 +95,14 @@ class LlamaDecoder:
         self._group: int = config.num_attention_heads // config.num_key_value_heads
         self._scale: float = self._head_dim**-0.5
 
-    def prefill(self, embedded: Tensor, padding: Tensor, counts: Tensor, max_new_tokens: int) -> Tensor:
+    def prefill(self, embedded: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
         """See :class:`softprompt.decoder.Decoder`."""
         n_prompts, length, _ = embedded.shape
-        padded = bool(padding.any())
         cells = torch.arange(length, device=embedded.device)
         total = torch.arange(length + max_new_tokens, device=embedded.device)
         self._cos, self._sin = self._rotation(embedded, total)
-        seen = self._new_cache(embedded, n_prompts, length)
-        self._cache, self._length = seen, length
+        self._cache = self._prompts = self._new_cache(embedded, n_prompts, length)
+        self._prompt_padding, self._max_length = padding, len(total)
         # A cell of padding sees itself alone: its output is never read, but a softmax over nothing would be NaN.
         visible = cells <= cells[:, None]
         visible = (visible & (cells >= padding[:, None, None])) | torch.eye(
@@ -106,14 +112,14 @@ class LlamaDecoder:
         hidden = self._blocks(
             embedded.flatten(0, 1), position.flatten(), lambda *args: self._attend_prompt(visible, *args)
         )
-        logits = self._logits(hidden.unflatten(0, (n_prompts, length))[:, -1])
+        return self._logits(hidden.unflatten(0, (n_prompts, length))[:, -1])
 
-        rows = torch.arange(n_prompts, device=embedded.device).repeat_interleave(counts)
-        self._cache = self._new_cache(embedded, len(rows), length + max_new_tokens)
-        self._cache[..., :length, :] = seen.index_select(2, rows)
-        self._padding = padding[rows] if padded else None
-        self._n_rows = len(rows)
-        return logits[rows]
+    def begin(self, prompt_of: Tensor) -> None:
+        """See :class:`softprompt.decoder.Decoder`."""
+        self._n_rows, self._length = len(prompt_of), self._prompts.shape[-2]
+        self._cache = self._new_cache(self._prompts, self._n_rows, self._max_length)
+        self._cache[..., : self._length, :] = self._prompts.index_select(2, prompt_of)
+        self._padding = self._prompt_padding[prompt_of] if bool(self._prompt_padding.any()) else None
 
     def step(self, ids: Tensor) -> Tensor:
         """See :class:`softprompt.decoder.Decoder`."""

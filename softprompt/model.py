@@ -14,9 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.initialization import no_init_weights
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as hf_logging
 
 TOKEN_COUNTS_FILE = "token_counts.json"
@@ -28,7 +37,7 @@ class FrozenLM:
     Attributes:
         model: the Hugging Face model, in eval mode, no parameter of which asks for a gradient.
         tokenizer: its tokenizer.
-        eos_id: the token that ends a program, or None if the model has none.
+        eos_ids: the tokens that end a program; some models have several, some none.
         pad_id: what fills the cells behind a program's end. A model without a pad token is padded with its end token;
             masks, never this id, say which cells are real.
         token_counts: how often the pretraining corpus has each token, shape (vocab_size,) int64, or None if unknown.
@@ -50,8 +59,8 @@ class FrozenLM:
         """
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        eos_id, pad_id = (_one(getattr(model.config, name, None)) for name in ("eos_token_id", "pad_token_id"))
-        self.eos_id: int | None = eos_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        self.eos_ids = _end_tokens(model, tokenizer, self.vocab_size)
+        pad_id = getattr(model.config, "pad_token_id", None)
         candidates = (tokenizer.pad_token_id, pad_id, self.eos_id, 0)
         self.pad_id: int = next(token for token in candidates if token is not None)
         if token_counts is not None:
@@ -76,12 +85,20 @@ class FrozenLM:
         source = _resolve(path)
         quiet_bars()
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, dtype), trust_remote_code=False
+            _check_kind(source, AutoConfig.from_pretrained(source, trust_remote_code=False))
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True
             )
+            model, found = loaded
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ValueError(f"cannot load a language model from {source!r}: {_first_line(error)}") from error
+        try:
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"cannot load a language model from {source!r}: {_first_line(error)}") from error
+            raise ValueError(f"the language model in {source!r} has no tokenizer that can be read") from error
+        if found["missing_keys"]:
+            missing = ", ".join(sorted(found["missing_keys"])[:3])
+            raise ValueError(f"cannot load a language model from {source!r}: its weights lack {missing}")
         counts_file = Path(source) / TOKEN_COUNTS_FILE
         counts = np.array(json.loads(counts_file.read_text()), np.int64) if counts_file.is_file() else None
         return cls(model.to(device), tokenizer, counts)
@@ -120,8 +137,11 @@ class FrozenLM:
 
     def export(self) -> dict[str, Any]:
         """Returns the keyword arguments from which :meth:`from_weights` rebuilds this model in another process."""
+        config = self.model.config.to_dict()
+        if len(self.eos_ids) > 1:
+            config["eos_token_id"] = list(self.eos_ids)
         return {
-            "config": self.model.config.to_dict(),
+            "config": config,
             "weights": self.export_weights(),
             "tokenizer_files": self.export_tokenizer(),
             "token_counts": self.token_counts,
@@ -148,6 +168,11 @@ class FrozenLM:
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @property
+    def eos_id(self) -> int | None:
+        """The first of the tokens that end a program, or None."""
+        return self.eos_ids[0] if self.eos_ids else None
 
     @property
     def embedding(self) -> Tensor:
@@ -189,6 +214,8 @@ def _resolve(path: str | Path) -> str:
         if not (local / "config.json").is_file():
             raise ValueError(f"no language model in {str(local)!r}: the directory has no config.json")
         return str(local)
+    if local.is_file():
+        raise ValueError(f"{str(path)!r} is a file; a language model is a directory, or a name on the hub")
     has_hub_form = isinstance(path, str) and path.count("/") <= 1 and not path.startswith((".", "/", "~"))
     if has_hub_form and not (local.parent != Path(".") and local.parent.is_dir()):
         return str(path)
@@ -198,6 +225,17 @@ def _resolve(path: str | Path) -> str:
     raise ValueError(
         f"no language model at {str(path)!r}; the nearest existing path is {str(ancestor.joinpath(*similar))!r}"
     )
+
+
+def _check_kind(source: str, config: PretrainedConfig) -> None:
+    """Raises ValueError for models that transformers would load as causal ones, and that are not."""
+    kinds = getattr(config, "architectures", None) or []
+    if getattr(config, "is_encoder_decoder", False):
+        raise ValueError(f"it is a {config.model_type} model, which has an encoder, and not a causal one")
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ValueError(f"it is a {config.model_type} model, and not a causal one")
+    if kinds and all(kind.endswith("ForMaskedLM") for kind in kinds):
+        raise ValueError(f"it is a {kinds[0]}, which fills gaps, and not a causal one")
 
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -229,12 +267,22 @@ def _load_tokenizer(files: Mapping[str, bytes]) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
 
 
-def _one(token: int | list[int] | None) -> int | None:
-    """Configurations give one id, several, or none."""
-    return token[0] if isinstance(token, list) else token
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> tuple[int, ...]:
+    """The tokenizer's end token and, where a configuration lists several, all of them; else the configuration's."""
+    generation = getattr(model, "generation_config", None)
+    said = [getattr(config, "eos_token_id", None) for config in (model.config, generation)]
+    found = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    for ids in said:
+        if isinstance(ids, int) and not found:
+            found = [ids]
+        elif isinstance(ids, list | tuple):
+            found += ids
+    return tuple(token for token in dict.fromkeys(found) if token < vocab_size)
 
 
 def _first_line(error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return "it comes with code of its own, which is never run here; take a model that transformers knows itself"
     return str(error).strip().partition("\n")[0]
 
 

@@ -1,24 +1,35 @@
 """What the policy thinks of programs already written: teacher-forced log-probabilities behind soft prompts.
 
 Sequences are ``[soft prompt; instruction; response]`` without gaps, padding last. A causal model never looks ahead,
-so padding cannot reach what stands before it: no attention mask is needed, and attention takes its fast causal path.
+so padding cannot reach what stands before it: no mask has to say where it is. A beginning that several responses have
+in common is read once, and they go on from its keys and values.
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from softprompt.model import FrozenLM
+from softprompt.prompts import take_prompts
 from softprompt.token_logprobs import token_logprobs
 
-LINEAR_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox")
+LINEAR_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "opt")
 """Model types whose logits are the head's linear map of the last hidden state; others may scale or cap them."""
 
-CPU_CHUNK_CELLS = 2048
+CPU_CHUNK_CELLS = 512
 ACCELERATOR_CHUNK_CELLS = 65536
+
+WORTH_SHARING = 8
+"""Cells of a beginning from which on it pays to read it apart: attention to what was read before costs a mask."""
+
+States = tuple[Tensor, ...]
+"""Hidden states (n, cells, d_model) where the head is linear; else logits (n, cells, vocab_size) and perhaps those."""
 
 
 def evaluate(
@@ -28,6 +39,7 @@ def evaluate(
     ids: Tensor,
     mask: Tensor,
     want_hidden: bool = False,
+    prompt_of: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Returns log-probabilities of responses under the model's own distribution (temperature 1).
 
@@ -37,11 +49,13 @@ def evaluate(
 
     Args:
         lm: the language model.
-        prompts: each row's soft prompt, shape (b, n_soft_tokens, d_model), or None for the bare model.
+        prompts: soft prompts, shape (p, n_soft_tokens, d_model), or None for the bare model.
         instruction: token ids of the hard prompt, shape (n,), or one sequence per row.
         ids: token ids of the responses, right-padded, shape (b, l).
         mask: which cells of ``ids`` are real, shape (b, l) bool.
         want_hidden: return the hidden states too, for a critic.
+        prompt_of: the prompt of each row, shape (b,), so that rows behind one prompt share the work on it; None where
+            each row has its own, in order.
 
     Returns:
         Log-probabilities, shape (b, l) float32, and hidden states, shape (b, l, d_model), or None. Those of cell t
@@ -52,29 +66,29 @@ def evaluate(
             long for the model.
     """
     n_soft_tokens = 0 if prompts is None else prompts.shape[1]
-    before = _instructions(instruction, len(ids), ids.device)
+    before = _instructions(instruction, len(ids))
     lengths = mask.sum(dim=1).tolist()
     _check(lm, n_soft_tokens, before, lengths, mask)
-    totals = [n_soft_tokens + len(row) + length for row, length in zip(before, lengths, strict=True)]
-    order = sorted((row for row in range(len(ids)) if lengths[row]), key=totals.__getitem__)
+    owners = [0] * len(ids) if prompts is None else list(range(len(ids))) if prompt_of is None else prompt_of.tolist()
 
     rows_done, logprobs, hidden = [], [], []
-    limit = CPU_CHUNK_CELLS if ids.device.type == "cpu" else ACCELERATOR_CHUNK_CELLS
-    for rows in _chunks(order, totals, limit):
-        index = torch.tensor(rows, device=ids.device)
-        chunk_prompts = None if prompts is None else prompts[index]
-        chunk_lengths, chunk_before = [lengths[row] for row in rows], [before[row] for row in rows]
-        sequences = [torch.cat([head, ids[row, : lengths[row]]]) for row, head in zip(rows, chunk_before, strict=True)]
-        starts = [len(head) for head in chunk_before]
-        result = _evaluate_chunk(lm, chunk_prompts, sequences, starts, chunk_lengths, want_hidden)
-        rows_done += rows
-        logprobs.append(result[0])
-        hidden.append(result[1])
+    for size in sorted({len(row) for row in before}):
+        rows = [row for row in range(len(ids)) if len(before[row]) == size and lengths[row]]
+        if not rows:
+            continue
+        beginnings = _Beginnings(lm, prompts, [(owners[row], before[row]) for row in rows], want_hidden)
+        place = {row: k for k, row in enumerate(rows)}
+        for chunk in _chunks(sorted(rows, key=lengths.__getitem__), lengths, beginnings.cells_a_row, ids.device):
+            responses = [ids[row, : lengths[row]] for row in chunk]
+            result = beginnings.go_on([place[row] for row in chunk], responses)
+            rows_done += chunk
+            logprobs.append(result[0])
+            hidden.append(result[1])
 
-    cells = _real_cells(rows_done, lengths, ids.device)
     flat = torch.zeros(ids.shape, device=ids.device)
     if not rows_done:
         return flat, torch.zeros(*ids.shape, lm.d_model, device=ids.device) if want_hidden else None
+    cells = _real_cells(rows_done, lengths, ids.device)
     flat = flat.index_put(cells, torch.cat(logprobs))
     if not want_hidden:
         return flat, None
@@ -82,51 +96,116 @@ def evaluate(
     return flat, states.new_zeros(*ids.shape, states.shape[-1]).index_put(cells, states)
 
 
-def _evaluate_chunk(
-    lm: FrozenLM,
-    prompts: Tensor | None,
-    sequences: list[Tensor],
-    starts: list[int],
-    lengths: list[int],
-    want_hidden: bool,
-) -> tuple[Tensor, Tensor]:
-    """Returns log-probabilities (cells,) and hidden states (cells, d_model) of all real response tokens, row by row.
+class _Beginnings:
+    """What stands before the responses, all of one length: read once where rows share it, else along with each row.
 
-    Args:
-        lm: the frozen language model.
-        prompts: shape (rows, n_soft_tokens, d_model) or None.
-        sequences: each row's instruction and response.
-        starts: where each row's response begins in its sequence.
-        lengths: tokens of each response.
-        want_hidden: whether hidden states are asked for.
+    Attributes:
+        cells_a_row: cells that a row's chunk holds besides its response.
     """
-    device = sequences[0].device
-    # Nothing is predicted from the last token, so it is not read.
-    inputs = lm.embed(nn.utils.rnn.pad_sequence([row[:-1] for row in sequences], batch_first=True))
-    if prompts is not None:
-        inputs = torch.cat([prompts.to(inputs.dtype), inputs], dim=1)
-    n_soft_tokens = 0 if prompts is None else prompts.shape[1]
-    rows = torch.arange(len(sequences), device=device).repeat_interleave(torch.tensor(lengths, device=device))
-    spans = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-    positions = torch.cat(spans).to(device) + n_soft_tokens - 1
-    targets = torch.cat([row[start:] for row, start in zip(sequences, starts, strict=True)])
 
+    def __init__(
+        self,
+        lm: FrozenLM,
+        prompts: Tensor | None,
+        of_rows: Sequence[tuple[int, tuple[int, ...]]],
+        want_hidden: bool,
+    ) -> None:
+        """Reads the beginnings that are shared.
+
+        Args:
+            lm: the language model.
+            prompts: shape (p, n_soft_tokens, d_model) or None.
+            of_rows: number of the prompt, and instruction, of each row.
+            want_hidden: whether hidden states are asked for.
+        """
+        self._lm, self._want_hidden = lm, want_hidden
+        different = list(dict.fromkeys(of_rows))
+        self._of_row = [different.index(one) for one in of_rows]
+        instructions = torch.tensor([ids for _, ids in different], dtype=torch.int64, device=lm.device)
+        self._inputs = lm.embed(instructions)
+        if prompts is not None:
+            owners = torch.tensor([owner for owner, _ in different], device=lm.device)
+            self._inputs = torch.cat([take_prompts(prompts, owners).to(self._inputs.dtype), self._inputs], dim=1)
+        size = self._inputs.shape[1]
+        self._shared = len(different) < len(of_rows) and size >= WORTH_SHARING and _takes_cache(lm)
+        self.cells_a_row = -1 if self._shared else size - 1
+        if self._shared:
+            self._cache = DynamicCache(config=lm.model.config)
+            self._last = tuple(state[:, -1:] for state in _run(lm, self._inputs, want_hidden, self._cache))
+
+    def go_on(self, rows: Sequence[int], responses: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns log-probabilities (cells,) and hidden states (cells, d_model) of all response tokens, row by row.
+
+        Args:
+            rows: numbers of rows, as when this was made.
+            responses: token ids of each.
+        """
+        device = self._lm.device
+        index = torch.tensor([self._of_row[row] for row in rows], device=device)
+        # Nothing is predicted from the last token, so it is not read.
+        inputs = self._lm.embed(nn.utils.rnn.pad_sequence([row[:-1] for row in responses], batch_first=True))
+        lengths = torch.tensor([len(row) for row in responses], device=device)
+        numbers = torch.arange(len(responses), device=device).repeat_interleave(lengths)
+        positions = torch.cat([torch.arange(len(row), device=device) for row in responses])
+        if self._shared:
+            states: States = tuple(take_prompts(state, index) for state in self._last)
+            if inputs.shape[1]:
+                behind = _run(self._lm, inputs, self._want_hidden, _rows_of(self._cache, index))
+                states = tuple(torch.cat(pair, dim=1) for pair in zip(states, behind, strict=True))
+        else:
+            states = _run(self._lm, torch.cat([take_prompts(self._inputs, index), inputs], dim=1), self._want_hidden)
+            positions = positions + self._inputs.shape[1] - 1
+        return _token_logprobs(
+            self._lm, tuple(state[numbers, positions] for state in states), torch.cat(list(responses))
+        )
+
+
+def _run(lm: FrozenLM, inputs: Tensor, want_hidden: bool, cache: DynamicCache | None = None) -> States:
+    """Reads embedded tokens (n, cells, d_model), behind what the cache holds."""
+    reading = {"inputs_embeds": inputs, "use_cache": cache is not None}
+    if cache is not None:
+        reading["past_key_values"] = cache
+    if _linear_head(lm) is not None:
+        return (lm.model.base_model(**reading).last_hidden_state,)
+    output = lm.model(**reading, output_hidden_states=want_hidden)
+    return (output.logits, output.hidden_states[-1]) if want_hidden else (output.logits,)
+
+
+def _token_logprobs(lm: FrozenLM, cells: States, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns log-probabilities of the tokens that follow these cells, and the hidden states if they are there."""
+    head = _linear_head(lm)
+    if head is not None:
+        return token_logprobs(cells[0], head.weight, head.bias, targets), cells[0]
+    return cells[0].float().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0], cells[-1]
+
+
+def _linear_head(lm: FrozenLM) -> nn.Linear | None:
+    """The head, if logits are its linear map of the last hidden states and no more, and it is not trained."""
     head = lm.model.get_output_embeddings()
-    frozen_head = not (torch.is_grad_enabled() and head.weight.requires_grad)
-    if frozen_head and lm.model.config.model_type in LINEAR_HEADS and type(head) is nn.Linear:
-        hidden = lm.model.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state[rows, positions]
-        return token_logprobs(hidden, head.weight, head.bias, targets), hidden
-    output = lm.model(inputs_embeds=inputs, use_cache=False, output_hidden_states=want_hidden)
-    logits = output.logits[rows, positions].float()
-    hidden = output.hidden_states[-1][rows, positions] if want_hidden else logits
-    return logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0], hidden
+    frozen = not (torch.is_grad_enabled() and head.weight.requires_grad)
+    return head if frozen and lm.model.config.model_type in LINEAR_HEADS and type(head) is nn.Linear else None
 
 
-def _chunks(order: list[int], totals: list[int], limit: int) -> list[list[int]]:
-    """Cuts rows, shortest first, into runs of at most ``limit`` cells, padding included."""
+def _takes_cache(lm: FrozenLM) -> bool:
+    return "past_key_values" in inspect.signature(lm.model.base_model.forward).parameters
+
+
+def _rows_of(cache: DynamicCache, index: Tensor) -> DynamicCache:
+    """A cache of its own whose row k is row ``index[k]`` of another; differentiable."""
+    own = copy.copy(cache)
+    own.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in own.layers:
+        for name in ("keys", "values"):
+            setattr(layer, name, take_prompts(getattr(layer, name), index))
+    return own
+
+
+def _chunks(order: Sequence[int], lengths: Sequence[int], besides: int, device: torch.device) -> list[list[int]]:
+    """Cuts rows, shortest first, into runs of so many cells, padding included, as suit the device."""
+    limit = CPU_CHUNK_CELLS if device.type == "cpu" else ACCELERATOR_CHUNK_CELLS
     chunks: list[list[int]] = []
     for row in order:
-        if chunks and (len(chunks[-1]) + 1) * totals[row] <= limit:
+        if chunks and (len(chunks[-1]) + 1) * (lengths[row] + besides) <= limit:
             chunks[-1].append(row)
         else:
             chunks.append([row])
@@ -136,20 +215,20 @@ def _chunks(order: list[int], totals: list[int], limit: int) -> list[list[int]]:
 def _real_cells(rows: list[int], lengths: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Returns row and column of every response token of these rows, in order."""
     counts = torch.tensor([lengths[row] for row in rows], dtype=torch.int64)
-    columns = torch.cat([torch.arange(lengths[row]) for row in rows]) if rows else counts
+    columns = torch.cat([torch.arange(lengths[row]) for row in rows])
     return torch.tensor(rows, dtype=torch.int64).repeat_interleave(counts).to(device), columns.to(device)
 
 
-def _instructions(instruction: Tensor | Sequence[Sequence[int]], n_rows: int, device: torch.device) -> list[Tensor]:
-    """Returns one tensor of token ids per row."""
+def _instructions(instruction: Tensor | Sequence[Sequence[int]], n_rows: int) -> list[tuple[int, ...]]:
+    """Returns the token ids before each row."""
     if isinstance(instruction, Tensor):
-        return [instruction.to(device)] * n_rows
+        return [tuple(instruction.tolist())] * n_rows
     if len(instruction) != n_rows:
         raise ValueError(f"{len(instruction)} instructions for {n_rows} responses")
-    return [torch.tensor(row, dtype=torch.int64, device=device) for row in instruction]
+    return [tuple(row) for row in instruction]
 
 
-def _check(lm: FrozenLM, n_soft_tokens: int, before: list[Tensor], lengths: list[int], mask: Tensor) -> None:
+def _check(lm: FrozenLM, n_soft_tokens: int, before: list[tuple[int, ...]], lengths: list[int], mask: Tensor) -> None:
     if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
         raise ValueError("responses are right-padded: padding stands before a token here")
     if any(n_soft_tokens + len(row) == 0 for row in before):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from softprompt.decoder import make_decoder
 from softprompt.model import FrozenLM
+from softprompt.stop_strings import StopWatch, TokenTexts
 
 
 class GenerationConfig(BaseModel):
@@ -18,20 +20,30 @@ class GenerationConfig(BaseModel):
 
     Attributes:
         max_new_tokens: most tokens of a program, its end token included.
+        min_new_tokens: fewest tokens of a program; before, no end token can be drawn. A stop string may end it sooner.
         temperature: logits are divided by it.
         top_k: only the k likeliest tokens are drawn; 0 for all.
         top_p: only the fewest tokens that hold this much probability are drawn (Holtzman et al. 2020, arXiv 1904.09751,
             section 3.1).
         do_sample: False takes the likeliest token every time, whatever the three above say.
+        stop_strings: texts at which a program ends, behind the token that completes one of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_new_tokens: int = Field(default=160, ge=1)
+    min_new_tokens: int = Field(default=0, ge=0)
     temperature: float = Field(default=1.0, gt=0)
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     do_sample: bool = True
+    stop_strings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _shortest_is_no_longer_than_the_longest(self) -> GenerationConfig:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(f"min_new_tokens {self.min_new_tokens} is above max_new_tokens {self.max_new_tokens}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,9 @@ class Samples:
     Attributes:
         ids: new tokens only, the end token included, right-padded, shape (b, l) int64.
         mask: which cells are real, shape (b, l) bool.
-        logprobs: log-probability of each token under the distribution it was drawn from, temperature, top_k and top_p
-            included, zero where the mask is False, shape (b, l) float32. With neutral settings, and when do_sample is
-            False, it is the model's own.
+        logprobs: log-probability of each token under the distribution it was drawn from, min_new_tokens, temperature,
+            top_k and top_p included, zero where the mask is False, shape (b, l) float32. With neutral settings, and
+            when do_sample is False, it is the model's own, but for end tokens that min_new_tokens rules out.
         terrain: shape (b,) int64.
         instructions: token ids of each row's instruction.
     """
@@ -70,6 +82,38 @@ class Samples:
     logprobs: Tensor
     terrain: Tensor
     instructions: list[tuple[int, ...]]
+
+
+class _Drawn:
+    """What has been drawn so far, step by step; which rows are still there differs from step to step."""
+
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []
+        self._columns: list[Tensor] = []
+        self._ids: list[Tensor] = []
+        self._logprobs: list[Tensor] = []
+
+    def add(self, step: int, rows: Tensor, ids: Tensor, logprobs: Tensor) -> None:
+        """Notes one token of each of these rows."""
+        self._rows.append(rows)
+        self._columns.append(torch.full_like(rows, step))
+        self._ids.append(ids)
+        self._logprobs.append(logprobs)
+
+    def tables(self, n_rows: int, pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns ids, mask and log-probabilities, each (n_rows, l) with l the length of the longest program."""
+        cells, ids, logprobs = (torch.cat(self._rows), torch.cat(self._columns)), self._ids, self._logprobs
+        shape, device = (n_rows, int(cells[1].max()) + 1), cells[0].device
+        tables = (
+            torch.full(shape, pad_id, device=device),
+            torch.zeros(shape, dtype=torch.bool, device=device),
+            torch.zeros(shape, device=device),
+        )
+        for table, values in zip(
+            tables, (torch.cat(ids), torch.tensor(True, device=device), torch.cat(logprobs)), strict=True
+        ):
+            table[cells] = values
+        return tables
 
 
 class Sampler:
@@ -87,6 +131,9 @@ class Sampler:
         self.config = config or GenerationConfig()
         with torch.inference_mode():
             self._decoder = make_decoder(lm.model, fast)
+        self._ends = torch.zeros(lm.vocab_size, dtype=torch.bool, device=lm.device)
+        self._ends[list(lm.eos_ids)] = True
+        self._texts = TokenTexts(lm.tokenizer) if self.config.stop_strings else None
 
     def sample(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> Samples:
         """Draws all programs of all requests in one batch.
@@ -99,39 +146,49 @@ class Sampler:
             ValueError: nothing to draw, nothing to begin with, or more positions needed than the model has.
         """
         self._check(prompts, requests)
-        with torch.inference_mode():
-            ids, mask, logprobs = self._decode(prompts, requests)
-        terrain = torch.tensor(
-            [request.terrain for request in requests for _ in range(request.count)], device=self.lm.device
-        )
         instructions = [request.instruction for request in requests for _ in range(request.count)]
-        # Copies made outside inference mode may take part in a loss.
-        return Samples(ids.clone(), mask.clone(), logprobs.clone(), terrain, instructions)
+        watch = StopWatch(self._texts, self.config.stop_strings, instructions) if self._texts else None
+        with torch.inference_mode():
+            drawn = self._decode(prompts, requests, watch)
+        # Made outside inference mode, they may take part in a loss.
+        ids, mask, logprobs = drawn.tables(len(instructions), self.lm.pad_id)
+        terrain = [request.terrain for request in requests for _ in range(request.count)]
+        return Samples(ids, mask, logprobs, torch.tensor(terrain, device=self.lm.device), instructions)
 
-    def _decode(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns ids, mask and log-probabilities, each (b, l) with l the length of the longest program."""
+    def _decode(self, prompts: Tensor | None, requests: Sequence[SampleRequest], watch: StopWatch | None) -> _Drawn:
+        """Reads all prompts, then draws the programs behind them, as many side by side as the decoder likes."""
         config, device = self.config, self.lm.device
         embedded, padding = self._embed(prompts, requests)
         counts = torch.tensor([request.count for request in requests], device=device)
+        prompt_of = torch.arange(len(requests), device=device).repeat_interleave(counts)
         uniforms = torch.cat([_uniforms(request, config.max_new_tokens) for request in requests]).to(device)
-        ids = torch.full(uniforms.shape, self.lm.pad_id, device=device)
-        mask = torch.zeros(uniforms.shape, dtype=torch.bool, device=device)
-        logprobs = torch.zeros(uniforms.shape, device=device)
+        drawn = _Drawn()
+        logits = self._decoder.prefill(embedded, padding, config.max_new_tokens)
+        n = len(uniforms)
+        for rows in torch.arange(n, device=device).chunk(-(-n // (self._decoder.rows_at_once or n))):
+            self._decoder.begin(prompt_of[rows])
+            self._decode_rows(rows, logits[prompt_of[rows]], uniforms[rows], drawn, watch)
+        return drawn
 
-        logits = self._decoder.prefill(embedded, padding, counts, config.max_new_tokens)
-        rows = torch.arange(len(uniforms), device=device)
-        for step in range(config.max_new_tokens):
-            chosen, chosen_logprobs = draw(logits, uniforms[rows, step], config)
-            ids[rows, step], logprobs[rows, step], mask[rows, step] = chosen, chosen_logprobs, True
-            if self.lm.eos_id is not None:
-                kept = _close_ranks(chosen != self.lm.eos_id)
-                if len(kept) < len(rows):
-                    self._decoder.keep(kept)
-                    rows, chosen = rows[kept], chosen[kept]
-            if len(rows) == 0 or step == config.max_new_tokens - 1:
+    def _decode_rows(
+        self, rows: Tensor, logits: Tensor, uniforms: Tensor, drawn: _Drawn, watch: StopWatch | None
+    ) -> None:
+        """Draws the programs of some rows to their ends, from the logits of their first tokens and all their chance."""
+        for step in range(self.config.max_new_tokens):
+            if step < self.config.min_new_tokens:
+                logits = logits.masked_fill(self._ends, -torch.inf)
+            chosen, logprobs = draw(logits, uniforms[:, step], self.config)
+            drawn.add(step, rows, chosen, logprobs)
+            ended = self._ends[chosen]
+            if watch:
+                ended |= torch.tensor(watch.has_stopped(rows.tolist(), chosen.tolist()), device=ended.device)
+            if bool(ended.any()):
+                kept = _close_ranks(~ended)
+                self._decoder.keep(kept)
+                rows, uniforms, chosen = rows[kept], uniforms[kept], chosen[kept]
+            if len(rows) == 0 or step == self.config.max_new_tokens - 1:
                 break
             logits = self._decoder.step(chosen)
-        return ids[:, : step + 1], mask[:, : step + 1], logprobs[:, : step + 1]
 
     def _embed(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> tuple[Tensor, Tensor]:
         """Returns each request's ``[soft prompt; instruction]``, left-padded (r, s, d_model), and its padding (r,)."""

@@ -103,7 +103,8 @@ def rows_to_keep(
         raise ValueError(f"of {len(prompt)} rows between 1 and {len(prompt)} can stay, not {n_keep}")
     kept = torch.arange(len(prompt))
     with torch.no_grad():
-        whole, _ = evaluate(lm, prompt.expand(len(ids), -1, -1), [instruction] * len(ids), ids, mask)
+        instructions, owners = [instruction] * len(ids), torch.zeros(len(ids), dtype=torch.int64)
+        whole, _ = evaluate(lm, prompt[None], instructions, ids, mask, prompt_of=owners)
         while len(kept) > n_keep:
             damage = _damage(lm, prompt[kept.to(prompt.device)], whole, instruction, ids, mask)
             give_up = min(len(kept) - n_keep, max(1, len(kept) // SHARE_AT_A_TIME))
@@ -118,7 +119,8 @@ def _damage(
     """Token KL from the whole prompt to this one without each of its rows, nats a token, shape (n,) on the CPU."""
     n, b = len(prompt), len(ids)
     others = torch.stack([torch.cat([torch.arange(i), torch.arange(i + 1, n)]) for i in range(n)])
-    candidates = prompt[others.to(prompt.device)].repeat_interleave(b, dim=0)
-    logprobs, _ = evaluate(lm, candidates, [instruction] * (n * b), ids.repeat(n, 1), mask.repeat(n, 1))
+    candidates, instructions = prompt[others.to(prompt.device)], [instruction] * (n * b)
+    owners = torch.arange(n).repeat_interleave(b)
+    logprobs, _ = evaluate(lm, candidates, instructions, ids.repeat(n, 1), mask.repeat(n, 1), prompt_of=owners)
     kl = k3(whole.repeat(n, 1), logprobs) * mask.repeat(n, 1)
     return (kl.reshape(n, -1).sum(1) / mask.sum()).cpu()

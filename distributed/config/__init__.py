@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from distributed.config.method import GROUPED, GenKwargs, MethodConfig
 from distributed.config.running import (
+    ComputeConfig,
     EvaluationConfig,
     Range,
     RayConfig,
@@ -29,6 +30,7 @@ from distributed.config.training import (
 __all__ = [
     "BUNDLED",
     "TRLX_SECTIONS",
+    "ComputeConfig",
     "EvaluationConfig",
     "GenKwargs",
     "MethodConfig",
@@ -77,6 +79,8 @@ class RunConfig(Section):
     """The workers that write programs and score them."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """What the final numbers are made from."""
+    compute: ComputeConfig = ComputeConfig()
+    """In which numbers the language model computes, and where."""
     ray: RayConfig = RayConfig()
     """Where the workers run."""
     tracking: TrackingConfig = TrackingConfig()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,8 +19,10 @@ class GenKwargs(Arguments):
     """Most tokens of a program behind its instruction, its end token included; 160 without max_length either."""
     max_length: int | None = Field(None, ge=2)
     """Most tokens of instruction and program together; max_new_tokens comes before it. Soft tokens do not count."""
+    min_new_tokens: int | None = Field(None, ge=0)
+    """Fewest tokens of a program; before, its end token cannot be drawn."""
     min_length: int = Field(0, ge=0)
-    """Fewest tokens of instruction and program together. Only 0 can be trained with."""
+    """Fewest tokens of instruction and program together; min_new_tokens comes before it. Soft tokens do not count."""
     temperature: float = Field(1.0, gt=0)
     """Logits are divided by it."""
     top_k: int = Field(0, ge=0)
@@ -29,6 +31,27 @@ class GenKwargs(Arguments):
     """Only the fewest tokens that hold this much probability are drawn."""
     do_sample: bool = True
     """False takes the likeliest token every time."""
+    stop_strings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Texts at which a program ends, behind the token that completes one of them; it may end before its min_length."""
+
+    @field_validator("stop_strings", mode="before")
+    @classmethod
+    def _may_be_one_or_none(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else () if value is None else value
+
+    @model_validator(mode="after")
+    def _shortest_is_no_longer_than_the_longest(self) -> GenKwargs:
+        for low, high in (("min_new_tokens", "max_new_tokens"), ("min_length", "max_length")):
+            least, most = getattr(self, low), getattr(self, high)
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"{low} is {least}, which is above {high}, {most}")
+        return self
+
+    @property
+    def draws_what_the_model_says(self) -> bool:
+        """Whether tokens are drawn from the model's own distribution; where programs are cut does not change it."""
+        drawn = (self.do_sample, self.temperature, self.top_k, self.top_p, self.min_new_tokens or self.min_length)
+        return drawn == (True, 1, 0, 1, 0)
 
     def new_tokens(self, instruction_tokens: int) -> int:
         """Most tokens of a program whose instruction has so many tokens; at least 1."""
@@ -40,12 +63,16 @@ class GenKwargs(Arguments):
 
     def sampler_settings(self, instruction_tokens: int) -> dict[str, Any]:
         """The arguments of ``softprompt.sampling.GenerationConfig``."""
+        longest = self.new_tokens(instruction_tokens)
+        least = self.min_length - instruction_tokens if self.min_new_tokens is None else self.min_new_tokens
         return {
-            "max_new_tokens": self.new_tokens(instruction_tokens),
+            "max_new_tokens": longest,
+            "min_new_tokens": min(max(0, least), longest),
             "temperature": self.temperature,
             "top_k": self.top_k,
             "top_p": self.top_p,
             "do_sample": self.do_sample,
+            "stop_strings": self.stop_strings,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -52,6 +53,23 @@ class RolloutsConfig(Section):
     """CPUs that Ray sets aside for a worker."""
     gpus_per_worker: float = Field(0.0, ge=0)
     """GPUs, or parts of one, that Ray sets aside for a worker; above 0 the worker's language model is on it."""
+
+
+class ComputeConfig(Section):
+    """In which numbers the language model computes, and where."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the language model's weights; prompts are float32 whatever it is. A CPU is fastest in float32."""
+    device: str = "auto"
+    """Where the learner has it: auto takes a GPU where there is one, or cpu, cuda, cuda:1, mps. Workers have it where
+    rollouts.gpus_per_worker says."""
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+            raise ValueError(f"must be auto, cpu, cuda, cuda:1 and so on, or mps, not {device}")
+        return device
 
 
 class RayConfig(Section):

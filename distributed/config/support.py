@@ -21,6 +21,3 @@ def check_trainable(config: RunConfig) -> None:
         raise UserError("model.peft_config: adapters are not yet supported beside soft prompts; set it to null")
     if method.num_value_layers_unfrozen:
         raise UserError("method.num_value_layers_unfrozen: the value function is one head; set it to 0")
-    for name, kwargs in (("gen_kwargs", method.gen_kwargs), ("gen_experience_kwargs", method.gen_experience_kwargs)):
-        if kwargs and kwargs.min_length:
-            raise UserError(f"method.{name}.min_length: programs end where they end; set it to 0")

@@ -10,6 +10,7 @@ from distributed.config.listing import settings
 from distributed.config.support import check_trainable
 from distributed.config_io import with_settings
 from distributed.errors import UserError
+from softprompt.sampling import GenerationConfig
 
 DEFAULT = RunConfig()
 
@@ -59,6 +60,34 @@ def test_the_length_of_programs_follows_transformers(kwargs: GenKwargs, tokens: 
     assert kwargs.sampler_settings(5)["max_new_tokens"] == tokens
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "tokens"),
+    [
+        (GenKwargs(), 0),
+        (GenKwargs(min_length=48, max_length=48), 43),
+        (GenKwargs(min_length=4), 0),
+        (GenKwargs(min_length=9, min_new_tokens=2), 2),
+        (GenKwargs(min_length=30, max_new_tokens=8), 8),
+    ],
+)
+def test_the_least_length_of_programs_follows_transformers(kwargs: GenKwargs, tokens: int) -> None:
+    settings = GenerationConfig(**kwargs.sampler_settings(5))
+    assert settings.min_new_tokens == tokens <= settings.max_new_tokens
+
+
+def test_stop_strings_may_be_one_text_several_or_null() -> None:
+    for said, meant in (("\n\n", ("\n\n",)), (["a", "b"], ("a", "b")), (None, ())):
+        kwargs = with_settings(DEFAULT, {"method.gen_kwargs": {"stop_strings": said}}).method.gen_kwargs
+        assert GenerationConfig(**kwargs.sampler_settings(5)).stop_strings == meant
+
+
+def test_only_what_changes_the_distribution_is_not_the_models_own() -> None:
+    own = [{}, {"stop_strings": "x"}, {"max_length": 9}, {"min_length": 0}]
+    shaped = [{"temperature": 2.0}, {"top_k": 3}, {"top_p": 0.9}, {"min_length": 8}, {"min_new_tokens": 1}]
+    for kwargs in [*own, *shaped, {"do_sample": False}]:
+        assert GenKwargs.model_validate(kwargs).draws_what_the_model_says == (kwargs in own)
+
+
 def test_sequence_length_is_derived() -> None:
     config = with_settings(DEFAULT, {"method.n_soft_tokens": 20, "method.gen_kwargs": {"max_length": 48}})
     assert config.sequence_length(instruction_tokens=6) == 68
@@ -70,6 +99,8 @@ def test_sequence_length_is_derived() -> None:
         ({"method.num_rollouts": 2}, "method.num_rollouts: 2 programs a step for 3 terrains"),
         ({"method.num_rollouts": 5}, "rloo needs 2 to compare"),
         ({"method.estimator": "gae", "method.tune_v_head": False}, "method: estimator gae with tune_v_head false"),
+        ({"method.gen_kwargs": {"min_length": 9, "max_length": 8}}, "gen_kwargs: min_length is 9, which is above max_"),
+        ({"compute.device": "gpu"}, "compute.device: must be auto, cpu, cuda, cuda:1 and so on, or mps, not gpu"),
         (
             {"method.prompt_source": "ten", "method.reparameterize": "residual"},
             "method: reparameterize is for prompt_source",
@@ -109,7 +140,6 @@ def test_one_rollout_a_terrain_is_enough_for_an_estimator_that_compares_nothing(
         ("model.model_arch_type", "seq2seq"),
         ("model.peft_config", {"peft_type": "LORA"}),
         ("method.num_value_layers_unfrozen", 1),
-        ("method.gen_kwargs.min_length", 4),
     ],
 )
 def test_what_training_cannot_do_is_read_and_then_refused_by_name(name: str, value: object) -> None:

@@ -126,6 +126,46 @@ def test_pyfunc_writes_the_programs_that_the_sampler_writes(
         assert programs("tunnel", seed=7, **params) == expected
 
 
+def set_in_config(run: Path, section: str, **changed: object) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config[section] |= changed
+    (run / "config.json").write_text(json.dumps(config))
+
+
+def test_pyfunc_ends_programs_where_the_run_ended_them(run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
+    kwargs = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": 4, "stop_strings": ["a", "e", "0", "3"]}
+    set_in_config(run, "method", gen_kwargs=kwargs)
+    listed = json.loads((tiny_lm[1] / "generation_config.json").read_text())
+    try:
+        ends = {"eos_token_id": [tiny_lm[0].eos_id, *range(150, 170)]}
+        (tiny_lm[1] / "generation_config.json").write_text(json.dumps(listed | ends))
+        lm = FrozenLM.load(tiny_lm[1])
+        export(run, "tunnel")
+        prompts = torch.from_numpy(load_file(run / PROMPTS)["tunnel"])[None]
+        ids = instruction_ids(lm, INSTRUCTION)
+        samples = Sampler(lm, GenerationConfig(**kwargs), fast=False).sample(prompts, [SampleRequest(0, ids, 16, 7)])
+        rows = [[*ids, *row[kept].tolist()] for row, kept in zip(samples.ids, samples.mask, strict=True)]
+        assert len({len(row) for row in rows}) > 3
+        expected = lm.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert programs("tunnel", 16, seed=7) == expected
+    finally:
+        (tiny_lm[1] / "generation_config.json").write_text(json.dumps(listed))
+
+
+def test_pyfunc_computes_in_the_runs_type_of_numbers(run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
+    lm = FrozenLM.load(tiny_lm[1], dtype="bfloat16")
+    set_in_config(run, "compute", dtype="bfloat16")
+    summary = json.loads((run / "summary.json").read_text()) | {"lm_hash": lm.hash}
+    (run / "summary.json").write_text(json.dumps(summary))
+    export(run, "tunnel")
+    prompts = torch.from_numpy(load_file(run / PROMPTS)["tunnel"])[None]
+    ids = instruction_ids(lm, INSTRUCTION)
+    config = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False)
+    samples = Sampler(lm, config, fast=False).sample(prompts, [SampleRequest(0, ids, 1, 7)])
+    expected = lm.tokenizer.decode([*ids, *samples.ids[0].tolist()], skip_special_tokens=True)
+    assert programs("tunnel", 1, do_sample=False) == [expected]
+
+
 def test_same_seed_same_programs_and_another_seed_others(run: Path, store: str) -> None:
     export(run, "tunnel")
     first = programs("tunnel", seed=5)

@@ -7,10 +7,14 @@ import torch
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen2Config,
@@ -21,6 +25,8 @@ from softprompt.model import FrozenLM
 from softprompt.tokenizer import train_tokenizer
 
 VOCAB = 264
+GENERAL = ("gpt2", "gpt_neox", "opt")
+"""Families that are decoded with transformers' own forward."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +76,12 @@ def tiny_model(family: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
                 **special, vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.25
             )
             return GPT2LMHeadModel(config)
+        case "gpt_neox":
+            return GPTNeoXForCausalLM(GPTNeoXConfig(**llama))
+        case "opt":
+            # Its embedding is narrower than its blocks, as in opt-350m.
+            sizes = {"ffn_dim": 48, "word_embed_proj_dim": 24, "do_layer_norm_before": True, "init_std": 0.25}
+            return OPTForCausalLM(OPTConfig(**llama, **sizes))
     raise ValueError(family)
 
 

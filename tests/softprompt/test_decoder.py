@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from softprompt.decoder import TransformersDecoder, make_decoder
+from softprompt import llama_cpu_decoder, llama_kernels
+from softprompt.decoder import Decoder, TransformersDecoder, make_decoder
+from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.model import FrozenLM
+from tests.softprompt.conftest import GENERAL
 
 FAST = ["llama", "llama-grouped", "mistral", "qwen2"]
 PROMPTS = [[5, 9, 30], [7, 7, 8, 100, 41], [12, 3]]
@@ -15,17 +19,18 @@ COUNTS = [2, 1, 3]
 
 
 def decode(
-    lm: FrozenLM, fast: bool, prompts: list[list[int]], counts: list[int], steps: list[list[int]]
+    lm: FrozenLM, decoder: Decoder, prompts: list[list[int]], counts: list[int], steps: list[list[int]]
 ) -> list[torch.Tensor]:
     """Logits after the prompts and after each step."""
-    decoder = make_decoder(lm.model, fast)
     lengths = torch.tensor([len(p) for p in prompts])
     padding = lengths.max() - lengths
     embedded = torch.zeros(len(prompts), int(lengths.max()), lm.d_model)
     for row, ids in enumerate(prompts):
         embedded[row, int(padding[row]) :] = lm.embed(torch.tensor(ids))
     with torch.inference_mode():
-        logits = [decoder.prefill(embedded, padding, torch.tensor(counts), len(steps) + 1)]
+        prompt_of = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts))
+        logits = [decoder.prefill(embedded, padding, len(steps) + 1)[prompt_of]]
+        decoder.begin(prompt_of)
         return logits + [decoder.step(torch.tensor(ids)) for ids in steps]
 
 
@@ -36,7 +41,10 @@ def full(lm: FrozenLM, ids: list[int]) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", FAST)
 def test_llama_like_models_take_the_fast_path(make_lm, family):
-    assert isinstance(make_decoder(make_lm(family).model), LlamaDecoder)
+    lm = make_lm(family)
+    assert isinstance(make_decoder(lm.model), LlamaCpuDecoder)
+    half = FrozenLM.from_weights(**lm.export()).model.to(torch.bfloat16)
+    assert type(make_decoder(half)) is LlamaDecoder
 
 
 def test_other_models_take_the_general_path(make_lm, gpt2, llama):
@@ -50,12 +58,12 @@ def test_other_models_take_the_general_path(make_lm, gpt2, llama):
 
 
 @pytest.mark.parametrize("padded", [False, True], ids=["equal lengths", "left-padded"])
-@pytest.mark.parametrize(("family", "fast"), [(f, True) for f in FAST] + [("llama", False), ("gpt2", False)])
+@pytest.mark.parametrize(("family", "fast"), [(f, True) for f in FAST] + [(f, False) for f in ("llama", *GENERAL)])
 def test_cached_equals_uncached(make_lm, family, fast, padded):
     lm = make_lm(family)
     prompts = PROMPTS if padded else [p[:2] for p in PROMPTS]
     steps = torch.randint(3, 260, (6, sum(COUNTS)), generator=torch.Generator().manual_seed(3)).tolist()
-    got = decode(lm, fast, prompts, COUNTS, steps)
+    got = decode(lm, make_decoder(lm.model, fast), prompts, COUNTS, steps)
     sequences = [list(p) for p, n in zip(prompts, COUNTS, strict=True) for _ in range(n)]
     for number, logits in enumerate(got):
         want = torch.stack([full(lm, ids) for ids in sequences])
@@ -65,20 +73,55 @@ def test_cached_equals_uncached(make_lm, family, fast, padded):
                 ids.append(new)
 
 
+@pytest.mark.parametrize("family", FAST)
+def test_the_decoder_for_any_device_computes_what_the_one_for_a_cpu_does(make_lm, family):
+    lm = make_lm(family)
+    steps = torch.randint(3, 260, (5, sum(COUNTS)), generator=torch.Generator().manual_seed(3)).tolist()
+    decoders = LlamaDecoder(lm.model), LlamaCpuDecoder(lm.model)
+    results = [decode(lm, decoder, PROMPTS, COUNTS, steps) for decoder in decoders]
+    for left, right in zip(*results, strict=True):
+        assert torch.allclose(left, right, atol=1e-4)
+
+
+def test_several_batches_of_rows_follow_one_reading_of_the_prompts(llama, gpt2):
+    steps = torch.randint(3, 260, (4, sum(COUNTS)), generator=torch.Generator().manual_seed(3))
+    for decoder, lm in ((make_decoder(llama.model), llama), (make_decoder(gpt2.model), gpt2)):
+        want = decode(lm, decoder, PROMPTS, COUNTS, steps.tolist())
+        # The decoder has read the prompts, and begins anew behind them, with rows in another order.
+        rows = torch.tensor([5, 0, 3])
+        with torch.inference_mode():
+            decoder.begin(torch.arange(len(PROMPTS)).repeat_interleave(torch.tensor(COUNTS))[rows])
+            for number, ids in enumerate(steps):
+                assert torch.allclose(decoder.step(ids[rows]), want[number + 1][rows], atol=1e-4)
+
+
+def test_the_number_of_threads_changes_no_bit_between_the_matrix_products(llama, monkeypatch):
+    n = 3 * llama_cpu_decoder.ROWS_A_THREAD
+    x, weight = torch.randn(n, 32).numpy(), llama.model.model.norm.weight.numpy()
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        out = torch.zeros(n, 32)
+        llama_cpu_decoder._on_threads(llama_kernels.rms_norm, n, x, weight, np.float32(1e-6), out.numpy())
+        results.append(out)
+    assert torch.equal(*results) and results[0].abs().sum(1).gt(0).all()
+
+
 @pytest.mark.parametrize("padded", [False, True], ids=["equal lengths", "left-padded"])
-@pytest.mark.parametrize(("family", "fast"), [("llama-grouped", True), ("llama", False)])
+@pytest.mark.parametrize(("family", "fast"), [("llama-grouped", True), ("llama", False), ("opt", False)])
 def test_rows_that_stay_do_not_notice_rows_that_leave(make_lm, family, fast, padded):
     lm = make_lm(family)
     prompts = PROMPTS if padded else [p[:2] for p in PROMPTS]
     steps = torch.randint(3, 260, (4, sum(COUNTS)), generator=torch.Generator().manual_seed(4))
-    want = decode(lm, fast, prompts, COUNTS, steps.tolist())
+    want = decode(lm, make_decoder(lm.model, fast), prompts, COUNTS, steps.tolist())
     decoder = make_decoder(lm.model, fast)
     width = max(map(len, prompts))
     padding = torch.tensor([width - len(p) for p in prompts])
     embedded = torch.stack([lm.embed(torch.tensor([0] * (width - len(p)) + p)) for p in prompts])
     rows = torch.arange(sum(COUNTS))
     with torch.inference_mode():
-        decoder.prefill(embedded, padding, torch.tensor(COUNTS), 5)
+        decoder.prefill(embedded, padding, 5)
+        decoder.begin(torch.arange(len(prompts)).repeat_interleave(torch.tensor(COUNTS)))
         for number, kept in enumerate([[0, 1, 2, 3, 4, 5], [0, 5, 2, 3], [0, 3, 2], [2]]):
             rows = rows[kept]
             decoder.keep(torch.tensor(kept))
@@ -94,6 +137,7 @@ def test_bfloat16_stays_near_transformers(llama, tokenizer):
     for fast in (True, False):
         decoder = make_decoder(lm.model, fast)
         with torch.inference_mode():
-            decoder.prefill(embedded, torch.zeros(2, dtype=torch.int64), torch.tensor([2, 2]), 2)
+            decoder.prefill(embedded, torch.zeros(2, dtype=torch.int64), 2)
+            decoder.begin(torch.tensor([0, 0, 1, 1]))
             results.append(decoder.step(torch.tensor([4, 5, 6, 7])).log_softmax(-1).exp())
     assert (results[0] - results[1]).abs().sum(-1).max() < 0.1

@@ -6,10 +6,12 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from softprompt.model import FrozenLM
 
@@ -69,7 +71,54 @@ def test_a_directory_without_a_model_says_so(tmp_path):
         FrozenLM.load(tmp_path)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])
+def change_config(directory: Path, **changed: object) -> None:
+    file = directory / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+
+def drop_head(directory: Path) -> None:
+    weights = load_file(directory / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if "norm" not in k}, directory / "model.safetensors", {"format": "pt"})
+
+
+def forget_tokenizer(directory: Path) -> None:
+    for file in directory.glob("tokenizer*"):
+        file.unlink()
+
+
+DAMAGE = {
+    "no tokenizer": (forget_tokenizer, "has no tokenizer that can be read"),
+    "encoder": (lambda d: change_config(d, model_type="t5"), "it is a t5 model, which has an encoder"),
+    "gap filler": (
+        lambda d: change_config(d, architectures=["BertForMaskedLM"]),
+        "a BertForMaskedLM, which fills gaps",
+    ),
+    "no language model": (lambda d: change_config(d, model_type="vit"), "it is a vit model, and not a causal one"),
+    "unknown": (lambda d: change_config(d, model_type="zork"), "does not recognize this architecture"),
+    "own code": (
+        lambda d: change_config(d, model_type="zork", auto_map={"AutoConfig": "code.Config"}),
+        "code of its own, which is never run here",
+    ),
+    "no weights": (lambda d: (d / "model.safetensors").unlink(), "no file named model.safetensors"),
+    "broken weights": (lambda d: (d / "model.safetensors").write_bytes(b"?"), "cannot load a language model"),
+    "lacking weights": (drop_head, "its weights lack model.layers.0.input_layernorm.weight, model"),
+}
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGE.values(), ids=DAMAGE)
+def test_what_is_no_causal_language_model_is_refused_in_one_line(saved, damage, words):
+    damage(saved)
+    with pytest.raises(ValueError, match=words) as refusal:
+        FrozenLM.load(saved)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_is_no_language_model(saved):
+    with pytest.raises(ValueError, match="is a file; a language model is a directory"):
+        FrozenLM.load(saved / "config.json")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "gpt_neox", "opt"])
 def test_a_model_rebuilt_from_its_export_is_equal_and_shares_the_memory(make_lm, family):
     lm = make_lm(family)
     parts = lm.export()
@@ -124,6 +173,28 @@ def test_a_model_without_a_pad_token_is_padded_with_its_end_token(llama, tokeniz
     parts["config"] = parts["config"] | {"pad_token_id": None}
     lm = FrozenLM(FrozenLM.from_weights(**parts).model, Bare())
     assert lm.pad_id == lm.eos_id == tokenizer.eos_token_id
+
+
+def test_end_tokens_are_the_tokenizers_and_all_of_a_list(llama, saved):
+    assert llama.eos_ids == (llama.tokenizer.eos_token_id,)
+    listed = json.loads((saved / "generation_config.json").read_text()) | {"eos_token_id": [9, 2, 9999]}
+    (saved / "generation_config.json").write_text(json.dumps(listed))
+    lm = FrozenLM.load(saved)
+    assert lm.eos_ids == (2, 9) and lm.eos_id == 2
+    assert FrozenLM.from_weights(**lm.export()).eos_ids == (2, 9)
+
+
+def test_a_tokenizer_without_end_or_padding_leaves_them_to_the_configuration(llama):
+    class Bare:
+        eos_token_id = pad_token_id = None
+
+    parts = llama.export()
+    model = FrozenLM.from_weights(**(parts | {"config": parts["config"] | {"eos_token_id": [7, 8]}})).model
+    assert (FrozenLM(model, Bare()).eos_ids, FrozenLM(model, Bare()).pad_id) == ((7, 8), llama.pad_id)
+    model = FrozenLM.from_weights(**(parts | {"config": parts["config"] | {"eos_token_id": None}})).model
+    model.config.pad_token_id = None
+    endless = FrozenLM(model, Bare())
+    assert (endless.eos_ids, endless.eos_id, endless.pad_id) == ((), None, 0)
 
 
 def test_softprompt_imports_neither_ray_nor_terrains():

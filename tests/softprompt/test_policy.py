@@ -5,8 +5,6 @@ import torch
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -21,7 +19,7 @@ from softprompt.value_head import ValueHead
 
 INSTRUCTION = torch.tensor([5, 9, 11])
 LENGTHS = (6, 1, 9, 4, 0, 9)
-FAMILIES = ["llama", "llama-grouped", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "gemma2"]
+FAMILIES = ["llama", "llama-grouped", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "opt", "gemma2"]
 
 
 @pytest.fixture
@@ -43,8 +41,6 @@ def lm_of(make_lm, tokenizer):
         match family:
             case "qwen3":
                 return FrozenLM(Qwen3ForCausalLM(Qwen3Config(**size, num_key_value_heads=2, head_dim=8)), tokenizer)
-            case "gpt_neox":
-                return FrozenLM(GPTNeoXForCausalLM(GPTNeoXConfig(**size)), tokenizer)
             case "gemma2":
                 config = Gemma2Config(**size, final_logit_softcapping=2.0, num_key_value_heads=2, head_dim=8)
                 return FrozenLM(Gemma2ForCausalLM(config), tokenizer)
@@ -91,7 +87,7 @@ def test_batch_equals_rows_one_by_one(lm_of, batch, family, chunk_cells, monkeyp
     torch.testing.assert_close(hidden, expected_hidden, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gpt_neox", "opt", "gemma2"])
 def test_gradient_of_a_batch_equals_that_of_rows_one_by_one(lm_of, batch, family):
     lm, (ids, mask) = lm_of(family), batch
     prompts = prompts_for(lm, len(ids)).requires_grad_()

@@ -5,8 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import ValidationError
+from transformers import (
+    LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
+    StoppingCriteriaList,
+    StopStringCriteria,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
+from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Samples, draw, shape_logits
+from softprompt.stop_strings import StopWatch, TokenTexts
+from tests.softprompt.conftest import GENERAL
 
 FAST = [True, False]
 
@@ -25,6 +37,13 @@ def uncached_logits(lm, prompts: torch.Tensor | None, samples: Samples, row: int
     with torch.no_grad():
         logits = lm.model(inputs_embeds=torch.cat(parts)[None], use_cache=False).logits[0]
     return logits[-len(ids) - 1 : -1]
+
+
+def ends_at(lm: FrozenLM, *tokens: int) -> FrozenLM:
+    """The same model with other end tokens."""
+    copy = FrozenLM(lm.model, lm.tokenizer)
+    copy.eos_ids = tokens
+    return copy
 
 
 def rows_of(samples: Samples, row: slice) -> list[tuple[list[int], list[float]]]:
@@ -50,10 +69,12 @@ UNEQUAL = [
 
 @pytest.mark.parametrize("requests", [EQUAL, UNEQUAL], ids=["equal lengths", "unequal lengths"])
 @pytest.mark.parametrize(
-    ("family", "fast"), [("llama", True), ("llama-grouped", True), ("llama", False), ("gpt2", False)]
+    ("family", "fast"),
+    [(f, True) for f in ("llama", "llama-grouped", "qwen2")] + [(f, False) for f in ("llama", *GENERAL)],
 )
 def test_cached_equals_uncached(make_lm, prompts, family, fast, requests):
     lm = make_lm(family)
+    prompts = prompts[..., : lm.d_model]
     samples = Sampler(lm, config(), fast).sample(prompts, requests)
     uniforms = torch.cat([torch.rand(r.count, 24, generator=torch.Generator().manual_seed(r.seed)) for r in requests])
     for row in range(len(samples.ids)):
@@ -65,9 +86,13 @@ def test_cached_equals_uncached(make_lm, prompts, family, fast, requests):
         assert torch.allclose(logprobs, logits.log_softmax(-1).gather(1, ids[:, None])[:, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("fast", FAST)
-def test_a_mixed_batch_equals_its_terrains_one_by_one(llama, prompts, fast):
-    sampler = Sampler(llama, config(), fast)
+@pytest.mark.parametrize(
+    ("family", "fast"), [(f, True) for f in ("llama", "qwen2")] + [(f, False) for f in ("llama", *GENERAL)]
+)
+def test_a_mixed_batch_equals_its_terrains_one_by_one(make_lm, prompts, family, fast):
+    lm = make_lm(family)
+    prompts = prompts[..., : lm.d_model]
+    sampler = Sampler(lm, config(), fast)
     together = sampler.sample(prompts, UNEQUAL)
     start = 0
     for request in UNEQUAL:
@@ -149,14 +174,9 @@ def test_finished_rows_leave_the_batch_and_keep_their_end_token(llama, prompts, 
 
 
 def test_decoding_stops_when_all_rows_are_finished(llama, prompts):
-    sampler = Sampler(llama, config(max_new_tokens=4))
-    first = sampler.sample(prompts, [SampleRequest(0, (1,), 1, 3)]).ids[0, 0]
-    eos = llama.eos_id
-    try:
-        llama.eos_id = int(first)
-        samples = sampler.sample(prompts, [SampleRequest(0, (1,), 1, 3)])
-    finally:
-        llama.eos_id = eos
+    request = [SampleRequest(0, (1,), 1, 3)]
+    first = Sampler(llama, config(max_new_tokens=4)).sample(prompts, request).ids[0, 0]
+    samples = Sampler(ends_at(llama, int(first)), config(max_new_tokens=4)).sample(prompts, request)
     assert samples.ids.tolist() == [[int(first)]] and samples.mask.all()
 
 
@@ -167,6 +187,103 @@ def test_shaped_distributions_report_their_own_logprobs(llama, prompts):
         shaped = shape_logits(uncached_logits(llama, prompts, samples, row), settings).log_softmax(-1)
         ids = samples.ids[row, : len(shaped), None]
         assert torch.allclose(shaped.gather(1, ids)[:, 0], samples.logprobs[row, : len(shaped)], atol=1e-4)
+
+
+def slow_reference(
+    lm: FrozenLM, prompt: torch.Tensor, request: SampleRequest, settings: GenerationConfig
+) -> list[tuple[list[int], list[float]]]:
+    """Each row alone and without a cache, its logits shaped and its end found by transformers."""
+    start, end = len(request.instruction), torch.tensor(lm.eos_ids)
+    shaping = LogitsProcessorList([MinNewTokensLengthLogitsProcessor(start, settings.min_new_tokens, end)])
+    if settings.do_sample:
+        shaping.append(TemperatureLogitsWarper(settings.temperature))
+        shaping.append(TopKLogitsWarper(settings.top_k or lm.vocab_size))
+        shaping.append(TopPLogitsWarper(settings.top_p))
+    stopping = StoppingCriteriaList()
+    if settings.stop_strings:
+        stopping.append(StopStringCriteria(lm.tokenizer, list(settings.stop_strings)))
+    uniforms = torch.rand(request.count, settings.max_new_tokens, generator=torch.Generator().manual_seed(request.seed))
+    rows = []
+    for row in range(request.count):
+        ids, logprobs = torch.tensor([request.instruction]), []
+        for step in range(settings.max_new_tokens):
+            with torch.no_grad():
+                inputs = torch.cat([prompt, lm.embed(ids[0])])[None]
+                scores = shaping(ids, lm.model(inputs_embeds=inputs, use_cache=False).logits[:, -1])
+            probabilities = scores.softmax(-1)[0]
+            above = probabilities.cumsum(0) > uniforms[row, step]
+            token = int(above.nonzero()[0]) if settings.do_sample else int(scores.argmax())
+            ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+            logprobs.append(float(probabilities[token].log()))
+            if token in lm.eos_ids or (settings.stop_strings and bool(stopping(ids, None).all())):
+                break
+        rows.append((ids[0, start:].tolist(), logprobs))
+    return rows
+
+
+OPTIONS = {
+    "plain": {},
+    "shaped": {"temperature": 1.7, "top_k": 40, "top_p": 0.8},
+    "long": {"min_new_tokens": 20},
+    "long and shaped": {"min_new_tokens": 9, "temperature": 0.7, "top_k": 3},
+    "of one length": {"min_new_tokens": 24},
+    "stopping": {"stop_strings": ("a", "7", "Q", "x", "in")},
+    "everything": {
+        "min_new_tokens": 5,
+        "temperature": 1.3,
+        "top_k": 100,
+        "top_p": 0.95,
+        "stop_strings": ("r", "0", "b", "K", "im"),
+    },
+    "greedy": {"do_sample": False, "min_new_tokens": 24, "temperature": 3.0},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_every_option_does_what_transformers_processors_do(make_lm, prompts, family, options):
+    # Several end tokens, and a model that draws nearly evenly: programs end often.
+    lm, settings = ends_at(make_lm(family), 2, *range(3, 9)), config(**options)
+    requests = [SampleRequest(1, (9, 40, 7), 12, 5), SampleRequest(0, (8,), 12, 6)]
+    samples = Sampler(lm, settings).sample(prompts, requests)
+    expected = [row for r in requests for row in slow_reference(lm, prompts[r.terrain], r, settings)]
+    assert_same_rows(rows_of(samples, slice(None)), expected)
+    lengths = samples.mask.sum(1)
+    if settings.stop_strings:
+        texts = [lm.tokenizer.decode(ids) for ids, _ in expected]
+        assert sum(any(s in text for s in settings.stop_strings) for text in texts) > 3
+    else:
+        assert lengths.min() >= settings.min_new_tokens
+        assert (lengths < 24).any() == (settings.min_new_tokens < 24)
+
+
+def test_a_stop_string_may_span_tokens_and_begin_in_the_instruction(llama):
+    texts = TokenTexts(llama.tokenizer)
+    tokens = llama.tokenizer("def f():\n    return 12\n").input_ids
+    pieces = [texts[token] for token in tokens]
+    assert "".join(pieces) == "def f():\n    return 12\n"
+    watch = StopWatch(texts, ["():\n    ret", "no"], [tokens[:1], tokens[:-2]])
+    stopped = [watch.has_stopped([0], [token])[0] for token in tokens[1:]]
+    assert stopped.index(True) + 1 == next(k for k in range(len(tokens)) if "():\n    ret" in "".join(pieces[: k + 1]))
+    assert sum(stopped) == 1
+    digit = llama.tokenizer("2").input_ids[-1]
+    assert StopWatch(texts, ["22"], [[digit]]).has_stopped([0], [digit]) == [True]
+    assert StopWatch(texts, ["2"], [[digit]]).has_stopped([0], tokens[:1]) == ["2" in pieces[0]]
+
+
+def test_any_of_several_end_tokens_ends_a_program(llama, prompts):
+    lm = ends_at(llama, 2, *range(50, 70))
+    samples = Sampler(lm, config(max_new_tokens=60)).sample(prompts, EQUAL)
+    last = [ids[-1] for ids, _ in rows_of(samples, slice(None)) if len(ids) < 60]
+    assert len(set(last)) > 1 and set(last) <= set(lm.eos_ids)
+    assert not any(token in lm.eos_ids for ids, _ in rows_of(samples, slice(None)) for token in ids[:-1])
+
+
+def test_more_rows_than_are_decoded_at_once_are_drawn_as_few(llama, prompts):
+    sampler = Sampler(llama, config())
+    want = sampler.sample(prompts, UNEQUAL)
+    sampler._decoder.rows_at_once = 5
+    assert_same_rows(rows_of(sampler.sample(prompts, UNEQUAL), slice(None)), rows_of(want, slice(None)))
 
 
 def test_top_k_keeps_the_k_likeliest_and_top_p_the_fewest_that_hold_p():
@@ -224,7 +341,18 @@ def test_impossible_requests_are_refused_in_words(llama, requests, soft_tokens, 
         Sampler(llama, config()).sample(prompts, requests)
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0}, {"top_p": 0}, {"top_k": -1}, {"max_new_tokens": 0}, {"topk": 3}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0},
+        {"top_p": 0},
+        {"top_k": -1},
+        {"max_new_tokens": 0},
+        {"topk": 3},
+        {"min_new_tokens": 25},
+        {"stop_strings": ("",)},
+    ],
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
-        GenerationConfig(**wrong)
+        config(**wrong)
