@@ -69,8 +69,8 @@ def print_families(console: Console) -> None:
     table.add_row(Text("file", style="bold"), "path", "", "", "", FILE_HELP)
     console.print(table)
     console.print(
-        "\nLengths are world units; a walker is some 30 to 70 units wide. Names are hills, hills(amplitude=20,seed=3) or, "
-        "for several on top of each other, tunnel+bumpy(seed=3).",
+        "\nLengths are world units; a walker is some 30 to 70 units wide. Names are hills, hills(amplitude=20,seed=3) "
+        "or, for several on top of each other, tunnel+bumpy(seed=3).",
         highlight=False,
         markup=False,
     )

@@ -59,9 +59,9 @@ class TerrainsConfig(Section):
     world: Literal["sodarace"] = "sodarace"
     """Kind of task."""
     names: tuple[str, ...] = ("left_wall", "right_wall", "tunnel")
-    """Terrains, each with a soft prompt: a family with parameters, as in ``bumpy(amplitude=12, seed=3)``, several on top
-    of each other, as in ``tunnel+bumpy``, or ``file(path=canyon.csv)``; `terraprompt terrains list` has all families.
-    Where terrains are sampled and none named, there are none but those."""
+    """Terrains, each with a soft prompt: a family with parameters, as in ``bumpy(amplitude=12, seed=3)``, several on
+    top of each other, as in ``tunnel+bumpy``, or ``file(path=canyon.csv)``; `terraprompt terrains list` has all
+    families. Where terrains are sampled and none named, there are none but those."""
     sample: TerrainSampleConfig = TerrainSampleConfig()
     """More terrains, drawn from families."""
     seconds: float = Field(20.0, gt=0)

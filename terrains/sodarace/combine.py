@@ -7,10 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, polyline
+from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, limits, polyline
 
-_PIECE = 2.0
-"""Longest straight piece of a ceiling that follows a floor, units."""
+_PIECE, _FINEST = 2.0, 0.5
+"""Longest straight piece of a ceiling that follows a floor, and of one that is close to it, units."""
+_STEEP = 2.0
+"""A ceiling that rises by more than this becomes a vertical face."""
+_INSIDE = 1e-9
+
+
+Point = tuple[float, float]
 
 
 def combine(grounds: Sequence[Ground]) -> Ground:
@@ -40,20 +46,10 @@ def combine(grounds: Sequence[Ground]) -> Ground:
     return Ground(floor, ceiling, spawns.pop() if spawns else "center")
 
 
-def _limits(line: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Heights of a polyline just left and just right of x, which differ at a vertical wall."""
-    before = np.interp(x, line[:, 0], line[:, 1])
-    after = before.copy()
-    first, last = np.searchsorted(line[:, 0], x, side="left"), np.searchsorted(line[:, 0], x, side="right")
-    met = last > first
-    before[met], after[met] = line[first[met], 1], line[last[met] - 1, 1]
-    return before, after
-
-
 def _sum(floors: Sequence[np.ndarray]) -> np.ndarray:
     """The sum of floors, walls kept as they are."""
     x = np.unique(np.concatenate([floor[:, 0] for floor in floors]))
-    left, right = (_add(heights) for heights in zip(*(_limits(floor, x) for floor in floors), strict=True))
+    left, right = (_add(heights) for heights in zip(*(limits(floor, x) for floor in floors), strict=True))
     left[0] = right[-1] = WALL_HEIGHT  # the ends of the world
     points = [(float(p), float(y)) for p, a, b in zip(x, left, right, strict=True) for y in (a, b)]
     return polyline(_straightened(_cut(points)))
@@ -65,7 +61,7 @@ def _add(heights: Sequence[np.ndarray]) -> np.ndarray:
     return np.where(np.max(heights, axis=0) >= WALL_HEIGHT, WALL_HEIGHT, sums)
 
 
-def _cut(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _cut(points: list[Point]) -> list[Point]:
     """A polyline with what is higher than a wall taken off."""
     kept = points[:1]
     for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
@@ -81,30 +77,43 @@ def _raised(ground: Ground, added: np.ndarray | None) -> np.ndarray:
     if added is None:
         return ground.ceiling
     where = _samples(added)
-    points: list[tuple[float, float]] = []
+    points: list[Point] = []
     for (x0, y0), (x1, y1) in zip(ground.ceiling, ground.ceiling[1:], strict=False):
         if x1 <= x0:
             continue  # a face: the pieces on its two sides are joined anyway
         if max(y0, y1) >= SKY:
             points += [(float(x0), float(y0)), (float(x1), float(y1))]
             continue
-        x = np.linspace(x0, x1, 1 + math.ceil((x1 - x0) / _PIECE))
-        # Inside the piece: at its ends the floor below may jump.
-        inner = np.clip(x, x0 + 1e-9, x1 - 1e-9)
-        own = np.interp(inner, ground.ceiling[:, 0], ground.ceiling[:, 1])
-        reach = own - np.interp(inner, ground.floor[:, 0], ground.floor[:, 1])
-        points += [
-            (float(p), min(float(y + _rise(where, p, max(r, 0.0))), SKY - 1.0))
-            for p, y, r in zip(x, own, reach, strict=True)
-        ]
+        points += _raised_piece(ground.floor, added, where, (float(x0), float(y0)), (float(x1), float(y1)))
     return polyline(_straightened([(float(ground.ceiling[0, 0]), SKY), *points, (float(ground.ceiling[-1, 0]), SKY)]))
+
+
+def _raised_piece(own: np.ndarray, added: np.ndarray, where: np.ndarray, a: Point, b: Point) -> list[Point]:
+    """A straight piece of a ceiling, from a to b above its own floor, as it runs above the added floor as well."""
+    (x0, y0), (x1, y1) = a, b
+    ends = np.array([x0 + _INSIDE, x1 - _INSIDE])
+    least = np.min(np.array([y0, y1]) - np.maximum(*limits(own, ends)))
+    pieces = math.ceil((x1 - x0) / min(max(least / 8, _FINEST), _PIECE))
+    x = np.linspace(x0, x1, 1 + pieces)
+    inside = np.clip(x, *ends)
+    y = y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    reach = np.maximum(y - np.maximum(*limits(own, inside)), 0.0)
+    below = np.maximum(*limits(added, inside))
+    y = np.minimum(y + [_rise(where, *each) for each in zip(x, reach, below, strict=True)], SKY - 1.0)
+    points = [(x0, float(y[0]))]
+    for k in range(1, len(x)):
+        if abs(y[k] - y[k - 1]) > _STEEP * (x[k] - x[k - 1]):
+            # A straight line would cut off what is below a corner: a face, on the side where there is room for it.
+            points.append((float(x[k - 1]), float(y[k])) if y[k] > y[k - 1] else (float(x[k]), float(y[k - 1])))
+        points.append((float(x[k]), float(y[k])))
+    return points
 
 
 def _samples(floor: np.ndarray) -> np.ndarray:
     """Points (k, 2) all along a floor, its walls at the ends of the world left out."""
     parts = [floor]
     for (x0, y0), (x1, y1) in zip(floor, floor[1:], strict=False):
-        pieces = math.ceil((x1 - x0) / (_PIECE / 4))
+        pieces = math.ceil((x1 - x0) / _FINEST)
         if pieces > 1:
             part = np.linspace(0, 1, pieces + 1)[1:-1, None]
             parts.append(np.array([[x0, y0]]) * (1 - part) + np.array([[x1, y1]]) * part)
@@ -113,17 +122,26 @@ def _samples(floor: np.ndarray) -> np.ndarray:
     return points[np.argsort(points[:, 0], kind="stable")]
 
 
-def _rise(floor: np.ndarray, x: float, reach: float) -> float:
-    """How far a ceiling at x, ``reach`` above a level floor, has to rise to stay that far from this floor."""
+def _rise(floor: np.ndarray, x: float, reach: float, least: float) -> float:
+    """How far a ceiling at x, ``reach`` above a level floor, has to rise to stay that far from this floor.
+
+    Args:
+        floor: points all along the floor, shape (k, 2).
+        x: where.
+        reach: distance to keep, in any direction.
+        least: height of the floor right below.
+    """
+    if least >= WALL_HEIGHT:
+        return least
     low, high = np.searchsorted(floor[:, 0], [x - reach, x + reach], side="left")
-    near = floor[low : max(high, low + 1)]
+    near = floor[low:high]
     away = np.minimum(np.abs(near[:, 0] - x), reach)
-    return float((near[:, 1] + np.sqrt(reach**2 - away**2)).max() - reach) if len(near) else 0.0
+    return float(max(least, *(near[:, 1] + np.sqrt(reach**2 - away**2) - reach))) if len(near) else least
 
 
-def _straightened(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _straightened(points: list[Point]) -> list[Point]:
     """A polyline without the points that lie on the straight line between their neighbours."""
-    kept: list[tuple[float, float]] = []
+    kept: list[Point] = []
     for point in points:
         while len(kept) > 1 and _between(kept[-2], kept[-1], point):
             kept.pop()
@@ -132,7 +150,7 @@ def _straightened(points: list[tuple[float, float]]) -> list[tuple[float, float]
     return kept
 
 
-def _between(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+def _between(a: Point, b: Point, c: Point) -> bool:
     """Whether b lies on the line from a to c, and between them."""
     away = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
     along = (b[0] - a[0]) * (c[0] - b[0]) + (b[1] - a[1]) * (c[1] - b[1])

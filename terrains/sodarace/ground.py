@@ -118,3 +118,13 @@ def polyline(points: Sequence[tuple[float, float]]) -> np.ndarray:
     """Returns points as an array (n, 2), float64, without a point that repeats the one before it."""
     kept = [p for k, p in enumerate(points) if k == 0 or p != points[k - 1]]
     return np.array(kept, dtype=np.float64)
+
+
+def limits(line: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns heights of a polyline just left and just right of each x, which differ at a vertical wall."""
+    before = np.interp(x, line[:, 0], line[:, 1])
+    after = before.copy()
+    first, last = np.searchsorted(line[:, 0], x, side="left"), np.searchsorted(line[:, 0], x, side="right")
+    met = last > first
+    before[met], after[met] = line[first[met], 1], line[last[met] - 1, 1]
+    return before, after

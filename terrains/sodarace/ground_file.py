@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, polyline
+from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, limits, polyline
 
 MOST_POINTS = 10_000
 MOST_BYTES = 5_000_000
@@ -123,11 +123,12 @@ def _ground(floor: np.ndarray, ceiling: np.ndarray | None) -> Ground:
         return Ground(whole)
     ceiling = _checked(ceiling, "ceiling", SKY)
     (first, _), (last, _) = ceiling[0], ceiling[-1]
-    ground = Ground(whole, polyline([(first, SKY), *map(tuple, ceiling.tolist()), (last, SKY)]))
-    for x in np.unique(np.concatenate([ceiling[:, 0], floor[(floor[:, 0] > first) & (floor[:, 0] < last), 0]])):
-        if ground.ceiling_between(x, x) <= ground.floor_between(x, x):
-            raise ValueError(f"the ceiling at x = {x:g} is not above the floor")
-    return ground
+    roof = polyline([(first, SKY), *map(tuple, ceiling.tolist()), (last, SKY)])
+    x = np.unique(np.concatenate([roof[:, 0], whole[(whole[:, 0] > first) & (whole[:, 0] < last), 0]]))
+    for tops, heights in zip(limits(roof, x), limits(whole, x), strict=True):
+        if (tops <= heights).any():
+            raise ValueError(f"the ceiling at x = {x[np.argmax(tops <= heights)]:g} is not above the floor")
+    return Ground(whole, roof)
 
 
 def _checked(line: np.ndarray, what: str, highest: float) -> np.ndarray:
