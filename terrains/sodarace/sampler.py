@@ -31,7 +31,7 @@ EASY_TO_HARD: dict[str, dict[str, tuple[float, float]]] = {
 """What each family's parameters are at difficulty 0 and at difficulty 1; others keep their defaults."""
 
 _SPREAD = 0.1
-_SEEDS = 1_000_000
+_SEEDS = 5_000
 _GOLDEN = 0.6180339887498949
 _TRIES = 1000
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from terrains.sodarace.ground import Ground
+from terrains.sodarace.ground import WALL_HEIGHT, Ground
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def _heights(ground: Ground) -> tuple[float, float]:
     x = np.linspace(-REACH, REACH, 521)
     floor = np.array([ground.floor_between(a, a) for a in x])
     tops = np.array([ground.ceiling_between(a, a) for a in x])
-    edges = [*floor[floor < 4 * _MOST / 2], *(tops[tops < 4 * _MOST / 2] + 10.0)]
+    edges = [0.0, *floor[floor < WALL_HEIGHT], *(tops[tops < WALL_HEIGHT] + 10.0)]
     return max(float(floor.min()), _DEEPEST) - 8.0, float(np.clip(max(edges) + 12.0, _LEAST, _MOST))
 
 
@@ -87,7 +87,7 @@ def _draw(axes: Axes, name: str, ground: Ground, last: bool) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     low, high = _heights(ground)
-    colours = {"facecolor": "#d9dee4", "edgecolor": "#4c5661", "linewidth": 1.0, "zorder": 1}
+    colours: dict[str, Any] = {"facecolor": "#d9dee4", "edgecolor": "#4c5661", "linewidth": 1.0, "zorder": 1}
     for line, beyond in ((ground.floor, low - 50), (ground.ceiling, high + 50)):
         if line is not None:
             ends = [[line[-1, 0], beyond], [line[0, 0], beyond]]
