@@ -1,7 +1,6 @@
 """The families of grounds: one function each, whose keyword arguments are the family's parameters.
 
-All of them are level around the start, and whatever they have to cross lies on both sides of it, so that neither
-direction is the easy one.
+Except at walls, what there is to cross lies on both sides of the start, so that neither direction is the easy one.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ _TOP = 300.0
 """Stairs end at this height, below that of the walls at the ends of the world."""
 _SLOPE_LENGTH = 500.0
 _HILL_PIECES = 8
+_DECIMALS = 6  # of what comes from functions whose last digits differ between machines
 
 
 class Takes(NamedTuple):
@@ -127,7 +127,7 @@ def hills(
 def stairs(
     height: Annotated[float, Takes("height of a step", 0.5, 100.0)] = 5.0,
     length: Annotated[float, Takes("length of a step", 5.0, 400.0)] = 40.0,
-    first: First = 40.0,
+    first: First = 30.0,
 ) -> Ground:
     """Steps up on both sides of the start, to at most 300 units."""
     half, x, y = [], first, 0.0
@@ -139,10 +139,10 @@ def stairs(
 
 
 def gap(
-    width: Annotated[float, Takes("width of a ditch", 1.0, 300.0)] = 15.0,
+    width: Annotated[float, Takes("width of a ditch", 1.0, 300.0)] = 20.0,
     depth: Annotated[float, Takes("depth of a ditch", 1.0, 300.0)] = 60.0,
-    spacing: Annotated[float, Takes("level floor between two ditches", 5.0, 900.0)] = 100.0,
-    first: First = 60.0,
+    spacing: Annotated[float, Takes("level floor between two ditches", 5.0, 900.0)] = 60.0,
+    first: First = 30.0,
 ) -> Ground:
     """Ditches with vertical sides and a floor far below."""
     half, x = [], first
@@ -154,11 +154,11 @@ def gap(
 
 
 def slope(
-    angle: Annotated[float, Takes("of the rise, in degrees; below 0 it goes down", -35.0, 35.0)] = 10.0,
-    first: First = 40.0,
+    angle: Annotated[float, Takes("of the rise, in degrees; below 0 it goes down", -35.0, 35.0)] = 15.0,
+    first: First = 30.0,
 ) -> Ground:
     """A rise on both sides of the start, 500 units long, and level ground behind it."""
-    rise = _SLOPE_LENGTH * math.tan(math.radians(angle))
+    rise = round(_SLOPE_LENGTH * math.tan(math.radians(angle)), _DECIMALS)
     half = [(first, 0.0), (first + _SLOPE_LENGTH, rise), (END, rise)]
     return Ground(_both_sides(half, half))
 
@@ -205,5 +205,6 @@ def _smooth(knots: list[Point]) -> list[Point]:
     for (x0, y0), (x1, y1) in zip(knots, knots[1:], strict=False):
         for k in range(1, _HILL_PIECES + 1):
             part = k / _HILL_PIECES
-            points.append((x0 + part * (x1 - x0), y0 + (y1 - y0) * (1 - math.cos(math.pi * part)) / 2))
+            y = y0 + (y1 - y0) * (1 - math.cos(math.pi * part)) / 2
+            points.append((x0 + part * (x1 - x0), round(y, _DECIMALS)))
     return points

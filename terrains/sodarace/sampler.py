@@ -25,7 +25,7 @@ EASY_TO_HARD: dict[str, dict[str, tuple[float, float]]] = {
     "tunnel": {"height": (60.0, 12.0), "mouth": (90.0, 45.0)},
     "hills": {"amplitude": (3.0, 30.0), "wavelength": (160.0, 70.0)},
     "stairs": {"height": (1.0, 12.0), "length": (80.0, 25.0)},
-    "gap": {"width": (4.0, 45.0), "depth": (10.0, 100.0), "spacing": (200.0, 60.0)},
+    "gap": {"width": (4.0, 45.0), "depth": (10.0, 100.0), "spacing": (150.0, 40.0)},
     "slope": {"angle": (1.0, 25.0)},
 }
 """What each family's parameters are at difficulty 0 and at difficulty 1; others keep their defaults."""

@@ -57,7 +57,7 @@ def test_a_wall_stays_a_wall_with_anything_on_top_of_it():
 
 
 def test_what_is_higher_than_a_wall_is_cut_off():
-    ground = make_ground("slope(angle=35)+slope(angle=35)")
+    ground = make_ground("slope(angle=35,first=40)+slope(angle=35,first=40)")
     assert ground.floor[:, 1].max() == WALL_HEIGHT
     assert ground.floor_between(100, 100) == pytest.approx(120 * np.tan(np.radians(35)))
 

@@ -88,6 +88,12 @@ PINNED = {
     "bumpy(seed=7)": ("daa894b338d47bf5", "e30f66d2b04cb9cc", "11a84a581e8b395a"),
     "tunnel": ("8023d52bbc0792fb", "0607e3bb823174b6", "7cc1e5ee7711a228"),
     "tunnel(height=30,mouth=40)": ("79f5d06232f56e75", "3f9b2166ddcc72eb", "8508f78909b6c684"),
+    "hills": ("6afb18e7b945c4b4", "1cd6b50ddf8fb634", "27756797f5f2390c"),
+    "hills(amplitude=20,wavelength=60,seed=3)": ("25729da112dc9a78", "ec5950ea7877f27c", "88490a927938077b"),
+    "stairs": ("b5d4286951a34bf8", "3e48ff80a00662a3", "a6635e15fe706070"),
+    "gap": ("9142ce46a762abf6", "3274b349231b35b1", "e6995dd5db9cb46c"),
+    "slope": ("8381111cf8cc30ff", "5c329bde6823e820", "57836a9dd01373b7"),
+    "tunnel+bumpy": ("e7815f657d4a8864", "51f0714f0e1f34f3", "0b60f4731f2cdafb"),
 }
 
 
@@ -114,7 +120,7 @@ def test_features_are_heights_clearance_and_slopes_of_one_length():
     assert (
         clearance[away > 60] == pytest.approx(0.5 / np.cos(np.pi / 9), abs=2e-3) and (clearance[away < 55] == 2).all()
     )
-    assert profiles("gap(first=60,width=40,depth=300)")[0].tolist().count(-2.0) == 4
+    assert profiles("gap(first=60,width=40,depth=300,spacing=200)")[0].tolist().count(-2.0) == 4
 
 
 def test_hills_are_smooth_and_come_from_the_seed():
@@ -129,8 +135,8 @@ def test_hills_are_smooth_and_come_from_the_seed():
 def test_stairs_gaps_and_slopes_have_the_sizes_their_names_say():
     stairs = make_ground("stairs(height=7,length=30,first=50)")
     assert [stairs.floor_between(x, x) for x in (-81, -79, -51, 0, 49, 51, 79, 81)] == [14, 7, 7, 0, 0, 7, 7, 14]
-    assert make_ground("stairs(height=9)").floor[1:-1, 1].max() == 9 * 24
-    assert make_ground("stairs(height=16)").floor[1:-1, 1].max() == 16 * 18, "not above 300"
+    assert make_ground("stairs(height=9,first=40)").floor[1:-1, 1].max() == 9 * 24
+    assert make_ground("stairs(height=16,first=40)").floor[1:-1, 1].max() == 16 * 18, "not above 300"
     gap = make_ground("gap(width=10,depth=70,spacing=50,first=30)")
     assert [gap.floor_between(x, x) for x in (-35, 29, 31, 39, 41, 89, 91)] == [-70, 0, -70, -70, 0, 0, -70]
     slope = make_ground("slope(angle=20,first=30)")
