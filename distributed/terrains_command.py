@@ -55,25 +55,33 @@ def families_as_json() -> str:
 
 
 def print_families(console: Console) -> None:
-    """Prints a table of families and parameters."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("family", "parameter", "default", "range", "easy to hard"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("meaning", overflow="fold")
+    """Prints families and, in a table below each, its parameters."""
     for family in FAMILIES:
-        table.add_row(Text(family, style="bold"), "", "", "", "", _meaning(family))
-        for p in parameters_of(family).values():
-            ends = EASY_TO_HARD[family].get(p.name)
-            drawn = f"{ends[0]:g} to {ends[1]:g}" if ends else "any" if p.name == "seed" else ""
-            table.add_row("", p.name, f"{p.default:g}", f"{p.least:g} to {p.greatest:.10g}", drawn, p.meaning)
-    table.add_row(Text("file", style="bold"), "path", "", "", "", FILE_HELP)
-    console.print(table)
+        console.print(Text.assemble((family, "bold"), "  ", _meaning(family)))
+        if parameters_of(family):
+            console.print(_parameter_table(family))
+    console.print(Text.assemble(("file(path=...)", "bold"), "  ", FILE_HELP))
     console.print(
         "\nLengths are world units; a walker is some 30 to 70 units wide. Names are hills, hills(amplitude=20,seed=3) "
-        "or, for several on top of each other, tunnel+bumpy(seed=3).",
+        "or, for several on top of each other, tunnel+bumpy(seed=3). `terraprompt terrains sample` draws from easy to "
+        "hard.",
         highlight=False,
         markup=False,
     )
+
+
+def _parameter_table(family: str) -> Table:
+    """Parameters, defaults, bounds, what they are from easy to hard, and what they mean."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+    for width in (12, 11, 12, 18):
+        table.add_column(width=width, no_wrap=True)
+    table.add_column(overflow="fold", style="dim")
+    for p in parameters_of(family).values():
+        ends = EASY_TO_HARD[family].get(p.name)
+        drawn = f"easy {ends[0]:g}, hard {ends[1]:g}" if ends else ""
+        bounds = "0 and above" if p.name == "seed" else f"{p.least:g} to {p.greatest:g}"
+        table.add_row(f"  {p.name}", f"default {p.default:g}", bounds, drawn, p.meaning)
+    return table
 
 
 def show_terrains(names: Sequence[str], out: Path | None, console: Console) -> None:
