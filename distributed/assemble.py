@@ -22,6 +22,7 @@ from distributed.worker import RolloutWorker
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig
 from terrains.base import World
+from terrains.sodarace.names import grounds_from_files
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 logger = logging.getLogger("terraprompt")
@@ -30,13 +31,21 @@ BUNDLED_LM = Path(__file__).resolve().parent.parent / "softprompt" / "lm" / "tin
 
 
 def world_factory(config: RunConfig) -> Callable[[], SodaraceWorld]:
-    """Returns what builds the world of the run's terrains, in any process."""
+    """Returns what builds the world of the run's terrains, in any process on any machine: it brings what is in files.
+
+    Raises:
+        UserError: a name is misspelt, or a terrain's file is not there or holds no ground.
+    """
     settings = WorldConfig(seconds=config.terrains.seconds, threads=config.rollouts.threads_per_worker)
-    return partial(SodaraceWorld, settings)
+    try:
+        grounds = grounds_from_files(config.terrains.all_names())
+    except ValueError as error:
+        raise UserError(f"terrains.names: {error}") from None
+    return partial(SodaraceWorld, settings, grounds)
 
 
 def make_world(config: RunConfig) -> SodaraceWorld:
-    """Builds the world of the run's terrains."""
+    """Builds the world of the run's terrains; raises as `world_factory` does."""
     return world_factory(config)()
 
 
@@ -47,13 +56,17 @@ def terrain_names(world: SodaraceWorld, config: RunConfig) -> list[str]:
         UserError: a name is misspelt, or two are one terrain.
     """
     try:
-        names = [world.terrain(name).name for name in config.terrains.names]
+        terrains = [world.terrain(name) for name in config.terrains.all_names()]
     except ValueError as error:
         raise UserError(f"terrains.names: {error}") from None
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise UserError(f"terrains.names: {', '.join(sorted(twice))} is there more than once under two spellings")
-    return names
+    first: dict[str, str] = {}
+    for terrain in terrains:
+        same = first.get(terrain.fingerprint)
+        if same is not None:
+            both = same if same == terrain.name else f"{same}, which is the same as {terrain.name},"
+            raise UserError(f"terrains.names: {both} is there more than once under two spellings")
+        first[terrain.fingerprint] = terrain.name
+    return [terrain.name for terrain in terrains]
 
 
 def load_lm(config: RunConfig) -> FrozenLM:

@@ -16,6 +16,7 @@ from distributed.config.support import check_trainable
 from distributed.config_io import load_config, with_settings
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
 from distributed.places import lasting
+from distributed.terrains_cli import app as terrains_app
 
 app = typer.Typer(
     name="terraprompt",
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(terrains_app, name="terrains")
 
 ConfigFile = Annotated[
     Path,

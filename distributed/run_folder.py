@@ -23,7 +23,7 @@ from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import load_network
 from softprompt.unfreezing import UnfrozenLM
 from terrains.base import Terrain
-from terrains.sodarace.ground import canonical_name, parse_name
+from terrains.sodarace.names import canonical_name
 
 SUMMARY, CONFIG, PROMPTS = "summary.json", "config.json", "prompts.safetensors"
 LAYERS = "layers.safetensors"
@@ -184,7 +184,7 @@ def _best_member(folder: Path, said: dict) -> Path:
 
 def _canonical(name: str) -> str:
     try:
-        return canonical_name(*parse_name(name))
+        return canonical_name(name)
     except ValueError:
         return name
 

@@ -87,15 +87,17 @@ def _sit(
     run_id = saved.state["run"].get("mlflow_run_id") if saved else None
     with display, make_pool(config, terrains, instructions, lm.export()) as pool:
         loop = TrainingLoop(config, terrains, learner, pool, NullTracker(), display)
+        grounds = {name: world.ground(name).fingerprint() for name in terrains}
         if saved:
             _restore(loop, saved.state["loop"], saved.path)
+            _check_grounds(saved.state["run"].get("grounds", {}), grounds)
             display.message(f"resumed from {saved.path}: {loop.stage}, {loop.step} steps made")
         # Only now: a checkpoint that does not fit leaves the records of its run as they are.
         settings = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2)
         (directory / "config.json").write_text(f"{settings}\n")
         with _tracker(config, directory, run_id) as tracker:
             loop.tracker = tracker
-            _run(loop, _Keeper(directory, loop, tracker, config), received)
+            _run(loop, _Keeper(directory, loop, tracker, config, grounds), received)
             display.close()
             finish(loop, lm, world, directory, console)
 
@@ -130,6 +132,7 @@ class _Keeper:
     loop: TrainingLoop
     tracker: NullTracker
     config: RunConfig
+    grounds: dict[str, str]
 
     def __post_init__(self) -> None:
         self.note()
@@ -142,7 +145,7 @@ class _Keeper:
 
     def save(self) -> None:
         """Writes the state that was taken last."""
-        state = {"loop": self._state, "run": {"mlflow_run_id": self.tracker.run_id}}
+        state = {"loop": self._state, "run": {"mlflow_run_id": self.tracker.run_id, "grounds": self.grounds}}
         save_checkpoint(self.directory, self._step, state, score=self._score)
 
 
@@ -169,6 +172,13 @@ def _restore(loop: TrainingLoop, state: dict, path: Path) -> None:
         loop.load_state_dict(state)
     except (ValueError, KeyError) as error:
         raise UserError(f"--resume: {path} does not fit this configuration: {error}") from None
+
+
+def _check_grounds(before: dict[str, str], now: dict[str, str]) -> None:
+    """Checks that terrains are what they were when the run began: a file may have changed since."""
+    for name, fingerprint in now.items():
+        if before.get(name, fingerprint) != fingerprint:
+            raise UserError(f"--resume: {name} is another ground than when the run began")
 
 
 def _tracker(config: RunConfig, directory: Path, run_id: str | None) -> NullTracker:

@@ -13,6 +13,7 @@ from distributed.config.running import (
     RolloutsConfig,
     SearchConfig,
     TenConfig,
+    TerrainSampleConfig,
     TerrainsConfig,
     TrackingConfig,
     WarmStartConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "SearchConfig",
     "Section",
     "TenConfig",
+    "TerrainSampleConfig",
     "TerrainsConfig",
     "TokenizerConfig",
     "TrackingConfig",
@@ -96,14 +98,17 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _programs_for_every_terrain(self) -> RunConfig:
-        per_terrain = self.method.num_rollouts // len(self.terrains.names)
+        terrains = len(self.terrains.all_names())
+        if not terrains:
+            raise ValueError("terrains.names: must have at least 1 of them, unless terrains.sample.count draws some")
+        per_terrain = self.method.num_rollouts // terrains
         needed = 2 if self.method.estimator in GROUPED else 1
         if self.method.estimator == "es":
             needed = 2 * self.method.es_pairs
         if per_terrain < needed:
             what = "1 is needed" if needed == 1 else f"{self.method.estimator} needs {needed} to compare"
             raise ValueError(
-                f"method.num_rollouts: {self.method.num_rollouts} programs a step for {len(self.terrains.names)} "
+                f"method.num_rollouts: {self.method.num_rollouts} programs a step for {terrains} "
                 f"terrains are {per_terrain} each; {what}"
             )
         return self

@@ -1,11 +1,15 @@
 """Sodarace: programs build walkers out of joints and muscles, and the way that a walker travels is its fitness.
 
 A program runs in a sandbox (`sandbox`), what it returns is checked (`walker`), placed on a ground (`ground`) and
-simulated (`physics`, `kernel`); `world` puts these together. `styles`, `mutation` and `corpus` make the programs that a
-language model learns from, `seeds` holds the classic ones, and `replay` shows a walker move.
+simulated (`physics`, `kernel`); `world` puts these together. Grounds have names (`names`): of families (`families`), of
+files (`ground_file`), of both on top of each other (`combine`); `sampler` draws such names. `styles`, `mutation` and
+`corpus` make the programs that a language model learns from, `seeds` holds the classic ones, and `replay` shows a
+walker move.
 """
 
-from terrains.sodarace.ground import FAMILIES, Ground, canonical_name, make_ground, parse_name
+from terrains.sodarace.families import FAMILIES
+from terrains.sodarace.ground import Ground
+from terrains.sodarace.names import canonical_name, make_ground, parse_name
 from terrains.sodarace.physics import PROGRAM_UNIT, simulate, trace
 from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
 from terrains.sodarace.seeds import SEEDS

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from types import TracebackType
@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from terrains.base import Attempt, Score, Terrain
 from terrains.sodarace import failures
-from terrains.sodarace.ground import PROFILES, Ground, canonical_name, make_ground, parse_name
+from terrains.sodarace.ground import PROFILES, Ground
+from terrains.sodarace.names import canonical_name, make_ground
 from terrains.sodarace.physics import VERSION, fits, simulate
 from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
 from terrains.sodarace.score_cache import Key, ScoreCache, cache_key
@@ -50,6 +51,7 @@ class SodaraceWorld:
 
     Args:
         config: settings; the defaults if None.
+        grounds: grounds by their terrains' canonical names, for terrains from files that only another machine has.
 
     Attributes:
         counts: what it did since it was made.
@@ -57,8 +59,9 @@ class SodaraceWorld:
 
     name = "sodarace"
 
-    def __init__(self, config: WorldConfig | None = None) -> None:
+    def __init__(self, config: WorldConfig | None = None, grounds: Mapping[str, Ground] | None = None) -> None:
         self.config = config or WorldConfig()
+        self._given = dict(grounds or {})
         self.counts = ScoringCounts()
         self._threads = self.config.threads or os.cpu_count() or 1
         self._sandbox = Sandbox(self.config.limits, self._threads)
@@ -68,20 +71,19 @@ class SodaraceWorld:
         self._crew: ThreadPoolExecutor | None = None
 
     def terrain(self, name: str) -> Terrain:
-        """Returns the terrain of that name, such as ``tunnel`` or ``bumpy(amplitude=4, seed=3)``.
+        """Returns the terrain of that name, such as ``tunnel`` or ``tunnel+bumpy(amplitude=4, seed=3)``.
 
         Raises:
-            ValueError: no such family or parameter; the message names the nearest one.
+            ValueError: no such family or parameter; the message names the nearest one. Or a file is not there or holds
+                no ground, or the parts of the name do not go together.
         """
         if name not in self._terrains:
-            family, parameters = parse_name(name)
-            ground = make_ground(family, parameters)
+            canonical = canonical_name(name)
+            ground = self._given.get(canonical) or make_ground(name)
             rules = (VERSION, self.config.seconds, self.config.min_fitness, self.config.limits, ground.fingerprint())
             fingerprint = hashlib.sha256(repr(rules).encode()).hexdigest()
             self._grounds[name] = ground
-            self._terrains[name] = Terrain(
-                canonical_name(family, parameters), INSTRUCTION, ground.features(), fingerprint, PROFILES
-            )
+            self._terrains[name] = Terrain(canonical, INSTRUCTION, ground.features(), fingerprint, PROFILES)
         return self._terrains[name]
 
     def ground(self, name: str) -> Ground:

@@ -1,8 +1,9 @@
 """Putting a run together."""
 
 import pytest
+from ray import cloudpickle
 
-from distributed.assemble import make_pool
+from distributed.assemble import make_pool, make_world, terrain_names, world_factory
 from distributed.cluster import is_our_own, room_for
 from distributed.errors import UserError
 from tests.distributed import tiny_runs
@@ -46,3 +47,32 @@ def test_a_cluster_is_our_own_unless_it_has_an_address(monkeypatch):
     assert is_our_own(LocalRay()) and is_our_own(LocalRay(address=None)) and not is_our_own(LocalRay(address="auto"))
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert not is_our_own(LocalRay())
+
+
+def test_workers_get_terrains_from_files_as_they_were_when_the_run_began(tmp_path):
+    path = tmp_path / "canyon.csv"
+    path.write_text("x,floor\n-50,0\n50,10\n")
+    names = [f"file(path={path})", f"tunnel+file(path={path})", "bumpy"]
+    config = tiny_runs.config(terrains__names=names)
+    factory = cloudpickle.dumps(world_factory(config))
+    with make_world(config) as world:
+        known = [world.terrain(name) for name in terrain_names(world, config)]
+    path.unlink()
+    with cloudpickle.loads(factory)() as world:
+        assert [world.terrain(terrain.name) for terrain in known] == known
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["tunnel", "tunnel(height=20)"], "tunnel is there more than once under two spellings"),
+        (["flat+tunnel", "tunnel"], r"flat\+tunnel, which is the same as tunnel, is there more than once"),
+        (["tunel"], "terrains.names: no terrain 'tunel': did you mean 'tunnel'"),
+        (["tunnel+tunnel(height=30)"], "two parts have a ceiling"),
+        (["file(path=nowhere.csv)"], "terrains.names: file: there is no 'nowhere.csv'"),
+    ],
+)
+def test_a_terrain_that_is_not_there_or_there_twice_is_one_clear_line(names, message):
+    config = tiny_runs.config(terrains__names=names)
+    with pytest.raises(UserError, match=message), make_world(config) as world:
+        terrain_names(world, config)

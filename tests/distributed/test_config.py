@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from distributed.config import TRLX_SECTIONS, GenKwargs, RunConfig
 from distributed.config.listing import settings
 from distributed.config.support import check_trainable
-from distributed.config_io import with_settings
+from distributed.config_io import parse_config, with_settings
 from distributed.errors import UserError
 from softprompt.sampling import GenerationConfig
+from terrains.sodarace.sampler import sample_terrains
 
 DEFAULT = RunConfig()
 
@@ -119,6 +120,12 @@ def test_sequence_length_is_derived() -> None:
         ({"train.run_name": "a/b"}, "train.run_name: must be usable as the name of a directory"),
         ({"terrains.names": ["tunnel", "tunnel"]}, "terrains.names: must differ; tunnel is there more than once"),
         ({"terrains.names": []}, "terrains.names: must have at least 1"),
+        ({"terrains.sample": {"count": 3, "families": ["bumby"]}}, "terrains.sample: no terrain 'bumby': did you mean"),
+        ({"terrains.sample": {"count": 3, "difficulty": [0.1, 2]}}, "terrains.sample.difficulty[1]: must be at most 1"),
+        ({"terrains.sample": {"count": 3, "difficulty": [0.9, 0.1]}}, "terrains.sample: difficulty goes from 0 to 1"),
+        ({"terrains.sample.split": "test"}, "terrains.sample.split: must be 'train' or 'held_out'"),
+        ({"terrains.sample.cuont": 3}, "terrains.sample.cuont: no such setting; did you mean terrains.sample.count?"),
+        ({"terrains.sample.count": 300}, "method.num_rollouts: 96 programs a step for 303 terrains"),
         ({"search.space": {"method.n_soft_tokens": []}}, "search.space: method.n_soft_tokens has no values"),
     ],
 )
@@ -150,3 +157,15 @@ def test_what_training_cannot_do_is_read_and_then_refused_by_name(name: str, val
 
 def test_the_defaults_can_be_trained() -> None:
     check_trainable(DEFAULT)
+
+
+def test_sampled_terrains_join_the_named_ones_or_stand_alone() -> None:
+    sample = {"families": ["hills", "gap"], "count": 4, "difficulty": 0.5, "split": "held_out", "seed": 2}
+    alone = parse_config({"terrains": {"sample": sample}})
+    assert alone.terrains.names == () and len(alone.terrains.all_names()) == 4
+    assert list(alone.terrains.all_names()) == sample_terrains(["hills", "gap"], 4, 0.5, "held_out", 2)
+    joined = parse_config({"terrains": {"names": ["flat"], "sample": sample}})
+    assert joined.terrains.all_names() == ("flat", *alone.terrains.all_names())
+    assert parse_config({}).terrains.all_names() == ("left_wall", "right_wall", "tunnel")
+    assert with_settings(alone, {"train.seed": 3}).terrains == alone.terrains, "what was left out stays left out"
+    assert len(parse_config({"terrains": {"sample": {"count": 16}}}).terrains.all_names()) == 16

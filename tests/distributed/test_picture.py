@@ -5,7 +5,7 @@ import pytest
 
 from distributed.picture import draw_run
 from distributed.walkers import WalkerShow
-from terrains.sodarace.ground import make_ground
+from terrains.sodarace.names import make_ground
 
 
 def show(terrain, title):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from distributed.checkpoint import save_checkpoint
-from terrains.sodarace.ground import make_ground
+from terrains.sodarace.names import make_ground
 from terrains.sodarace.physics import trace
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.walker import validate_walker
@@ -61,7 +61,7 @@ def test_the_page_plays_what_the_simulation_computes(square, tmp_path):
     points = {"joints": [[0, 0], [6, 0], [6, 4], [0, 4], [3, 2]]}
     muscles = [m for i in range(4) for m in ([i, (i + 1) % 4, False, 1.5, i * 0.25], [i, 4, False, 2.0, i * 0.25])]
     walker = validate_walker(points | {"muscles": muscles})
-    for [data], ground in ((bumpy, make_ground("bumpy", {"seed": 3, "amplitude": 4.0})), (flat, make_ground("flat"))):
+    for [data], ground in ((bumpy, make_ground("bumpy(seed=3,amplitude=4)")), (flat, make_ground("flat"))):
         shown = np.array(data["frames"]).reshape(-1, 5, 2)
         assert np.abs(shown - trace(walker, ground, 2.0, 3)).max() < 0.051
         assert data["dt"] == pytest.approx(0.05)

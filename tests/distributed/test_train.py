@@ -296,3 +296,13 @@ def test_a_damaged_network_or_layer_is_one_line(shared, tmp_path, capsys, file, 
 def test_the_summary_names_the_tokens_nearest_to_each_prompt(whole):
     nearest = json.loads((whole / "runs" / "quickstart" / "summary.json").read_text())["nearest"]
     assert {name: len(tokens) for name, tokens in nearest.items()} == {"left_wall": 4, "tunnel": 4}
+
+
+def test_a_run_does_not_go_on_with_a_terrain_whose_file_has_changed(tmp_path, train_here):
+    canyon = tmp_path / "canyon.csv"
+    canyon.write_text("-50,0\n50,5\n")
+    small = ("terrains.names=[file(path=canyon.csv), flat]", "train.total_steps=1", "train.run_name=canyon")
+    assert train_here(*small, cwd=tmp_path)[0] == 0
+    canyon.write_text("-50,0\n50,6\n")
+    code, _, err = train_here(*small, "--resume", "runs/canyon", cwd=tmp_path)
+    assert code == 2 and "file(path=canyon.csv) is another ground than when the run began" in err

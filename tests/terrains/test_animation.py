@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from terrains.sodarace.animation import HEIGHT, WIDTH, Lane, animate
-from terrains.sodarace.ground import make_ground
+from terrains.sodarace.names import make_ground
 
 MUSCLES = np.array([[0, 1], [1, 2]])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from terrains.sodarace import physics
-from terrains.sodarace.ground import make_ground, parse_name
+from terrains.sodarace.names import make_ground
 from tests.terrains.box2d_reference import displacements, random_walkers, spearman
 
 SECONDS = 10.0
@@ -20,7 +20,7 @@ def with_rods(walker, seed):
 
 @pytest.mark.parametrize(("name", "least"), [("flat", 0.97), ("bumpy", 0.93), ("tunnel(height=60)", 0.93)])
 def test_ranks_of_100_random_walkers_agree_with_box2d(name, least):
-    ground = make_ground(*parse_name(name))
+    ground = make_ground(name)
     walkers = random_walkers(100, seed=0)
     theirs = displacements(walkers, ground, SECONDS)
     ours = physics.simulate(walkers, [ground] * len(walkers), SECONDS)
@@ -39,7 +39,7 @@ def test_a_body_in_the_air_moves_as_in_box2d_to_the_float32_digit():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["flat", "bumpy"])
 def test_agreement_over_a_whole_run_is_within_the_chaos_ceiling(name):
-    ground = make_ground(*parse_name(name))
+    ground = make_ground(name)
     walkers = random_walkers(100, seed=0)
     rng = np.random.default_rng(5)
     nudged = [replace(w, joints=w.joints + rng.uniform(-0.01, 0.01, w.joints.shape) / 6.8) for w in walkers]

@@ -6,7 +6,6 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from terrains.sodarace import physics
-from terrains.sodarace.ground import FAMILIES, RANGES, make_ground, parse_name
+from terrains.sodarace.families import FAMILIES, parameters_of
+from terrains.sodarace.names import Part
+from terrains.sodarace.names import make_ground as ground
 from terrains.sodarace.walker import Walker
 from tests.terrains.box2d_reference import random_walkers
 
 RADIUS = physics.NODE_RADIUS
 SLACK = 0.05
 """How deep a node may sink into what it is pushed against, world units: a fortieth of its radius."""
-
-
-def ground(name):
-    return make_ground(*parse_name(name))
 
 
 def with_rods(walker, seed=0):
@@ -92,7 +89,18 @@ def least_gap(points, segments):
     return gap
 
 
-@pytest.mark.parametrize("name", [*GROUNDS, "bumpy(amplitude=60,spacing=20,seed=5)"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *GROUNDS,
+        "bumpy(amplitude=60,spacing=20,seed=5)",
+        "hills(amplitude=40,wavelength=40)",
+        "stairs(height=3,length=5)",
+        "gap(width=9,spacing=20,first=20)",
+        "slope(angle=-35)",
+        "tunnel(height=25)+bumpy",
+    ],
+)
 def test_no_node_passes_a_wall_the_floor_or_a_ceiling(name):
     where = ground(name)
     for walker in WALKERS:
@@ -117,15 +125,23 @@ def crossings(frames, segments):
 
 
 @st.composite
-def any_ground(draw):
-    family = draw(st.sampled_from(sorted(FAMILIES)))
+def any_part(draw, family):
     parameters = {}
-    for name, known in signature(FAMILIES[family]).parameters.items():
-        low, high = RANGES[name]
-        whole = isinstance(known.default, int)
-        near = st.integers(0, 999) if whole else st.floats(max(low, known.default / 4), min(high, known.default * 4))
-        parameters[name] = draw(near)
-    return make_ground(family, parameters)
+    for known in parameters_of(family).values():
+        low, high = sorted((known.default / 4, known.default * 4))
+        near = st.integers(0, 999) if known.whole else st.floats(max(known.least, low), min(known.greatest, high))
+        parameters[known.name] = draw(near)
+    return str(Part(family, parameters))
+
+
+@st.composite
+def any_ground(draw):
+    """A family, or two of which one at most has a ceiling and one at most a wall at the start."""
+    family = draw(st.sampled_from(sorted(FAMILIES)))
+    name = draw(any_part(family))
+    if draw(st.booleans()):
+        name += "+" + draw(any_part(draw(st.sampled_from(["bumpy", "hills", "stairs", "gap", "slope"]))))
+    return ground(name)
 
 
 @st.composite
