@@ -1,0 +1,194 @@
+"""What an exported model writes: the programs of the run's own sampler, with the base model it names or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+from peft import PeftModel
+from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM
+
+from distributed.prompt_model import BASE_MODEL_VARIABLE
+from distributed.registry import model_uri
+from distributed.run_folder import PROMPTS
+from distributed.worker import instruction_ids
+from softprompt.model import FrozenLM
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from tests.distributed.finished_runs import (
+    BUMPY,
+    INSTRUCTION,
+    NEW_TOKENS,
+    export,
+    make_run,
+    programs,
+    save_base,
+)
+from tests.softprompt.conftest import tiny_model
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny matrices are slower on several threads than on one."""
+    torch.set_num_threads(1)
+
+
+def test_peft_reads_the_exported_prompt_with_equal_logits(
+    run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]
+) -> None:
+    export(run)
+    lm, base = tiny_lm
+    folder = Path(mlflow.artifacts.download_artifacts(model_uri(BUMPY)))
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder / "artifacts/prompt"))
+    rows = torch.from_numpy(load_file(run / PROMPTS)[BUMPY])
+    ids = torch.tensor([instruction_ids(lm, INSTRUCTION)])
+    with torch.no_grad():
+        ours = lm.model(inputs_embeds=torch.cat([rows[None], lm.embed(ids)], dim=1)).logits
+        assert torch.equal(theirs.eval()(input_ids=ids).logits, ours)
+
+
+def test_pyfunc_writes_the_programs_that_the_sampler_writes(
+    run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]
+) -> None:
+    export(run, "tunnel")
+    lm, prompts = tiny_lm[0], torch.from_numpy(load_file(run / PROMPTS)["tunnel"])[None]
+    ids = instruction_ids(lm, INSTRUCTION)
+    for params in ({}, {"temperature": 0.5, "top_k": 40, "top_p": 0.9}, {"do_sample": False}):
+        config = GenerationConfig(max_new_tokens=NEW_TOKENS, **params)
+        samples = Sampler(lm, config, fast=False).sample(prompts, [SampleRequest(0, ids, 3, 7)])
+        rows = [[*ids, *row[kept].tolist()] for row, kept in zip(samples.ids, samples.mask, strict=True)]
+        expected = lm.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert programs("tunnel", seed=7, **params) == expected
+
+
+def set_in_config(run: Path, section: str, **changed: object) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config[section] |= changed
+    (run / "config.json").write_text(json.dumps(config))
+
+
+def test_pyfunc_ends_programs_where_the_run_ended_them(run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
+    kwargs = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": 4, "stop_strings": ["a", "e", "0", "3"]}
+    set_in_config(run, "method", gen_kwargs=kwargs)
+    listed = json.loads((tiny_lm[1] / "generation_config.json").read_text())
+    try:
+        ends = {"eos_token_id": [tiny_lm[0].eos_id, *range(150, 170)]}
+        (tiny_lm[1] / "generation_config.json").write_text(json.dumps(listed | ends))
+        lm = FrozenLM.load(tiny_lm[1])
+        export(run, "tunnel")
+        prompts = torch.from_numpy(load_file(run / PROMPTS)["tunnel"])[None]
+        ids = instruction_ids(lm, INSTRUCTION)
+        samples = Sampler(lm, GenerationConfig(**kwargs), fast=False).sample(prompts, [SampleRequest(0, ids, 16, 7)])
+        rows = [[*ids, *row[kept].tolist()] for row, kept in zip(samples.ids, samples.mask, strict=True)]
+        assert len({len(row) for row in rows}) > 3
+        expected = lm.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert programs("tunnel", 16, seed=7) == expected
+    finally:
+        (tiny_lm[1] / "generation_config.json").write_text(json.dumps(listed))
+
+
+def test_pyfunc_computes_in_the_runs_type_of_numbers(run: Path, store: str, tiny_lm: tuple[FrozenLM, Path]) -> None:
+    lm = FrozenLM.load(tiny_lm[1], dtype="bfloat16")
+    set_in_config(run, "compute", dtype="bfloat16")
+    summary = json.loads((run / "summary.json").read_text()) | {"lm_hash": lm.hash}
+    (run / "summary.json").write_text(json.dumps(summary))
+    export(run, "tunnel")
+    prompts = torch.from_numpy(load_file(run / PROMPTS)["tunnel"])[None]
+    ids = instruction_ids(lm, INSTRUCTION)
+    config = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False)
+    samples = Sampler(lm, config, fast=False).sample(prompts, [SampleRequest(0, ids, 1, 7)])
+    expected = lm.tokenizer.decode([*ids, *samples.ids[0].tolist()], skip_special_tokens=True)
+    assert programs("tunnel", 1, do_sample=False) == [expected]
+
+
+def test_same_seed_same_programs_and_another_seed_others(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    first = programs("tunnel", seed=5)
+    assert first == programs("tunnel", seed=5) and first[:2] == programs("tunnel", 2, seed=5)
+    assert first != programs("tunnel", seed=6) and len(set(first)) == 3
+    assert programs("tunnel", seed=-1) != programs("tunnel", seed=-1)
+
+
+def test_rows_do_not_depend_on_their_neighbours(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    model = mlflow.pyfunc.load_model(model_uri("tunnel"))
+
+    def third(*before: str) -> str:
+        frame = pd.DataFrame({"instruction": [*before, INSTRUCTION]})
+        return model.predict(frame, params={"seed": 3})["program"].iloc[2]
+
+    alone = third("def f():\n", "import")
+    assert alone == third(INSTRUCTION, INSTRUCTION) and alone.startswith(INSTRUCTION)
+
+
+def test_readme_says_how_to_predict(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    code = re.search(r"^    (mlflow\.pyfunc\.load_model.*?)\n\n", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert code and len(eval(code[1], {"mlflow": mlflow})) == 4
+
+
+def test_instructions_come_as_a_table_a_dict_or_one_text(run: Path, store: str) -> None:
+    export(run, "tunnel")
+    model = mlflow.pyfunc.load_model(model_uri("tunnel"))
+    three = programs("tunnel", 3, seed=2)
+    assert list(model.predict({"instruction": [INSTRUCTION] * 3}, params={"seed": 2})["program"]) == three
+    assert list(model.predict({"instruction": INSTRUCTION}, params={"seed": 2})["program"]) == three[:1]
+    for wrong in (pd.DataFrame({"instruction": [5]}), pd.DataFrame({"text": [INSTRUCTION]})):
+        with pytest.raises(MlflowException):
+            model.predict(wrong)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"temperature": 0.0}, "temperature is 0.0, and has to be greater than 0"),
+        ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"seed": -2}, "seed is -2"),
+        ({"max_new_tokens": 500}, "the base model has 128"),
+    ],
+)
+def test_pyfunc_refuses_parameters_in_words(run: Path, store: str, params: dict, words: str) -> None:
+    export(run, "tunnel")
+    with pytest.raises(MlflowException, match=words):
+        programs("tunnel", **params)
+
+
+def test_another_base_model_is_refused_when_the_model_is_loaded(
+    run: Path, store: str, tiny_lm: tuple[FrozenLM, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(run, "tunnel")
+    other = tiny_model("llama", tiny_lm[0].tokenizer)
+    with torch.no_grad():
+        other.get_input_embeddings().weight[5, 5] += 1e-3
+    folder = save_base(FrozenLM(other, tiny_lm[0].tokenizer), tmp_path / "other")
+    monkeypatch.setenv(BASE_MODEL_VARIABLE, str(folder))
+    with pytest.raises(MlflowException, match="was tuned for the base model .* with hash") as refusal:
+        mlflow.pyfunc.load_model(model_uri("tunnel"))
+    assert "\n" not in str(refusal.value)
+    monkeypatch.setenv(BASE_MODEL_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(MlflowException, match=f"cannot load the base model .*{BASE_MODEL_VARIABLE}"):
+        mlflow.pyfunc.load_model(model_uri("tunnel"))
+
+
+def test_base_model_that_was_moved_is_found_by_the_variable(
+    tmp_path: Path, store: str, tiny_lm: tuple[FrozenLM, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, base = tiny_lm
+    here = Path(shutil.copytree(base, tmp_path / "here"))
+    export(make_run(tmp_path / "runs" / "first", here, lm), "tunnel")
+    expected = programs("tunnel", seed=1)
+    here.rename(tmp_path / "there")
+    monkeypatch.setenv(BASE_MODEL_VARIABLE, str(tmp_path / "there"))
+    assert programs("tunnel", seed=1) == expected
