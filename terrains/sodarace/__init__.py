@@ -1,8 +1,9 @@
 """Sodarace: programs build walkers out of joints and muscles, and the way that a walker travels is its fitness.
 
 A program runs in a sandbox (`sandbox`), what it returns is checked (`walker`), placed on a ground (`ground`) and
-simulated (`physics`, `kernel`); `world` puts these together. `styles`, `mutation` and `corpus` make the programs that a
-language model learns from, `seeds` holds the classic ones, and `replay` shows a walker move.
+simulated (`physics`, `kernel`); `world` puts these together. `evolution` makes the corpus that a language model learns
+from: programs drawn from `styles`, changed by `mutation`, the best of their kind kept in an `archive`. `seeds` holds
+the classic ones, and `replay` shows a walker move.
 """
 
 from terrains.sodarace.ground import FAMILIES, Ground, canonical_name, make_ground, parse_name

@@ -1,0 +1,94 @@
+"""MAP-Elites against random generation: coverage and QD score at equal numbers of evaluations, some seeds each.
+
+Random generation draws every program from the styles; MAP-Elites begins so and then evolves. Both fill the archives of
+the defaults of `terraprompt corpus`, and walkers too slow to be elites count in neither.
+
+    python benchmarks/compare_corpus.py    # minutes; writes benchmarks/results/corpus.json and docs/corpus.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from distributed.cluster import connect_ray
+from distributed.config import RayConfig
+from distributed.corpus_tasks import RayEvaluator
+from terrains.sodarace.corpus import CorpusConfig
+from terrains.sodarace.evolution import Evolution
+from terrains.sodarace.world import WorldConfig
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+WAYS = {"MAP-Elites": {}, "random generation": {"drawn_share": 1.0}}
+COLOURS = {"MAP-Elites": "#1b6ca8", "random generation": "#b0533c"}
+
+
+def history(way: str, evaluations: int, seed: int) -> list[dict]:
+    """Coverage and QD score of a run after each generation, by terrain."""
+    config = CorpusConfig(evaluations=evaluations, seed=seed, generation=1000, **WAYS[way])
+    evolution = Evolution(RayEvaluator(WorldConfig(cache=0), config.terrains), config)
+    for _ in evolution.run():
+        last = evolution.history[-1]
+        print(f"{way}, seed {seed}: {last['evaluated']:,} evaluated, QD score {sum(last['qd_score'].values()):,.0f}")
+    return evolution.history
+
+
+def final(histories: list[list[dict]]) -> dict:
+    """Mean over the seeds of what the runs came to."""
+    ends = [each[-1] for each in histories]
+    names = list(ends[0]["coverage"])
+    return {
+        "elites": float(np.mean([e["elites"] for e in ends])),
+        "coverage": {t: round(float(np.mean([e["coverage"][t] for e in ends])), 4) for t in names},
+        "qd_score": {t: round(float(np.mean([e["qd_score"][t] for e in ends]))) for t in names},
+    }
+
+
+def draw(runs: dict[str, list[list[dict]]], path: Path) -> None:
+    """Draws both figures over the evaluations, one column a terrain; thin lines are seeds, thick ones their means."""
+    names = list(next(iter(runs.values()))[0][0]["coverage"])
+    figure, axes = plt.subplots(2, len(names), figsize=(3 * len(names), 5), sharex=True, sharey="row", squeeze=False)
+    for column, name in enumerate(names):
+        for row, (key, scale) in enumerate({"coverage": 100, "qd_score": 1e-3}.items()):
+            for way, histories in runs.items():
+                evaluated = [each["evaluated"] / 1000 for each in histories[0]]
+                lines = np.array([[each[key][name] * scale for each in h] for h in histories])
+                axes[row][column].plot(evaluated, lines.T, color=COLOURS[way], lw=0.6, alpha=0.5)
+                axes[row][column].plot(evaluated, lines.mean(0), color=COLOURS[way], lw=2, label=way)
+            axes[row][column].set_ylim(bottom=0)
+            axes[row][column].spines[["top", "right"]].set_visible(False)
+        axes[0][column].set_title(name.replace("_", " "))
+        axes[1][column].set_xlabel("thousand evaluations")
+    axes[0][0].set_ylabel("niches with an elite, %")
+    axes[1][0].set_ylabel("QD score, thousands")
+    axes[0][0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--evaluations", type=int, default=20_000)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "corpus.json")
+    parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "corpus.png")
+    arguments = parser.parse_args()
+    connect_ray(RayConfig())
+    runs = {way: [history(way, arguments.evaluations, seed) for seed in range(arguments.seeds)] for way in WAYS}
+    found = {way: final(histories) for way, histories in runs.items()}
+    record = {"evaluations": arguments.evaluations, "seeds": arguments.seeds, "ways": found}
+    arguments.out.write_text(json.dumps(record, indent=2) + "\n")
+    draw(runs, arguments.plot)
+    print(json.dumps(record, indent=2))
+
+
+if __name__ == "__main__":
+    main()
