@@ -117,10 +117,14 @@ def search(
 @app.command()
 def corpus(
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="JSON-lines file to write; its card lies beside it.")
+        Path, typer.Option(metavar="FILE", help="JSON-lines file to write; its card and its log lie beside it.")
     ] = Path("data/corpus.jsonl"),
-    programs: Annotated[int, typer.Option(min=1, help="Unique programs to keep, at most.")] = 50_000,
-    evaluations: Annotated[int, typer.Option(min=1, help="Programs to evaluate, on every terrain each.")] = 120_000,
+    programs: Annotated[
+        int, typer.Option(min=1, help="Programs of the corpus, at most; those nearest to their kind's best come first.")
+    ] = 50_000,
+    evaluations: Annotated[
+        int, typer.Option(min=1, help="Programs to evaluate in all, each on every terrain.")
+    ] = 120_000,
     group: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,23 +134,43 @@ def corpus(
         ),
     ] = None,
     keep_above: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of its niche's best that a program must reach.")
+        float, typer.Option(min=0, max=1, help="Keep programs that reach this share of the best of their kind.")
     ] = 0.5,
+    max_numbers: Annotated[
+        int,
+        typer.Option(min=10, help="Leave out programs with more numbers in them; each comes with about two tokens."),
+    ] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
     use_ray: Annotated[
-        bool, typer.Option("--ray/--no-ray", help="Evaluate in Ray tasks, or on this process's threads.")
+        bool, typer.Option("--ray/--no-ray", help="Evaluate in Ray tasks, or on threads of this process.")
     ] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted run, do not go on with it.")] = False,
 ) -> None:
     """Stage 1: evolve programs with MAP-Elites, and keep those near the best of their kind.
 
-    Kinds are cells of height, width and mass, with an archive of elites for each group of terrains. Ctrl-C writes the
-    programs found so far, and the same command goes on from there. RAY_ADDRESS names a cluster.
+    The first programs are drawn at random in ten styles; later ones are mutated elites. A kind is a cell of a walker's
+    height, width and mass, and every group of terrains has an archive with the best of each kind.
+
+    Each line of the file is a program with its fitness on every terrain, the size of its walker, its kind, its parents
+    and what was done to them.
+
+    Ctrl-C writes the programs found so far. The same command goes on where a run ended, however it did, and more
+    --evaluations make a finished corpus larger. RAY_ADDRESS names a cluster.
     """
     # Evolving and Ray take seconds to import.
-    from distributed.corpus_command import run_corpus
+    from distributed.corpus_command import groups_of, run_corpus
+    from terrains.sodarace.archive import NicheConfig
+    from terrains.sodarace.corpus import CorpusConfig
 
-    raise typer.Exit(run_corpus(out, programs, evaluations, group, keep_above, seed, use_ray, fresh))
+    config = CorpusConfig(
+        programs=programs,
+        evaluations=evaluations,
+        niches=NicheConfig(keep_above=keep_above),
+        max_numbers=max_numbers,
+        seed=seed,
+        **({"groups": groups_of(group)} if group else {}),
+    )
+    raise typer.Exit(run_corpus(config, out, use_ray, fresh))
 
 
 @app.command()

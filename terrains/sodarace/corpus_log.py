@@ -1,4 +1,8 @@
-"""The log of Stage 1: one JSON line a program and one a generation, from which an interrupted run goes on."""
+"""The log of Stage 1, from which an interrupted run goes on.
+
+Its JSON lines are settings, evaluations as they come in, and after those of a generation the programs kept of it and
+what it came to.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, from_row
+from terrains.sodarace.evaluation import Evaluation
 from terrains.sodarace.evolution import Generation
 
 GOES_ON = {"programs", "evaluations", "chunk"}
@@ -16,10 +21,10 @@ GOES_ON = {"programs", "evaluations", "chunk"}
 
 
 class CorpusLog:
-    """The log of one run. Whole generations count: what was written of one that was interrupted is cut off.
+    """The log of one run. What was being written when the run was interrupted is cut off.
 
     Args:
-        path: the file; the first generation makes it.
+        path: the file; the first evaluations make it.
         config: settings of the run.
         fingerprints: those of its terrains, in order.
 
@@ -33,44 +38,50 @@ class CorpusLog:
         rules = config.model_dump(mode="json", exclude=GOES_ON)
         self._head: dict = {"rules": rules, "terrains": hashlib.sha256("".join(fingerprints).encode()).hexdigest()}
 
-    def read(self) -> list[Generation]:
-        """Returns the whole generations of an earlier run, none if there is no log.
+    def read(self) -> tuple[list[Generation], list[Evaluation]]:
+        """Returns the whole generations of an earlier run, and the evaluations that came after them; cuts off the rest.
 
         Raises:
             ValueError: the file is no log, or one of a run with other settings or other physics.
         """
-        if not self.path.exists():
-            return []
         generations: list[Generation] = []
+        under_way: list[Evaluation] = []
         programs: list[CorpusProgram] = []
+        if not self.path.exists():
+            return generations, under_way
         with self.path.open("rb+") as file:
             self._check(file.readline())
             whole = file.tell()
-            for line in iter(file.readline, b""):
-                row = _parsed(line)
-                if row is None:
-                    break
-                if "number" in row:
+            for row in iter(lambda: _parsed(file.readline()), None):
+                if "program" in row:
+                    programs.append(from_row(row))
+                    continue
+                if "evaluations" in row:
+                    under_way += [_evaluation(*each) for each in row["evaluations"]]
+                else:
                     self.seconds += row.pop("seconds")
                     generations.append(Generation(**row | {"forgotten": tuple(row["forgotten"])}, kept=tuple(programs)))
-                    programs, whole = [], file.tell()
-                else:
-                    programs.append(from_row(row))
+                    programs, under_way = [], []
+                whole = file.tell()
             file.truncate(whole)
-        return generations
+        return generations, under_way
+
+    def append_evaluations(self, evaluations: Sequence[Evaluation]) -> None:
+        """Writes evaluations of the generation under way."""
+        self._write({"evaluations": [(e.fitness, e.descriptors, e.failure) for e in evaluations]})
 
     def append(self, generation: Generation, seconds: float) -> None:
         """Writes what a generation came to, and the time that it took."""
         self.seconds += seconds
+        rest = asdict(generation) | {"seconds": round(seconds, 2)}
+        del rest["kept"]
+        self._write(*map(asdict, generation.kept), rest)
+
+    def _write(self, *rows: dict) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.path.exists()
+        first = () if self.path.exists() else (self._head,)
         with self.path.open("a", encoding="utf-8") as file:
-            if new:
-                file.write(json.dumps(self._head) + "\n")
-            file.writelines(json.dumps(asdict(p)) + "\n" for p in generation.kept)
-            rest = asdict(generation) | {"seconds": round(seconds, 2)}
-            del rest["kept"]
-            file.write(json.dumps(rest) + "\n")
+            file.writelines(json.dumps(row) + "\n" for row in (*first, *rows))
 
     def _check(self, line: bytes) -> None:
         head = _parsed(line)
@@ -90,3 +101,9 @@ def _parsed(line: bytes) -> dict | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
+
+
+def _evaluation(fitness: list[float], descriptors: list[float] | None, failure: str | None) -> Evaluation:
+    """An evaluation from its JSON, in which tuples are lists."""
+    height_width_mass = None if descriptors is None else (descriptors[0], descriptors[1], descriptors[2])
+    return Evaluation(tuple(fitness), height_width_mass, failure)

@@ -10,7 +10,7 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,6 +45,7 @@ class Generation:
         forgotten: digests of the other programs made, so that they are not tried again.
         tried: programs made so far.
         evaluated: programs evaluated so far.
+        valid: how many of those have a walker that moves on one terrain or more.
         left_out: how many of those made so far were not kept, by reason.
         coverage: share of the niches that have an elite, by group.
         qd_score: summed fitness of the elites, by group.
@@ -55,6 +56,7 @@ class Generation:
     forgotten: tuple[str, ...]
     tried: int
     evaluated: int
+    valid: int
     left_out: dict[str, int]
     coverage: dict[str, float]
     qd_score: dict[str, float]
@@ -62,6 +64,9 @@ class Generation:
 
 class Evolution:
     """Runs Stage 1 generation by generation. Equal settings give equal programs, interrupted or not.
+
+    A generation's programs follow from its number and from what was kept before it. So an interrupted one is made anew,
+    and what was evaluated of it already is not evaluated again.
 
     Args:
         evaluator: evaluates programs on ``config.terrains``.
@@ -71,7 +76,9 @@ class Evolution:
         kept: programs by number that were near enough to their niche's best when they came.
         archives: the elites.
         tried: programs made so far.
-        evaluated: programs evaluated so far.
+        evaluated: programs evaluated in whole generations so far.
+        valid: how many of those have a walker that moves on one terrain or more.
+        under_way: evaluations of the generation that is not whole yet.
         left_out: how many were not kept, by reason: a failure kind, ``repeat``, ``too_long``, ``too_slow`` (below
             ``min_fitness`` everywhere), ``same_walker`` (another text for a walker that is there), or ``outdone``
             (below the share of its niche's best).
@@ -83,27 +90,38 @@ class Evolution:
         self.config = config
         self.archives = Archives(config.named_groups, config.terrains, config.niches, config.min_fitness)
         self.kept: dict[int, CorpusProgram] = {}
-        self.tried = self.evaluated = 0
+        self.tried = self.evaluated = self.valid = 0
+        self.under_way: list[Evaluation] = []
         self.left_out: Counter[str] = Counter()
         self.history: list[dict] = []
         self._seen: set[str] = set()
         self._walkers: set[tuple] = set()
 
-    def run(self) -> Iterator[Generation]:
-        """Works until the evaluations are spent, or nothing new is found; yields what each generation came to."""
+    def run(self, on_evaluations: Callable[[Sequence[Evaluation]], None] | None = None) -> Iterator[Generation]:
+        """Works until the evaluations are spent, or nothing new is found; yields what each generation came to.
+
+        Args:
+            on_evaluations: called with each chunk of evaluations as it comes in.
+        """
         before = -1
         while before < self.evaluated < self.config.evaluations:
             before = self.evaluated
-            yield self._generation()
+            yield self._generation(on_evaluations or (lambda evaluations: None))
 
-    def restore(self, generations: Sequence[Generation]) -> None:
-        """Takes up the work after these generations of an interrupted run with the same settings."""
+    def restore(self, generations: Sequence[Generation], under_way: Sequence[Evaluation] = ()) -> None:
+        """Takes up the work of an interrupted run with the same settings.
+
+        Args:
+            generations: what its whole generations came to.
+            under_way: evaluations of the generation after them, in order.
+        """
         for generation in generations:
             self._admit(list(generation.kept))
             self._seen.update(generation.forgotten, map(_digest, (p.program for p in generation.kept)))
-            self.tried, self.evaluated = generation.tried, generation.evaluated
+            self.tried, self.evaluated, self.valid = generation.tried, generation.evaluated, generation.valid
             self.left_out = Counter(generation.left_out)
             self._remember_figures()
+        self.under_way = list(under_way)
 
     def corpus(self) -> tuple[list[CorpusProgram], dict[str, int]]:
         """Returns the corpus so far, and how many of ``kept`` it leaves out, by reason.
@@ -125,35 +143,40 @@ class Evolution:
         dropped = {"outdone": len(programs) - len(good), "surplus": len(good) - len(chosen)}
         return rows, {reason: n for reason, n in dropped.items() if n}
 
-    def _generation(self) -> Generation:
+    def _generation(self, on_evaluations: Callable[[Sequence[Evaluation]], None]) -> Generation:
         config, number = self.config, len(self.history)
         rng = random.Random(f"{config.seed}/{number}")
-        count = min(config.generation, config.evaluations - self.evaluated)
+        count = max(min(config.generation, config.evaluations - self.evaluated), len(self.under_way))
         offers: list[Offer] = []
-        found: list[Evaluation] = []
         for evaluations in self.evaluator.evaluate(self._chunks(count, rng, offers)):
-            found += evaluations
-        candidates = self._candidates(offers, found)
-        self.evaluated += len(found)
+            self.under_way += evaluations
+            on_evaluations(evaluations)
+        candidates = self._candidates(offers, self.under_way)
+        self.evaluated += len(self.under_way)
+        self.valid += sum(e.descriptors is not None for e in self.under_way)
+        self.under_way = []
         kept = self._admit(candidates)
         self._remember_figures()
         stayed = {p.program for p in kept}
         forgotten = tuple(_digest(o.program) for o in offers if o.program not in stayed)
         figures = self.history[-1]
         return Generation(
-            number, tuple(kept), forgotten, self.tried, self.evaluated, dict(self.left_out),
+            number, tuple(kept), forgotten, self.tried, self.evaluated, self.valid, dict(self.left_out),
             figures["coverage"], figures["qd_score"],
         )  # fmt: skip
 
     def _chunks(self, count: int, rng: random.Random, offers: list[Offer]) -> Iterator[list[str]]:
-        """Makes new programs until there are enough, and notes them in ``offers`` as they go out."""
-        most = self.tried + MOST_OFFERS * count
+        """Makes new programs until there are enough, and notes them in ``offers`` as they go out.
+
+        Those evaluated before an interruption are noted only.
+        """
+        most, known = self.tried + MOST_OFFERS * count, len(self.under_way)
         chunk: list[Offer] = []
         while len(offers) + len(chunk) < count and self.tried < most:
             offer = self._make(rng)
             self.tried += 1
             if self._is_new(offer.program):
-                chunk.append(offer)
+                (offers if len(offers) < known else chunk).append(offer)
             if len(chunk) == self.config.chunk:
                 offers += chunk
                 yield [o.program for o in chunk]

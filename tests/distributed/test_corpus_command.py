@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from distributed.cli import main
+from distributed.corpus_card import command
 from distributed.corpus_command import build_corpus
 from distributed.corpus_tasks import RayEvaluator
+from terrains.sodarace.archive import NicheConfig
 from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, read_corpus, write_corpus
 from terrains.sodarace.evaluation import WorldEvaluator
 from terrains.sodarace.sandbox import SandboxLimits
@@ -47,6 +50,8 @@ def test_the_card_counts_everything(tmp_path: Path) -> None:
     assert card["programs"] == len(corpus) == 100
     assert card["tried"] == len(corpus) + sum(card["left_out"].values())
     assert card["evaluated"] == 300
+    assert card["programs"] < card["valid"] < 300
+    assert card["command"] == "terraprompt corpus --out data/corpus.jsonl --programs 100 --evaluations 300"
     assert set(card["coverage"]) == set(card["qd_score"]) == {"left_wall", "right_wall", "tunnel", "bumpy"}
     best = max(p.fitness["tunnel"] for p in corpus)
     assert card["fitness"]["tunnel"]["best"] == best
@@ -58,7 +63,12 @@ def test_a_log_gets_a_line_a_generation_and_a_terminal_a_bar(tmp_path: Path) -> 
     _, plain = build(tmp_path / "a.jsonl")
     lines = plain.splitlines()
     assert len(lines) == 6
-    assert lines[0].startswith("50 evaluated") and "coverage" in lines[0] and "QD score" in lines[-1]
+    assert (
+        lines[0].startswith("50 evaluated")
+        and " valid" in lines[0]
+        and "coverage" in lines[0]
+        and "QD score" in lines[-1]
+    )
     _, bar = build(tmp_path / "b.jsonl", terminal=True)
     assert "300/300" in bar and "QD score" in bar
 
@@ -97,7 +107,18 @@ def test_a_run_interrupted_before_its_first_generation_leaves_an_earlier_corpus_
     card, _ = build(out, Interrupting(patience=0))
     assert card["programs"] == 0
     assert out.read_text() == "an earlier corpus"
-    assert [p.name for p in tmp_path.iterdir()] == ["corpus.jsonl"]
+
+
+def test_the_command_of_a_card_makes_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = CorpusConfig(
+        programs=7, evaluations=9, groups=(("flat", "bumpy(amplitude=4, seed=3)"), ("tunnel",)), seed=2,
+        max_numbers=30, niches=NicheConfig(keep_above=0.25),
+    )  # fmt: skip
+    asked = []
+    monkeypatch.setattr("distributed.corpus_command.run_corpus", lambda config, *rest: asked.append(config) or 0)
+    for each in (settings, CorpusConfig()):
+        assert run(*shlex.split(command(each))[2:]) == 0
+    assert asked == [settings, CorpusConfig()]
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,11 +143,15 @@ def test_the_command_makes_a_corpus_and_says_when_it_is_small(
     small = ["--out", str(out), "--no-ray", "--evaluations", "40", "--group", "flat, bumpy(amplitude=4, seed=3)"]
     assert run(*small) == 0
     told = capsys.readouterr().out
-    assert "of 40 evaluated" in told and "less than 50,000" in told
+    assert "of 40 evaluated" in told and "fewer than the 50,000" in told
     corpus = read_corpus(out)
     assert set(corpus[0].fitness) == {"flat", "bumpy(amplitude=4, seed=3)"}
+    assert run(*small) == 0, "what is there already is not made again"
+    assert "going on after 40 evaluations" in capsys.readouterr().out
+    assert read_corpus(out) == corpus
     assert run(*small, "--seed", "1") == 2
-    assert "begun with seed = 0, not 1" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "begun with seed = 0, not 1; --fresh" in error and error.count("\n") == 1
     assert run(*small, "--seed", "1", "--fresh") == 0
     assert read_corpus(out) != corpus
 

@@ -20,9 +20,9 @@ class Luck:
 
     def evaluate(self, chunks):
         for chunk in chunks:
-            self.asked += chunk
-            if self.patience is not None and len(self.asked) > self.patience:
+            if self.patience is not None and len(self.asked) + len(chunk) > self.patience:
                 raise KeyboardInterrupt
+            self.asked += chunk
             yield [self.judge(program) for program in chunk]
 
     def judge(self, program):

@@ -135,29 +135,43 @@ def test_evaluations_are_what_the_world_says(world):
 
 def resumed(path, config, patience):
     """Runs until patience ends, then again until it is done, through the log."""
-    for luck in (Luck(patience=patience), Luck()):
+    lucks = Luck(patience=patience), Luck()
+    for luck in lucks:
         log = CorpusLog(path, config, ["physics"])
         evolution = Evolution(luck, config)
-        evolution.restore(log.read())
+        evolution.restore(*log.read())
         try:
-            for generation in evolution.run():
+            for generation in evolution.run(log.append_evaluations):
                 log.append(generation, 1.0)
         except KeyboardInterrupt:
             with path.open("a") as file:
                 file.write('{"program": "cut sho')
-    return evolution, log, luck
+    return evolution, log, [luck.asked for luck in lucks]
 
 
-@pytest.mark.parametrize("patience", [60, 230])
+@pytest.mark.parametrize("patience", [20, 60, 99, 230])
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, patience):
     config = settings()
-    evolution, log, luck = resumed(tmp_path / "run.jsonl", config, patience)
+    evolution, log, (before, after) = resumed(tmp_path / "run.jsonl", config, patience)
     whole, _ = evolved(config)
-    assert len(luck.asked) < 400, "the second run did not begin anew"
+    assert len(before) > patience - config.chunk
+    assert len({*before, *after}) == len(before) + len(after) == 400, "nothing is evaluated twice"
     assert evolution.corpus() == whole.corpus()
     assert evolution.left_out == whole.left_out
-    assert (evolution.tried, evolution.evaluated, evolution.history) == (whole.tried, whole.evaluated, whole.history)
+    counts = [(e.tried, e.evaluated, e.valid, e.history) for e in (evolution, whole)]
+    assert counts[0] == counts[1]
     assert log.seconds == 8.0
+
+
+def test_programs_written_without_the_generation_that_they_belong_to_are_cut_off(tmp_path):
+    config, path = settings(evaluations=100), tmp_path / "run.jsonl"
+    whole, _, _ = resumed(path, config, None)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+    evolution, _, (asked, _) = resumed(path, config, None)
+    assert asked == [], "what was evaluated is there"
+    assert evolution.corpus() == whole.corpus()
+    assert path.read_text().splitlines(keepends=True) == lines
 
 
 def test_a_finished_run_goes_on_with_more_evaluations(tmp_path):
@@ -165,9 +179,21 @@ def test_a_finished_run_goes_on_with_more_evaluations(tmp_path):
     _, log, _ = resumed(tmp_path / "run.jsonl", config, 100)
     more = settings(evaluations=400)
     evolution = Evolution(Luck(), more)
-    evolution.restore(CorpusLog(log.path, more, ["physics"]).read())
+    evolution.restore(*CorpusLog(log.path, more, ["physics"]).read())
     list(evolution.run())
     assert evolution.corpus() == evolved(more)[0].corpus()
+
+
+def test_a_run_that_goes_on_with_fewer_evaluations_takes_those_that_it_has(tmp_path):
+    path = tmp_path / "run.jsonl"
+    log, evolution = CorpusLog(path, settings(), ["physics"]), Evolution(Luck(patience=90), settings())
+    with pytest.raises(KeyboardInterrupt):
+        for generation in evolution.run(log.append_evaluations):
+            log.append(generation, 1.0)
+    fewer = settings(evaluations=60)
+    evolution = Evolution(Luck(patience=0), fewer)
+    evolution.restore(*CorpusLog(path, fewer, ["physics"]).read())
+    assert [g.evaluated for g in evolution.run()] == [90]
 
 
 def test_a_log_of_other_settings_is_refused(tmp_path):
