@@ -1,19 +1,21 @@
 """MAP-Elites against random generation: coverage and QD score at equal numbers of evaluations, some seeds each.
 
 Random generation draws every program from the styles; MAP-Elites begins so and then evolves. Both fill the archives of
-the defaults of `terraprompt corpus`, and walkers too slow to be elites count in neither.
+the defaults of `terraprompt corpus`; walkers too slow to be elites count in neither.
 
-    python benchmarks/compare_corpus.py    # minutes; writes benchmarks/results/corpus.json and docs/corpus.png
+    python benchmarks/compare_corpus.py    # six minutes on two cores; writes results/corpus.json and docs/corpus.png
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from record import RESULTS, merge
+from rich.console import Console
+from rich.table import Table
 
 from distributed.cluster import connect_ray
 from distributed.config import RayConfig
@@ -32,23 +34,34 @@ COLOURS = {"MAP-Elites": "#1b6ca8", "random generation": "#b0533c"}
 
 def history(way: str, evaluations: int, seed: int) -> list[dict]:
     """Coverage and QD score of a run after each generation, by terrain."""
-    config = CorpusConfig(evaluations=evaluations, seed=seed, generation=1000, **WAYS[way])
+    config = CorpusConfig(evaluations=evaluations, seed=seed, **WAYS[way])
     evolution = Evolution(RayEvaluator(WorldConfig(cache=0), config.terrains), config)
-    for _ in evolution.run():
-        last = evolution.history[-1]
-        print(f"{way}, seed {seed}: {last['evaluated']:,} evaluated, QD score {sum(last['qd_score'].values()):,.0f}")
-    return evolution.history
+    for generation in evolution.run():
+        told = f"{generation.evaluated:,} evaluated, QD score {sum(generation.qd_score.values()):,.0f}"
+        print(f"{way}, seed {seed}: {told}", flush=True)
+    return [each | {"valid": evolution.valid, "corpus": len(evolution.corpus()[0])} for each in evolution.history]
 
 
 def final(histories: list[list[dict]]) -> dict:
-    """Mean over the seeds of what the runs came to."""
+    """What the runs came to: one number a seed."""
     ends = [each[-1] for each in histories]
+    counts = {name: [end[name] for end in ends] for name in ("valid", "corpus", "elites")}
     names = list(ends[0]["coverage"])
-    return {
-        "elites": float(np.mean([e["elites"] for e in ends])),
-        "coverage": {t: round(float(np.mean([e["coverage"][t] for e in ends])), 4) for t in names},
-        "qd_score": {t: round(float(np.mean([e["qd_score"][t] for e in ends]))) for t in names},
-    }
+    coverage = {t: [round(end["coverage"][t], 4) for end in ends] for t in names}
+    return counts | {"coverage": coverage, "qd_score": {t: [round(end["qd_score"][t]) for end in ends] for t in names}}
+
+
+def table(ways: dict[str, dict]) -> Table:
+    """Means over the seeds."""
+    rows = Table(box=None, pad_edge=False)
+    rows.add_column("archive")
+    for key in ("niches filled", "QD score"):
+        for way in ways:
+            rows.add_column(f"{key}\n{way}", justify="right")
+    for name in next(iter(ways.values()))["coverage"]:
+        coverage = [f"{np.mean(found['coverage'][name]):.1%}" for found in ways.values()]
+        rows.add_row(name, *coverage, *(f"{np.mean(found['qd_score'][name]):,.0f}" for found in ways.values()))
+    return rows
 
 
 def draw(runs: dict[str, list[list[dict]]], path: Path) -> None:
@@ -78,16 +91,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--evaluations", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "corpus.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "corpus.json")
     parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "corpus.png")
     arguments = parser.parse_args()
     connect_ray(RayConfig())
     runs = {way: [history(way, arguments.evaluations, seed) for seed in range(arguments.seeds)] for way in WAYS}
-    found = {way: final(histories) for way, histories in runs.items()}
-    record = {"evaluations": arguments.evaluations, "seeds": arguments.seeds, "ways": found}
-    arguments.out.write_text(json.dumps(record, indent=2) + "\n")
+    ways = {way: final(histories) for way, histories in runs.items()}
+    merge(arguments.out, {"evaluations": arguments.evaluations, "ways": ways})
     draw(runs, arguments.plot)
-    print(json.dumps(record, indent=2))
+    Console().print(table(ways))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def corpus_card(
     numbers = [numbers_in(p.program) for p in programs] or [0]
     last = evolution.history[-1] if evolution.history else {}
     return {
-        "command": command(config),
+        "command": command(config.model_copy(update={"evaluations": evolution.evaluated})),
         "config": config.model_dump(mode="json"),
         "programs": len(programs),
         "elites": len(evolution.archives.elites()),

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from terrains.sodarace.evolution import Evolution
 
@@ -23,11 +24,13 @@ class CorpusDisplay:
         self._evolution = evolution
         self._console = console
         self._began, self._first = time.monotonic(), _evaluated(evolution)
-        columns = (BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[rate]}/s,"), TimeRemainingColumn())
-        self._progress = Progress(
-            *columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal, expand=True
+        columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}/s"), TimeRemainingColumn())
+        # The one column that may wrap: on a narrow terminal the figures take two lines.
+        figures = TextColumn("{task.description}", table_column=Column(no_wrap=False))
+        self._progress = Progress(*columns, figures, console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task(
+            self._figures(), total=evolution.config.evaluations, completed=self._first, rate="-"
         )
-        self._task = self._progress.add_task(self._figures(), total=evolution.config.evaluations, rate="-")
 
     def __enter__(self) -> CorpusDisplay:
         self._progress.start()

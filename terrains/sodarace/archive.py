@@ -74,28 +74,23 @@ class Archives:
         """Number of the cell of each walker, shape (n,), from descriptors of shape (n, 3)."""
         return self._archives[0].index_of(descriptors)
 
-    def add(self, ids: np.ndarray, fitness: np.ndarray, descriptors: np.ndarray) -> int:
+    def add(self, ids: np.ndarray, fitness: np.ndarray, descriptors: np.ndarray) -> None:
         """Offers programs to every archive.
 
         Args:
             ids: their numbers, shape (n,).
             fitness: shape (n, n_terrains).
             descriptors: height, width, mass, shape (n, 3).
-
-        Returns:
-            How many became an elite of some archive, for a while at least.
         """
-        accepted = np.zeros(len(ids), dtype=bool)
         objectives = self.objectives(fitness)
         for k, (archive, values) in enumerate(zip(self._archives, objectives.T, strict=True)):
             fit = values >= self.min_fitness
             if fit.any():
-                accepted[fit] |= archive.add(ids[fit], values[fit], descriptors[fit])["status"] > 0
+                archive.add(ids[fit], values[fit], descriptors[fit])
                 elites = archive.data(["index", "solution", "objective"])
                 order = np.argsort(elites["index"])
                 self._best[k, elites["index"]] = elites["objective"]
                 self._elites[k] = elites["solution"][order], elites["objective"][order]
-        return int(accepted.sum())
 
     def shares(self, fitness: np.ndarray, niche: np.ndarray) -> np.ndarray:
         """How near programs come to their niche's best: the greatest share of it over the groups.

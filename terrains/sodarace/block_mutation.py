@@ -29,7 +29,7 @@ MOST_MUSCLE_LINES = 8
 
 
 def loop(tree: ast.Module, rng: random.Random) -> bool:
-    """Changes what a loop does: a muscle statement is dropped, or repeated with another end; or a loop is dropped."""
+    """Changes what a loop does: a muscle statement is dropped, or repeated between other ends; or a loop is dropped."""
     loops = [b for b in bodies(tree) if not _is_maker(tree, b)]
     if not loops:
         return False
@@ -47,8 +47,11 @@ def loop(tree: ast.Module, rng: random.Random) -> bool:
         return False
     source = rng.choice(lines)
     twin = copy.deepcopy(source)
+    _other_end(body, twin, rng)
+    if _ends(twin) in map(_ends, lines):
+        return False
     body.insert(body.index(source) + 1, twin)
-    return _other_end(tree, body, twin, rng)
+    return True
 
 
 def connect(tree: ast.Module, rng: random.Random) -> bool:
@@ -57,7 +60,7 @@ def connect(tree: ast.Module, rng: random.Random) -> bool:
     if not loops:
         return False
     body = rng.choice(loops)
-    return _other_end(tree, body, rng.choice(muscles_of(body)), rng)
+    return _other_end(body, rng.choice(muscles_of(body)), rng)
 
 
 def phase_expression(tree: ast.Module, rng: random.Random) -> bool:
@@ -147,7 +150,12 @@ def _drop_loop(tree: ast.Module, rng: random.Random) -> bool:
     return True
 
 
-def _other_end(tree: ast.Module, body: Body, muscle: ast.stmt, rng: random.Random) -> bool:
+def _ends(muscle: ast.stmt) -> list[str]:
+    """What a muscle ties, whichever way round."""
+    return sorted(ast.dump(end) for end in arguments(muscle)[:2])
+
+
+def _other_end(body: Body, muscle: ast.stmt, rng: random.Random) -> bool:
     """Replaces one end of a muscle by another end of the block, or moves a number within it."""
     ends = [e for line in muscles_of(body) for e in arguments(line)[:2]]
     args = arguments(muscle)

@@ -27,13 +27,13 @@ class CorpusConfig(BaseModel):
     """Groups of terrains; each has an archive, whose elites go furthest on its terrains on average."""
     niches: NicheConfig = NicheConfig()
     """The grid of every archive."""
-    drawn_first: int = Field(6000, ge=1)
+    drawn_first: int = Field(2000, ge=1)
     """Programs drawn from the styles before any is mutated."""
     drawn_share: float = Field(0.1, ge=0, le=1)
     """Share of the styles' programs later on; 1 is random generation."""
     joined_share: float = Field(0.25, ge=0, le=1)
     """Share of the mutated programs that get a part of a second parent."""
-    rivals: int = Field(6, ge=1)
+    rivals: int = Field(3, ge=1)
     """Elites of random niches, the best of which becomes a parent: with 1 more niches are found, with more the elites
     are better."""
     min_fitness: float = Field(5.0, ge=0)
@@ -41,7 +41,7 @@ class CorpusConfig(BaseModel):
     max_numbers: int = Field(40, ge=10)
     """Longer programs are not evaluated. A number token (a digit, or a number with one decimal) comes with one token of
     other text, so that this is about half of a program's tokens."""
-    generation: int = Field(2000, ge=1)
+    generation: int = Field(1000, ge=1)
     """Programs evaluated between two looks at the archives."""
     chunk: int = Field(50, ge=1)
     """Programs evaluated in one task."""

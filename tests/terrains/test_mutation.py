@@ -12,7 +12,7 @@ from terrains.base import Attempt
 from terrains.sodarace.lattice import AMPLITUDES, PHASES, RATES, TALLEST, WIDEST
 from terrains.sodarace.mutation import JOINING, OPERATORS, mutate
 from terrains.sodarace.number_mutation import WHOLE, NumberRoles
-from terrains.sodarace.program_tree import functions
+from terrains.sodarace.program_tree import arguments, bodies, functions, muscles_of
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.skeleton import read_skeleton, tidy, write_skeleton
 from terrains.sodarace.styles import INSTRUCTION, STYLES, canonical, print_program
@@ -92,6 +92,17 @@ def test_every_joining_operator_takes_something_from_the_mate():
                 taken += 1
                 assert print_program(tree) != program, name
         assert taken > 3, name
+
+
+def test_a_loop_never_adds_the_same_muscle_twice_and_a_refusal_changes_nothing():
+    operator = OPERATORS["loop"][0]
+    for seed, program in enumerate([*DRAWN["complete"], *DRAWN["truss"], *DRAWN["radial"]] * 5):
+        tree = ast.parse(program)
+        if not operator(tree, random.Random(seed)):
+            assert print_program(tree) == program
+        for body in bodies(tree):
+            ends = [tuple(sorted(map(ast.unparse, arguments(line)[:2]))) for line in muscles_of(body)]
+            assert len(set(ends)) == len(ends), program
 
 
 def test_the_record_says_which_operators_were_applied_and_whether_a_mate_has_a_part():
