@@ -42,45 +42,45 @@ def history(way: str, evaluations: int, seed: int) -> list[dict]:
     return [each | {"valid": evolution.valid, "corpus": len(evolution.corpus()[0])} for each in evolution.history]
 
 
-def final(histories: list[list[dict]]) -> dict:
-    """What the runs came to: one number a seed."""
+def curves(histories: list[list[dict]]) -> dict:
+    """What the runs came to, one number a seed; coverage and QD score after each generation, one list a seed."""
     ends = [each[-1] for each in histories]
-    counts = {name: [end[name] for end in ends] for name in ("valid", "corpus", "elites")}
-    names = list(ends[0]["coverage"])
-    coverage = {t: [round(end["coverage"][t], 4) for end in ends] for t in names}
-    return counts | {"coverage": coverage, "qd_score": {t: [round(end["qd_score"][t]) for end in ends] for t in names}}
+    found: dict = {name: [end[name] for end in ends] for name in ("valid", "corpus", "elites")}
+    found["evaluated"] = [each["evaluated"] for each in histories[0]]
+    for key, digits in (("coverage", 4), ("qd_score", 0)):
+        found[key] = {t: [[round(each[key][t], digits) for each in h] for h in histories] for t in ends[0][key]}
+    return found
 
 
 def table(ways: dict[str, dict]) -> Table:
-    """Means over the seeds."""
+    """Means over the seeds at the end."""
     rows = Table(box=None, pad_edge=False)
     rows.add_column("archive")
     for key in ("niches filled", "QD score"):
         for way in ways:
             rows.add_column(f"{key}\n{way}", justify="right")
     for name in next(iter(ways.values()))["coverage"]:
-        coverage = [f"{np.mean(found['coverage'][name]):.1%}" for found in ways.values()]
-        rows.add_row(name, *coverage, *(f"{np.mean(found['qd_score'][name]):,.0f}" for found in ways.values()))
+        coverage = [f"{np.mean(found['coverage'][name], 0)[-1]:.1%}" for found in ways.values()]
+        rows.add_row(name, *coverage, *(f"{np.mean(found['qd_score'][name], 0)[-1]:,.0f}" for found in ways.values()))
     return rows
 
 
-def draw(runs: dict[str, list[list[dict]]], path: Path) -> None:
+def draw(ways: dict[str, dict], path: Path) -> None:
     """Draws both figures over the evaluations, one column a terrain; thin lines are seeds, thick ones their means."""
-    names = list(next(iter(runs.values()))[0][0]["coverage"])
+    names = list(next(iter(ways.values()))["coverage"])
     figure, axes = plt.subplots(2, len(names), figsize=(3 * len(names), 5), sharex=True, sharey="row", squeeze=False)
     for column, name in enumerate(names):
         for row, (key, scale) in enumerate({"coverage": 100, "qd_score": 1e-3}.items()):
-            for way, histories in runs.items():
-                evaluated = [each["evaluated"] / 1000 for each in histories[0]]
-                lines = np.array([[each[key][name] * scale for each in h] for h in histories])
+            for way, found in ways.items():
+                evaluated, lines = np.array(found["evaluated"]) / 1000, np.array(found[key][name]) * scale
                 axes[row][column].plot(evaluated, lines.T, color=COLOURS[way], lw=0.6, alpha=0.5)
                 axes[row][column].plot(evaluated, lines.mean(0), color=COLOURS[way], lw=2, label=way)
-            axes[row][column].set_ylim(bottom=0)
             axes[row][column].spines[["top", "right"]].set_visible(False)
         axes[0][column].set_title(name.replace("_", " "))
         axes[1][column].set_xlabel("thousand evaluations")
-    axes[0][0].set_ylabel("niches with an elite, %")
-    axes[1][0].set_ylabel("QD score, thousands")
+    for row, label in enumerate(("niches with an elite, %", "QD score, thousands")):
+        axes[row][0].set_ylabel(label)
+        axes[row][0].set_ylim(bottom=0)
     axes[0][0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,9 +96,9 @@ def main() -> None:
     arguments = parser.parse_args()
     connect_ray(RayConfig())
     runs = {way: [history(way, arguments.evaluations, seed) for seed in range(arguments.seeds)] for way in WAYS}
-    ways = {way: final(histories) for way, histories in runs.items()}
+    ways = {way: curves(histories) for way, histories in runs.items()}
     merge(arguments.out, {"evaluations": arguments.evaluations, "ways": ways})
-    draw(runs, arguments.plot)
+    draw(ways, arguments.plot)
     Console().print(table(ways))
 
 
