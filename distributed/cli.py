@@ -119,28 +119,60 @@ def search(
 @app.command()
 def corpus(
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="JSON-lines file to write; its card lies beside it.")
+        Path, typer.Option(metavar="FILE", help="JSON-lines file to write; its card and its log lie beside it.")
     ] = Path("data/corpus.jsonl"),
-    programs: Annotated[int, typer.Option(min=100, help="Unique programs to keep.")] = 50_000,
+    programs: Annotated[
+        int, typer.Option(min=1, help="Programs of the corpus, at most; those nearest to their kind's best come first.")
+    ] = 50_000,
+    evaluations: Annotated[
+        int, typer.Option(min=1, help="Programs to evaluate in all, each on every terrain.")
+    ] = 120_000,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Terrains, separated by commas, that share an archive; can be given again.",
+            show_default="left_wall, right_wall, tunnel and bumpy, an archive each",
+        ),
+    ] = None,
+    keep_above: Annotated[
+        float, typer.Option(min=0, max=1, help="Keep programs that reach this share of the best of their kind.")
+    ] = 0.5,
+    max_numbers: Annotated[
+        int,
+        typer.Option(min=10, help="Leave out programs with more numbers in them; each comes with about two tokens."),
+    ] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+    use_ray: Annotated[
+        bool, typer.Option("--ray/--no-ray", help="Evaluate in Ray tasks, or on threads of this process.")
+    ] = True,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted run, do not go on with it.")] = False,
 ) -> None:
-    """Stage 1: draw and mutate programs, and keep those whose walkers are valid and move.
+    """Stage 1: evolve programs with MAP-Elites, and keep those near the best of their kind.
 
-    Ctrl-C writes the programs found so far.
+    The first programs are drawn at random in ten styles; later ones are mutated elites. A kind is a cell of a walker's
+    height, width and mass, and every group of terrains has an archive with the best of each kind.
+
+    Each line of the file is a program with its fitness on every terrain, the size of its walker, its kind, its parents
+    and what was done to them.
+
+    Ctrl-C writes the programs found so far. The same command goes on where a run ended, however it did, and more
+    --evaluations make a finished corpus larger. RAY_ADDRESS names a cluster.
     """
-    from rich.console import Console
-
-    from distributed.corpus_command import build_corpus
+    # Evolving and Ray take seconds to import.
+    from distributed.corpus_command import groups_of, run_corpus
+    from terrains.sodarace.archive import NicheConfig
     from terrains.sodarace.corpus import CorpusConfig
-    from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
-    world = SodaraceWorld(WorldConfig(threads=0, cache=0))
-    console = Console()
-    try:
-        card = build_corpus(world, CorpusConfig(programs=programs, seed=seed), out, console)
-    finally:
-        world.close()
-    console.print(f"{card['programs']} programs of {card['tried']} tried in {out}", highlight=False, soft_wrap=True)
+    config = CorpusConfig(
+        programs=programs,
+        evaluations=evaluations,
+        niches=NicheConfig(keep_above=keep_above),
+        max_numbers=max_numbers,
+        seed=seed,
+        **({"groups": groups_of(group)} if group else {}),
+    )
+    raise typer.Exit(run_corpus(config, out, use_ray, fresh))
 
 
 @app.command()
@@ -165,6 +197,12 @@ def pretrain(
     start: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on from this model, trained before on the same corpus.")
     ] = None,
+    above: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Train on programs that reach this share of their niche's best; ELM took 0.5 and 0.8."
+        ),
+    ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights, the order and the prefixes.")] = 0,
 ) -> None:
     """Stage 2: train a small language model on a corpus, ready for soft prompts, and measure it."""
@@ -176,15 +214,19 @@ def pretrain(
     from distributed.pretrain_command import pretrain as run
     from softprompt.prefixes import PrefixConfig
     from softprompt.pretrain import PretrainConfig
+    from terrains.sodarace.corpus import above as filtered
     from terrains.sodarace.corpus import read_corpus
     from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
     try:
-        programs = read_corpus(corpus)
+        programs = filtered(read_corpus(corpus), above)
     except ValueError as error:
         raise UserError(f"--corpus: {error}") from None
+    if not programs:
+        raise UserError(f"--above: no program of {corpus} reaches {above} of its niche's best")
     card_file = corpus.with_suffix(".card.json")
     corpus_card = json.loads(card_file.read_text()) if card_file.exists() else {}
+    corpus_card |= {"trained_on_above": above} if above else {}
     given = {name: value for name, value in {"steps": steps, "lr": lr}.items() if value}
     prefixes = {name: value for name, value in {"visits": visits, "none": none}.items() if value is not None}
     try:

@@ -1,69 +1,153 @@
-"""``terraprompt corpus``: Stage 1, with a progress bar and a card."""
+"""``terraprompt corpus``: Stage 1, with its progress, its log and its card."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from terrains.base import World
-from terrains.sodarace.corpus import CorpusBuilder, CorpusConfig, write_corpus
+from distributed.corpus_card import card_table, corpus_card
+from distributed.corpus_display import CorpusDisplay
+from distributed.display import make_console
+from distributed.errors import UserError
+from distributed.interruption import exit_status, interruptible
+from terrains.sodarace.corpus import CorpusConfig, write_corpus
+from terrains.sodarace.corpus_log import CorpusLog
+from terrains.sodarace.evaluation import Evaluation, Evaluator, WorldEvaluator
+from terrains.sodarace.evolution import Evolution
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 
-def build_corpus(world: World, config: CorpusConfig, out: Path, console: Console) -> dict:
-    """Builds a corpus and writes it beside its card.
-
-    Ctrl-C keeps what there is: the programs found so far are written before the command ends.
-
-    Args:
-        world: scores the programs.
-        config: settings of Stage 1.
-        out: JSON-lines file; the card is written beside it as ``<name>.card.json``.
-        console: where progress goes.
+def run_corpus(config: CorpusConfig, out: Path, use_ray: bool, fresh: bool) -> int:
+    """The command; its options are explained where it is declared, in `distributed.cli`.
 
     Returns:
-        The card: settings, counts, failure kinds, seconds, fitness and its correlations by terrain.
+        The exit status.
+
+    Raises:
+        UserError: a terrain is unknown, no cluster answers, the log is of a run with other settings, or the files
+            cannot be written.
     """
-    builder = CorpusBuilder(world, config)
-    started = time.monotonic()
-    columns = (
-        TextColumn("programs kept"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    if out.is_dir():
+        raise UserError(f"--out: {str(out)!r} is a directory")
+    console = make_console()
+    rules = WorldConfig(threads=1 if use_ray else 0, cache=0)
+    world = SodaraceWorld(rules)
+    try:
+        fingerprints = [world.terrain(name).fingerprint for name in config.terrains]
+        if fresh:
+            log_of(out).unlink(missing_ok=True)
+        evaluator = _ray_evaluator(rules, config) if use_ray else WorldEvaluator(world, config.terrains)
+        card = build_corpus(evaluator, config, fingerprints, out, console)
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from None
+    finally:
+        world.close()
+    return _conclude(card, out, console)
+
+
+def groups_of(options: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups of terrains from the values of --group: names behind commas, those between parameters not among them.
+
+    Raises:
+        UserError: a group without a name.
+    """
+    groups = tuple(
+        tuple(name.strip() for name in re.split(r",(?![^(]*\))", group) if name.strip()) for group in options
     )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("corpus", total=config.programs)
+    if () in groups:
+        raise UserError("--group: needs a terrain's name, or several separated by commas")
+    return groups
+
+
+def _ray_evaluator(rules: WorldConfig, config: CorpusConfig) -> Evaluator:
+    from distributed.cluster import connect_ray
+    from distributed.config import RayConfig
+    from distributed.corpus_tasks import RayEvaluator
+
+    connect_ray(RayConfig())
+    return RayEvaluator(rules, config.terrains)
+
+
+def log_of(out: Path) -> Path:
+    """Where the log of a corpus lies."""
+    return out.with_suffix(".log.jsonl")
+
+
+def build_corpus(
+    evaluator: Evaluator, config: CorpusConfig, fingerprints: Sequence[str], out: Path, console: Console
+) -> dict:
+    """Runs Stage 1, or goes on with it where an earlier call was interrupted, and writes the corpus and its card.
+
+    SIGINT and SIGTERM end it in good order: the corpus so far is written. After any end, a crash included, the log lets
+    the next call go on, and nothing in it is evaluated again. While there is no program yet, an earlier corpus stays.
+
+    Args:
+        evaluator: evaluates the programs on the terrains of ``config``.
+        config: settings of Stage 1.
+        fingerprints: those of the terrains, in order.
+        out: JSON-lines file; ``<name>.card.json`` and ``<name>.log.jsonl`` lie beside it.
+        console: where progress goes: a bar on a terminal, a line a generation in a log.
+
+    Returns:
+        The card, see `distributed.corpus_card`. Its ``interrupted`` holds the signal's number, or None.
+
+    Raises:
+        UserError: the log is of a run with other settings.
+    """
+    evolution, log = Evolution(evaluator, config), CorpusLog(log_of(out), config, fingerprints)
+    try:
+        evolution.restore(*log.read())
+    except ValueError as error:
+        raise UserError(f"{error}; --fresh forgets it and begins anew") from None
+    if done := evolution.evaluated + len(evolution.under_way):
+        console.print(f"going on after {done:,} evaluations, from {log.path}", highlight=False, soft_wrap=True)
+    with interruptible() as received:
         try:
-            for size in builder.run():
-                progress.update(task, completed=size)
-        except KeyboardInterrupt:
-            console.print(f"interrupted: writing the {len(builder.kept)} programs found so far")
-    write_corpus(out, builder.kept)
-    card = _card(builder, time.monotonic() - started)
-    out.with_suffix(".card.json").write_text(json.dumps(card, indent=2) + "\n")
+            _evolve(evolution, log, console)
+        except BaseException:
+            if not received:
+                raise
+    programs, dropped = evolution.corpus()
+    card = corpus_card(evolution, programs, dropped, log.seconds)
+    card["interrupted"] = received[0] if received else None
+    if programs:
+        write_corpus(out, programs)
+        out.with_suffix(".card.json").write_text(json.dumps(card, indent=2) + "\n")
     return card
 
 
-def _card(builder: CorpusBuilder, seconds: float) -> dict:
-    names = builder.config.terrains
-    fitness = {t: sorted(p.fitness[t] for p in builder.kept) for t in names}
-    return {
-        "config": builder.config.model_dump(mode="json"),
-        "programs": len(builder.kept),
-        "tried": builder.tried,
-        "left_out": builder.failures,
-        "seconds": round(seconds, 1),
-        "fitness": {
-            t: {"mean": round(sum(v) / len(v), 2), "p95": v[int(0.95 * len(v))], "best": v[-1]}
-            for t, v in fitness.items()
-        },
-        "correlations": {
-            a: {b: round(float(c), 3) for b, c in zip(names, row, strict=True)}
-            for a, row in zip(names, builder.correlations(), strict=True)
-        },
-    }
+def _evolve(evolution: Evolution, log: CorpusLog, console: Console) -> None:
+    with CorpusDisplay(evolution, console) as display:
+
+        def note(evaluations: Sequence[Evaluation]) -> None:
+            log.append_evaluations(evaluations)
+            display.evaluations()
+
+        began = time.monotonic()
+        for generation in evolution.run(note):
+            now = time.monotonic()
+            log.append(generation, now - began)
+            began = now
+            display.generation()
+
+
+def _conclude(card: dict, out: Path, console: Console) -> int:
+    if card["programs"]:
+        console.print(card_table(card))
+        told = f"{card['programs']:,} programs of {card['evaluated']:,} evaluated, {card['valid']:,} of them valid, "
+        console.print(f"{told}in {out}; its card is {out.with_suffix('.card.json')}", highlight=False, soft_wrap=True)
+    else:
+        console.print("no program is near the best of its kind yet; no corpus is written", soft_wrap=True)
+    if card["interrupted"]:
+        console.print(f"interrupted; the same command goes on from {log_of(out)}", highlight=False, soft_wrap=True)
+        return exit_status(card["interrupted"])
+    wanted = card["config"]["programs"]
+    if card["programs"] < wanted:
+        told = f"fewer than the {wanted:,} of --programs; the same command with more --evaluations goes on from here"
+        console.print(told, highlight=False, soft_wrap=True)
+    return 0

@@ -106,13 +106,13 @@ def card_text(card: dict) -> str:
     prompts = "\n".join(
         f"| {birth} | " + " | ".join(f"{v:.0%}" for v in shares.values()) + " |" for birth, shares in behind.items()
     )
-    commands = "\n".join(f"    {command}" for command in _commands(card))
+    first = card["corpus"].get("command", "terraprompt corpus --out data/corpus.jsonl")
+    commands = "\n".join(f"    {command}" for command in [first, *_commands(card)])
     return f"""# A language model that writes Sodaracers
 
 {card["parameters"]:,} parameters (Llama), its own tokenizer, safetensors. It was trained on
 {card["programs"]:,} programs by nothing but these commands:
 
-    terraprompt corpus --out data/corpus.jsonl
 {commands}
 
 `card.json` holds their settings and seeds. A program begins with the line `import math`, which is the instruction.
@@ -144,7 +144,8 @@ def _commands(card: dict) -> list[str]:
     prefixes, usual = settings["prefixes"], preset["prefixes"]
     given |= {name: prefixes[name] for name in ("visits", "none") if prefixes[name] != usual[name]}
     start = {"start": _directory(len(before) - 1)} if before else {}
-    options = "".join(f" --{name} {value}" for name, value in (start | given).items())
+    above = {"above": card["corpus"]["trained_on_above"]} if "trained_on_above" in card["corpus"] else {}
+    options = "".join(f" --{name} {value}" for name, value in (start | above | given).items())
     return [*before, f"terraprompt pretrain --corpus data/corpus.jsonl --out {_directory(len(before))}{options}"]
 
 

@@ -1,10 +1,10 @@
 """Sodarace: programs build walkers out of joints and muscles, and the way that a walker travels is its fitness.
 
 A program runs in a sandbox (`sandbox`), what it returns is checked (`walker`), placed on a ground (`ground`) and
-simulated (`physics`, `kernel`); `world` puts these together. Grounds have names (`names`): of families (`families`), of
-files (`ground_file`), of both on top of each other (`combine`); `sampler` draws such names. `styles`, `mutation` and
-`corpus` make the programs that a language model learns from, `seeds` holds the classic ones, and `replay` shows a
-walker move.
+simulated (`physics`, `kernel`); `world` puts these together. Grounds have names (`names`): of families (`families`),
+of files (`ground_file`), of both on top of each other (`combine`); `sampler` draws such names. `evolution` makes the
+corpus that a language model learns from: programs drawn from `styles`, changed by `mutation`, the best of their kind
+kept in an `archive`. `seeds` holds the classic ones, and `replay` shows a walker move.
 """
 
 from terrains.sodarace.families import FAMILIES

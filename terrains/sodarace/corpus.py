@@ -1,24 +1,17 @@
-"""Stage 1: a corpus of programs whose walkers are valid and move.
-
-Generation 0 draws programs from the styles; every later one mutates programs that were kept, half of the parents
-drawn at random and half from the best on some terrain, so that the corpus is broad and has a tail worth steering
-towards.
-"""
+"""The corpus that Stage 1 makes and Stage 2 reads: its settings, its rows, its file."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from terrains.base import Attempt, World
-from terrains.sodarace.mutation import mutate
-from terrains.sodarace.styles import STYLES
+from terrains.sodarace.archive import NicheConfig
+
+ELM_TERRAINS = ("left_wall", "right_wall", "tunnel", "bumpy")
 
 
 class CorpusConfig(BaseModel):
@@ -27,21 +20,49 @@ class CorpusConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     programs: int = Field(50_000, ge=1)
-    """Unique programs to keep."""
-    terrains: tuple[str, ...] = ("left_wall", "right_wall", "tunnel", "bumpy")
-    """Terrains that every program is scored on."""
-    random_share: float = Field(0.6, gt=0, le=1)
-    """Share of the corpus drawn from the styles; mutation makes the rest."""
+    """Unique programs to keep, at most."""
+    evaluations: int = Field(120_000, ge=1)
+    """Programs to evaluate, on every terrain each."""
+    groups: tuple[tuple[str, ...], ...] = tuple((name,) for name in ELM_TERRAINS)
+    """Groups of terrains; each has an archive, whose elites go furthest on its terrains on average."""
+    niches: NicheConfig = NicheConfig()
+    """The grid of every archive."""
+    drawn_first: int = Field(2000, ge=1)
+    """Programs drawn from the styles before any is mutated."""
+    drawn_share: float = Field(0.1, ge=0, le=1)
+    """Share of the styles' programs later on; 1 is random generation."""
+    joined_share: float = Field(0.25, ge=0, le=1)
+    """Share of the mutated programs that get a part of a second parent."""
+    rivals: int = Field(3, ge=1)
+    """Elites of random niches, the best of which becomes a parent: with 1 more niches are found, with more the elites
+    are better."""
     min_fitness: float = Field(5.0, ge=0)
-    """A program is kept when it travels that far, in world units, on at least one terrain."""
-    elite_share: float = Field(0.05, gt=0, le=1)
-    """Half of the parents come from this top share of a terrain."""
-    max_characters: int = Field(1200, ge=100)
-    """Longer programs are not kept."""
-    batch: int = Field(2000, ge=1)
-    """Programs scored in one call."""
+    """What an elite reaches at least, world units."""
+    max_numbers: int = Field(40, ge=10)
+    """Longer programs are not evaluated. A number token (a digit, or a number with one decimal) comes with one token of
+    other text, so that this is about half of a program's tokens."""
+    generation: int = Field(1000, ge=1)
+    """Programs evaluated between two looks at the archives."""
+    chunk: int = Field(50, ge=1)
+    """Programs evaluated in one task."""
     seed: int = 0
     """Seed of every draw."""
+
+    @property
+    def terrains(self) -> tuple[str, ...]:
+        """Every terrain once, in the order of the groups."""
+        return tuple(dict.fromkeys(name for group in self.groups for name in group))
+
+    @property
+    def named_groups(self) -> dict[str, tuple[str, ...]]:
+        """The groups by their names: their terrains, joined by commas."""
+        return {", ".join(group): group for group in self.groups}
+
+    @model_validator(mode="after")
+    def _some_terrain(self) -> CorpusConfig:
+        if not self.groups or not all(self.groups):
+            raise ValueError("groups: every group needs a terrain")
+        return self
 
 
 @dataclass(frozen=True)
@@ -51,90 +72,34 @@ class CorpusProgram:
     Attributes:
         program: its text.
         style: the style that it, or its first ancestor, was drawn from.
-        parent: index of the parent in the corpus, or None.
         fitness: units travelled, by terrain.
+        id: number in the order of evaluation; not every number is in the corpus.
+        parents: ids of the program or the two programs that it was made from; none for one drawn from a style.
+        operators: what was done to them, in order.
+        descriptors: height, width and mass of its walker in program units.
+        niche: number of its cell in the archives.
+        niche_best: what the best of that niche reaches at the end, by group of terrains; 0 where there is no elite.
+        share: its fitness as a share of its niche's best, in the group where that is greatest.
     """
 
     program: str
     style: str
-    parent: int | None
     fitness: dict[str, float]
+    id: int = 0
+    parents: tuple[int, ...] = ()
+    operators: tuple[str, ...] = ()
+    descriptors: dict[str, float] = field(default_factory=dict)
+    niche: int = 0
+    niche_best: dict[str, float] = field(default_factory=dict)
+    share: float = 1.0
 
 
-class CorpusBuilder:
-    """Draws, mutates, scores and keeps.
+def above(programs: Iterable[CorpusProgram], share: float) -> list[CorpusProgram]:
+    """ELM's filter: the programs that reach this share of their niche's best, in one group of terrains or more.
 
-    Args:
-        world: scores programs.
-        config: settings.
-
-    Attributes:
-        kept: the corpus so far.
-        tried: programs drawn or mutated so far.
-        failures: how many of them were not kept, by reason: a failure kind, ``too_slow_or_still``, ``repeat``,
-            ``too_long``, or ``surplus`` for the good ones that the last batch held beyond the corpus' size.
+    Lehman et al. 2022, section 6, train on those above 0.5 or 0.8.
     """
-
-    def __init__(self, world: World, config: CorpusConfig) -> None:
-        self.world = world
-        self.config = config
-        self.kept: list[CorpusProgram] = []
-        self.tried = 0
-        self.failures: dict[str, int] = {}
-        self._rng = random.Random(config.seed)
-        self._seen: set[str] = set()
-
-    def run(self) -> Iterator[int]:
-        """Works until the corpus is full; yields its size after each batch."""
-        while len(self.kept) < self.config.programs:
-            drawn = len(self.kept) < self.config.programs * self.config.random_share
-            offers = [self._draw() if drawn else self._mutate() for _ in range(self.config.batch)]
-            self.tried += len(offers)
-            self._keep([o for o in offers if self._new(o[0])])
-            yield len(self.kept)
-
-    def correlations(self) -> np.ndarray:
-        """Pearson correlation of fitness between terrains over the corpus, shape (n_terrains, n_terrains)."""
-        table = np.array([[p.fitness[t] for t in self.config.terrains] for p in self.kept])
-        return np.corrcoef(table.T)
-
-    def _new(self, program: str) -> bool:
-        if len(program) > self.config.max_characters or program in self._seen:
-            self._leave_out("repeat" if program in self._seen else "too_long")
-            return False
-        self._seen.add(program)
-        return True
-
-    def _leave_out(self, reason: str) -> None:
-        self.failures[reason] = self.failures.get(reason, 0) + 1
-
-    def _draw(self) -> tuple[str, str, int | None]:
-        style = self._rng.choice(list(STYLES))
-        return STYLES[style](self._rng), style, None
-
-    def _mutate(self) -> tuple[str, str, int | None]:
-        parent = self._elite() if self._rng.random() < 0.5 else self._rng.randrange(len(self.kept))
-        source = self.kept[parent]
-        return mutate(source.program, self._rng, self._rng.randint(1, 3)), source.style, parent
-
-    def _elite(self) -> int:
-        """A parent from the top of one terrain, by a tournament as wide as ``elite_share`` asks."""
-        terrain = self._rng.choice(self.config.terrains)
-        rivals = [self._rng.randrange(len(self.kept)) for _ in range(max(1, round(1 / self.config.elite_share)))]
-        return max(rivals, key=lambda i: self.kept[i].fitness[terrain])
-
-    def _keep(self, offers: Sequence[tuple[str, str, int | None]]) -> None:
-        names = self.config.terrains
-        scores = self.world.score([Attempt(t, program) for program, _, _ in offers for t in names])
-        for k, (program, style, parent) in enumerate(offers):
-            own = scores[k * len(names) : (k + 1) * len(names)]
-            fitness = {t: round(s.fitness, 2) for t, s in zip(names, own, strict=True)}
-            if max(fitness.values()) < self.config.min_fitness:
-                self._leave_out(next((s.failure for s in own if s.failure), None) or "too_slow_or_still")
-            elif len(self.kept) == self.config.programs:
-                self._leave_out("surplus")
-            else:
-                self.kept.append(CorpusProgram(program, style, parent, fitness))
+    return [p for p in programs if p.share >= share]
 
 
 def write_corpus(path: Path, programs: Sequence[CorpusProgram]) -> None:
@@ -154,8 +119,20 @@ def read_corpus(path: Path) -> list[CorpusProgram]:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            return [CorpusProgram(**json.loads(line)) for line in file]
+            return [from_row(json.loads(line)) for line in file]
     except FileNotFoundError:
         raise ValueError(f"no corpus at {path}: make one with `terraprompt corpus --out {path}`") from None
-    except (json.JSONDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a corpus: {error}") from None
+
+
+def from_row(row: dict) -> CorpusProgram:
+    """Makes a program from its JSON, in which tuples are lists.
+
+    Raises:
+        TypeError: the row is not one of a corpus.
+    """
+    if not isinstance(row, dict):
+        raise TypeError("a line is not an object")
+    lists = {name: tuple(row[name]) for name in ("parents", "operators") if name in row}
+    return CorpusProgram(**row | lists)

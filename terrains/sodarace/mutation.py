@@ -1,83 +1,88 @@
-"""Mutation of programs on their syntax trees: what turns one walker into its relatives."""
+"""Mutation of programs on their syntax trees: what turns one or two walkers into their relatives."""
 
 from __future__ import annotations
 
 import ast
 import random
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from terrains.sodarace.styles import canonical
+from terrains.sodarace.block_mutation import connect, graft, loop, phase_expression, swap_helper
+from terrains.sodarace.number_mutation import against, nudge_numbers, one_amplitude
+from terrains.sodarace.skeleton_mutation import SKELETON_OPERATORS, join_bodies
+from terrains.sodarace.styles import print_program
+
+OPERATORS: dict[str, tuple[Callable[[ast.Module, random.Random], bool], int]] = {
+    "numbers": (nudge_numbers, 6),
+    "amplitude": (one_amplitude, 1),
+    "against": (against, 1),
+    "phase": (phase_expression, 2),
+    "loop": (loop, 2),
+    "connect": (connect, 2),
+    **SKELETON_OPERATORS,
+}
+"""Every operator on one program by its name, with its weight. It changes the tree and says whether it could."""
+
+JOINING: dict[str, tuple[Callable[[ast.Module, ast.Module, random.Random], bool], int]] = {
+    "helper": (swap_helper, 1),
+    "graft": (graft, 2),
+    "join": (join_bodies, 2),
+}
+"""Every operator that takes something from a mate."""
+
+TRIES = 12
+"""Operators drawn until one could do something."""
 
 
-def mutate(program: str, rng: random.Random, strength: int = 1) -> str:
-    """Returns a relative of the program: numbers nudged, or a statement dropped or repeated.
+@dataclass(frozen=True)
+class Child:
+    """A program made from others.
+
+    Attributes:
+        program: its text.
+        operators: what was done, in order; empty if nothing could be.
+        joined: whether the mate has a part in it.
+    """
+
+    program: str
+    operators: tuple[str, ...]
+    joined: bool
+
+
+def mutate(program: str, rng: random.Random, strength: int = 1, mate: str | None = None) -> Child:
+    """Returns a relative of a program.
 
     Args:
         program: Python source that parses.
         rng: where every choice comes from.
-        strength: how many mutations are applied one after the other.
+        strength: how many operators are applied one after the other.
+        mate: another program, of which the first operator takes a part where it can.
 
     Raises:
-        SyntaxError: the program does not parse.
+        SyntaxError: a program does not parse.
     """
     tree = ast.parse(program)
-    for _ in range(strength):
-        operator = rng.choices([_nudge_numbers, _drop_statement, _repeat_statement], weights=[8, 1, 1])[0]
-        operator(tree, rng)
-    return canonical(ast.unparse(ast.fix_missing_locations(tree)))
+    done = [_join(tree, ast.parse(mate), rng)] if mate is not None else []
+    joined = bool(done and done[0])
+    while len(done) < strength or not any(done):
+        name = _change(tree, rng)
+        if name is None:
+            break
+        done.append(name)
+    return Child(print_program(tree), tuple(name for name in done if name), joined)
 
 
-def change_numbers(program: str, rng: random.Random, share: float) -> str:
-    """Returns the program with about that share of its numbers changed, and nothing else.
-
-    Raises:
-        SyntaxError: the program does not parse.
-    """
-    tree = ast.parse(program)
-    for number in _numbers(tree):
-        if rng.random() < share:
-            number.value = _nudged(number.value, rng)
-    return canonical(ast.unparse(tree))
+def _join(tree: ast.Module, mate: ast.Module, rng: random.Random) -> str | None:
+    names = list(JOINING)
+    for name in sorted(names, key=lambda n: rng.random() ** (1 / JOINING[n][1]), reverse=True):
+        if JOINING[name][0](tree, mate, rng):
+            return name
+    return None
 
 
-def _numbers(tree: ast.AST) -> list[ast.Constant]:
-    return [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) in (int, float)]
-
-
-def _nudged(value: Any, rng: random.Random) -> int | float:
-    """A neighbour of a number on the lattice that the styles draw from, so that relatives stay easy to write."""
-    if isinstance(value, int):
-        return max(0, value + rng.choice([-2, 2] if value % 2 == 0 else [-1, 1]))
-    if value == round(value, 1):
-        step = 0.5 if value * 2 == int(value * 2) else 0.2
-        return round(abs(value + rng.choice([-step, step])), 1)
-    return round(abs(value * rng.choice([0.8, 1.25])), 2)
-
-
-def _nudge_numbers(tree: ast.Module, rng: random.Random) -> None:
-    numbers = _numbers(tree)
-    for number in rng.sample(numbers, min(len(numbers), rng.randint(1, 3))):
-        number.value = _nudged(number.value, rng)
-
-
-def _bodies(tree: ast.AST) -> list[list[ast.stmt]]:
-    return [n.body for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.For, ast.If)) and len(n.body) > 1]
-
-
-def _drop_statement(tree: ast.Module, rng: random.Random) -> None:
-    bodies = [b for b in _bodies(tree) if any(isinstance(s, ast.Expr) for s in b)]
-    if bodies:
-        body = rng.choice(bodies)
-        body.remove(rng.choice([s for s in body if isinstance(s, ast.Expr)]))
-
-
-def _repeat_statement(tree: ast.Module, rng: random.Random) -> None:
-    bodies = [b for b in _bodies(tree) if any(isinstance(s, ast.Expr) for s in b)]
-    if not bodies:
-        return
-    body = rng.choice(bodies)
-    statement = rng.choice([s for s in body if isinstance(s, ast.Expr)])
-    twin = ast.parse(ast.unparse(statement)).body[0]
-    for number in _numbers(twin):
-        number.value = _nudged(number.value, rng)
-    body.insert(body.index(statement) + 1, twin)
+def _change(tree: ast.Module, rng: random.Random) -> str | None:
+    names, weights = list(OPERATORS), [weight for _, weight in OPERATORS.values()]
+    for name in rng.choices(names, weights, k=TRIES):
+        if OPERATORS[name][0](tree, rng):
+            return name
+    return None

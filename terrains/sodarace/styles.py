@@ -2,8 +2,7 @@
 
 Each style is a function ``rng -> source``. The styles differ in *how* they build a body (joints written one by one,
 lists, grids, wheels, trusses, helper functions, fields that set muscles by position), so that a soft prompt has
-something to choose
-between.
+something to choose between.
 Every program is short on purpose: what a language model has to write is what sampling and learning pay for.
 """
 
@@ -54,7 +53,12 @@ def canonical(source: str) -> str:
     Raises:
         SyntaxError: the source is not Python.
     """
-    text = ast.unparse(ast.parse(source))
+    return print_program(ast.parse(source))
+
+
+def print_program(tree: ast.Module) -> str:
+    """Returns the program of a syntax tree in that layout; ``tree`` need not carry line numbers."""
+    text = ast.unparse(tree)
     return "\n".join(line for line in text.split("\n") if line.strip()) + "\n"
 
 
@@ -184,11 +188,6 @@ def legged(rng: random.Random) -> str:
 def field(rng: random.Random) -> str:
     """Points joined wherever they are near, each muscle's beat a function of its place: small CPPN walkers."""
     points = ", ".join(f"({x}, {y})" for x, y in _points(rng, rng.randint(4, 6)))
-    wave = rng.choice(["math.sin", "math.cos"])
-    helper = f"""\
-        def beat(x, y):
-            return {wave}(x * {_phase(rng)} + y * {_phase(rng)})
-    """
     body = f"""\
         ps = [{points}]
         js = [wc.add_joint(x, y) for x, y in ps]
@@ -196,10 +195,61 @@ def field(rng: random.Random) -> str:
             for k in range(i):
                 if math.dist(ps[i], ps[k]) < {rng.randint(4, 9)}:
                     wc.add_muscle(js[i], js[k], {_amplitude(rng)}, beat(ps[i][0], ps[k][1]))"""
+    return _program(dedent(body), _beat(rng))
+
+
+def _beat(rng: random.Random) -> str:
+    """A helper that gives a muscle's phase as a wave over the plane."""
+    wave = rng.choice(["math.sin", "math.cos"])
+    return dedent(f"""\
+        def beat(x, y):
+            return {wave}(x * {_phase(rng)} + y * {_phase(rng)})
+    """)
+
+
+def cppn(rng: random.Random) -> str:
+    """A lattice of points joined where they are near, their muscles functions of place: ELM's CPPN seeds in small."""
+    dx, dy = rng.randint(2, 4), rng.randint(2, 4)
+    body = f"""\
+        ps = [(x * {dx}, y * {dy}) for x in range({rng.randint(2, 5)}) for y in range({rng.randint(2, 3)})]
+        js = [wc.add_joint(x, y) for x, y in ps]
+        for i in range(len(ps)):
+            for k in range(i):
+                if math.dist(ps[i], ps[k]) < {rng.randint(max(dx, dy) + 1, 7)}:
+                    wc.add_muscle(js[i], js[k], {_amplitude(rng)}, beat(ps[i][0], ps[k][1]))"""
+    return _program(dedent(body), _beat(rng))
+
+
+def shapes(rng: random.Random) -> str:
+    """A helper that adds a closed shape, called once or twice, and muscles along its rim and to a hub: ELM's square."""
+    rim = rng.choice(
+        [
+            "wc.add_joint(x, y), wc.add_joint(x + w, y), wc.add_joint(x + w, y + h), wc.add_joint(x, y + h)",
+            "wc.add_joint(x, y), wc.add_joint(x + w, y), wc.add_joint(x, y + h)",
+            "wc.add_joint(x, y), wc.add_joint(x + w, y + h), wc.add_joint(x, y + h)",
+            "wc.add_joint(x, y), wc.add_joint(x + w, y), wc.add_joint(x + w + w, y + h), wc.add_joint(x + w, y + h)",
+        ]
+    )
+    helper = f"""\
+        def shape(wc, x, y, w, h):
+            return [{rim}]
+    """
+    w, h = rng.choice([2, 4, 6]), rng.choice([2, 4, 6])
+    second = ""
+    if rng.random() < 0.5:
+        beside = w + rng.randint(1, 3)
+        second = f" + shape(wc, {beside}, {_even(rng, 4)}, {rng.choice([2, 4, 6])}, {rng.choice([2, 4])})"
+    body = f"""\
+        js = shape(wc, 0, 0, {w}, {h}){second}
+        n = len(js)
+        c = wc.add_joint({rng.choice([1, 3, 5])}, {rng.choice([1, 3, 5])})
+        for i in range(n):
+            wc.add_muscle(c, js[i], {_amplitude(rng)}, {_phase_of(rng, "i")})
+            wc.add_muscle(js[i], js[(i + 1) % n], {_amplitude(rng)}, {_phase_of(rng, "i")})"""
     return _program(dedent(body), dedent(helper))
 
 
 STYLES: dict[str, Style] = {
-    style.__name__: style for style in (straight, listed, complete, grid, radial, truss, legged, field)
+    style.__name__: style for style in (straight, listed, complete, grid, radial, shapes, truss, legged, field, cppn)
 }
 """Every style by its name."""
