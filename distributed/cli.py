@@ -181,6 +181,10 @@ def pretrain(
         "data/corpus.jsonl"
     ),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the language model.")] = Path("data/lm"),
+    preset: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="tiny (1.9M parameters, as shipped), small (11M) or base (85M, for a GPU)."),
+    ] = "tiny",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps.", show_default="those of the preset")
     ] = None,
@@ -204,8 +208,15 @@ def pretrain(
         ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights, the order and the prefixes.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget an interrupted training, do not go on with it.")
+    ] = False,
 ) -> None:
-    """Stage 2: train a small language model on a corpus, ready for soft prompts, and measure it."""
+    """Stage 2: train a small language model on a corpus, ready for soft prompts, and measure it.
+
+    Every 500 steps it says what held-out programs cost, and how many programs of the model are valid and unique.
+    Ctrl-C keeps what was learnt; the same command goes on from there.
+    """
     import json
 
     from pydantic import ValidationError
@@ -213,11 +224,14 @@ def pretrain(
 
     from distributed.pretrain_command import pretrain as run
     from softprompt.prefixes import PrefixConfig
-    from softprompt.pretrain import PretrainConfig
+    from softprompt.pretrain_config import PRESETS
+    from softprompt.pretrain_config import preset as settings_of_preset
     from terrains.sodarace.corpus import above as filtered
     from terrains.sodarace.corpus import read_corpus
     from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
+    if preset not in PRESETS:
+        raise UserError(f"--preset: there is no {preset}{did_you_mean(preset, PRESETS)}")
     try:
         programs = filtered(read_corpus(corpus), above)
     except ValueError as error:
@@ -230,7 +244,7 @@ def pretrain(
     given = {name: value for name, value in {"steps": steps, "lr": lr}.items() if value}
     prefixes = {name: value for name, value in {"visits": visits, "none": none}.items() if value is not None}
     try:
-        config = PretrainConfig(seed=seed, prefixes=PrefixConfig(**prefixes), **given)
+        config = settings_of_preset(preset, seed=seed, prefixes=PrefixConfig(**prefixes), **given)
     except ValidationError as error:
         raise UserError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     if start is not None and not (start / "card.json").exists():
@@ -238,12 +252,15 @@ def pretrain(
     world = SodaraceWorld(WorldConfig(threads=0))
     console = Console()
     try:
-        run([p.program for p in programs], corpus_card, world, list(programs[0].fitness), config, out, console, start)
+        texts, terrains = [p.program for p in programs], list(programs[0].fitness)
+        status = run(texts, corpus_card, world, terrains, config, out, console, start, fresh)
     except ValueError as error:
         raise UserError(str(error)) from None
     finally:
         world.close()
-    console.print(f"the model and its card lie in {out}", highlight=False, soft_wrap=True)
+    if not status:
+        console.print(f"the model and its card lie in {out}", highlight=False, soft_wrap=True)
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -13,8 +13,11 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def interruptible() -> Iterator[list[int]]:
+def interruptible(raising: bool = True) -> Iterator[list[int]]:
     """Lets SIGINT and SIGTERM raise `Interrupted`; a second one ends the process as it always did.
+
+    Args:
+        raising: False only notes the signal, for loops that ask between two steps.
 
     Enter it after Ray is connected: ``ray.init`` puts a handler of its own in the place of SIGTERM's.
 
@@ -31,7 +34,8 @@ def interruptible() -> Iterator[list[int]]:
     def interrupt(number: int, _: FrameType | None) -> None:
         received.append(number)
         restore()
-        raise Interrupted(number)
+        if raising:
+            raise Interrupted(number)
 
     before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

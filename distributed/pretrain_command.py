@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -11,20 +14,32 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from distributed.model_card import measure_model
+from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
+from distributed.errors import UserError
+from distributed.interruption import exit_status, interruptible
+from distributed.model_card import is_walker, measure_model, sample_programs
 from softprompt.model import FrozenLM
-from softprompt.pretrain import PretrainConfig, Stage2
-from terrains.base import World
+from softprompt.pretrain import Stage2
+from softprompt.pretrain_config import PretrainConfig, preset
+from terrains.base import Attempt, World
 
 CHECK_EVERY = 500
-"""Steps between two looks at the held-out loss."""
+"""Steps between two looks at the held-out loss and at some programs."""
+
+LOOKED_AT = 128
+"""Programs of a look."""
+
+TRAINING = "training"
+"""Where in the model's directory an unfinished training keeps its checkpoints."""
 
 
 def pretrain(
     programs: list[str], corpus_card: dict, world: World, terrains: list[str], config: PretrainConfig, out: Path,
-    console: Console, start: Path | None = None,
-) -> dict:  # fmt: skip
+    console: Console, start: Path | None = None, fresh: bool = False,
+) -> int:  # fmt: skip
     """Trains a language model, writes it to a directory, measures it and writes its card.
+
+    A training that was interrupted goes on where it was, bit for bit.
 
     Args:
         programs: the corpus.
@@ -35,61 +50,124 @@ def pretrain(
         out: directory of the model.
         console: where progress goes.
         start: directory of a model of an earlier call to go on from; its card goes into the new one.
+        fresh: forget an interrupted training, do not go on with it.
 
     Returns:
-        The card's figures.
+        The process's exit status: 0, or that of a signal that interrupted the training.
+
+    Raises:
+        UserError: an interrupted training in the directory had other settings, or cannot be read.
     """
     torch.set_num_threads(os.cpu_count() or 1)
-    started = time.monotonic()
-    stage = Stage2(programs, world.terrain(terrains[0]).instruction, config, start)
-    held_out = _train(stage, out, console)
-    seconds = time.monotonic() - started
+    training = Training(programs, world, terrains[0], config, out, start, fresh)
+    if training.stage.step:
+        console.print(f"going on after step {training.stage.step} of {config.steps}")
+    with interruptible(raising=False) as received:
+        training.run(console, received)
+    if received:
+        again = "the same command goes on from there"
+        console.print(f"interrupted after step {training.stage.step}; {again}", highlight=False, soft_wrap=True)
+        return exit_status(received[0])
     lm = FrozenLM.load(out)
-    figures = measure_model(lm, world, terrains, on_part=lambda part: console.print(f"measuring {part}"))
     card = {
         "parameters": sum(p.numel() for p in lm.model.parameters()),
         "hash": lm.hash,
-        "seconds": round(seconds),
+        "seconds": round(training.seconds),
         "programs": len(programs),
-        "left_out": stage.left_out,
-        "held_out_nats_per_program": held_out,
-        "figures": figures,
+        "left_out": training.stage.left_out,
+        "held_out_nats_per_program": training.looks,
+        "figures": measure_model(lm, world, terrains, on_part=lambda part: console.print(f"measuring {part}")),
         "pretrain": config.model_dump(mode="json"),
         "start": json.loads((start / "card.json").read_text()) if start else None,
         "corpus": corpus_card,
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     (out / "README.md").write_text(card_text(card))
-    return card
+    shutil.rmtree(out / TRAINING)
+    return 0
 
 
-def _train(stage: Stage2, out: Path, console: Console) -> dict[str, dict[str, float]]:
-    """Runs all steps; returns what held-out programs cost, by step and by what stands before them.
+class Training:
+    """Stage 2 with checkpoints, and looks at what it has come to.
 
-    The model is written at every look, so that an interrupted training leaves the last one.
+    Attributes:
+        stage: the training itself.
+        looks: by step, what a held-out program costs, and how many of some programs are valid and unique.
+        seconds: time that it took, all parts of it together.
     """
-    held_out: dict[str, dict[str, float]] = {}
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("loss", total=stage.config.steps)
-        for metrics in stage.train():
-            step = int(metrics["step"])
-            progress.update(task, completed=step, description=f"loss {metrics['loss']:.3f} nats a token")
-            if step % CHECK_EVERY == 0 or step == stage.config.steps:
-                held_out[str(step)] = nats = _held_out(stage)
-                stage.save(out)
-                told = ", ".join(f"{value:.1f} {name.replace('_', ' ')}" for name, value in nats.items())
-                console.print(f"step {step}: nats of a held-out program: {told}", highlight=False)
-    return held_out
+
+    def __init__(
+        self, programs: list[str], world: World, terrain: str, config: PretrainConfig, out: Path, start: Path | None,
+        fresh: bool,
+    ) -> None:  # fmt: skip
+        self._world, self._terrain, self._out = world, world.terrain(terrain), out
+        self.stage = Stage2(programs, self._terrain.instruction, config, start)
+        self.looks: dict[str, dict[str, float]] = {}
+        self.seconds = 0.0
+        texts = hashlib.sha256("\0".join(programs).encode()).hexdigest()
+        self._of = {"settings": config.model_dump(mode="json"), "programs": texts, "start": str(start or "")}
+        found = None if fresh else latest(out / TRAINING)
+        if found:
+            self._go_on(found)
+
+    def run(self, console: Console, received: list[int]) -> None:
+        """Makes all steps; ends early, and keeps what was made, when a signal is received.
+
+        The model is written at every look, so that an interrupted training leaves the last one.
+        """
+        before, began, last = self.seconds, time.monotonic(), self.stage.config.steps
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+            task = progress.add_task("loss", total=last, completed=self.stage.step)
+            for metrics in self.stage.train():
+                step = self.stage.step
+                progress.update(task, completed=step, description=f"loss {metrics['loss']:.3f} nats a token")
+                look = step % CHECK_EVERY == 0 or step == last
+                if look:
+                    self.looks[str(step)] = self._look()
+                    self.stage.save(self._out)
+                    console.print(f"step {step}: {_told(self.looks[str(step)])}", highlight=False)
+                if look or received:
+                    self.seconds = before + time.monotonic() - began
+                    self._save()
+                if received:
+                    return
+
+    def _save(self) -> None:
+        state = {"of": self._of, "looks": self.looks, "seconds": self.seconds, "stage": self.stage.state_dict()}
+        save_checkpoint(self._out / TRAINING, self.stage.step, state, keep=1)
+
+    def _go_on(self, found: Path) -> None:
+        try:
+            state = load_checkpoint(found).state
+        except CheckpointError as error:
+            raise UserError(f"{error}; --fresh begins anew") from None
+        other = [name for name, value in self._of.items() if state["of"][name] != value]
+        if other:
+            was = "had other settings" if other == ["settings"] else f"had other {' and '.join(other)}"
+            raise UserError(f"--out: an interrupted training in {self._out} {was}; go on with those, or --fresh")
+        self.stage.load_state_dict(state["stage"])
+        self.looks, self.seconds = state["looks"], state["seconds"]
+
+    def _look(self) -> dict[str, float]:
+        """What held-out programs cost, by what stands before them, and what the model writes without a prompt."""
+        stage = self.stage
+        stage.model.eval()
+        lm = FrozenLM(copy.deepcopy(stage.model), stage.tokenizer, stage.token_counts.numpy())
+        texts, _ = sample_programs(lm, self._terrain.instruction, LOOKED_AT, seed=0)
+        scores = self._world.score([Attempt(self._terrain.name, text) for text in texts])
+        steered = stage.held_out_steered((0, 50, 150))
+        names = ("behind_an_untrained_prompt", "after_50_steps_of_the_prompt", "after_150")
+        nats = {"alone": stage.held_out_loss(), **dict(zip(names, steered, strict=True))}
+        stage.model.train()
+        shares = {"valid": sum(map(is_walker, scores)) / len(texts), "unique": len(set(texts)) / len(texts)}
+        return {name: round(value, 3 if name in shares else 2) for name, value in (nats | shares).items()}
 
 
-def _held_out(stage: Stage2) -> dict[str, float]:
-    stage.model.eval()
-    steered = stage.held_out_steered((0, 50, 150))
-    names = ("behind_an_untrained_prompt", "after_50_steps_of_the_prompt", "after_150")
-    nats = {"alone": stage.held_out_loss(), **dict(zip(names, steered, strict=True))}
-    stage.model.train()
-    return {name: round(value, 2) for name, value in nats.items()}
+def _told(look: dict[str, float]) -> str:
+    nats = [f"{value:.1f} {name.replace('_', ' ')}" for name, value in look.items() if name not in ("valid", "unique")]
+    shares = f"{look['valid']:.0%} of {LOOKED_AT} valid, {look['unique']:.0%} unique"
+    return f"nats of a held-out program: {', '.join(nats)}; {shares}"
 
 
 def card_text(card: dict) -> str:
@@ -139,9 +217,11 @@ Valid walkers behind an untrained soft prompt, by its number of rows and how the
 def _commands(card: dict) -> list[str]:
     """The commands that trained a model, in their order, with the settings that are not the preset's."""
     before = _commands(card["start"]) if card["start"] else []
-    settings, preset = card["pretrain"], PretrainConfig().model_dump(mode="json")
-    given = {name: settings[name] for name in ("steps", "lr", "seed") if settings[name] != preset[name]}
-    prefixes, usual = settings["prefixes"], preset["prefixes"]
+    settings, name = card["pretrain"], card["pretrain"].get("preset", "tiny")
+    usual = preset(name).model_dump(mode="json")
+    chosen = {} if name == "tiny" else {"preset": name}
+    given = chosen | {name: settings[name] for name in ("steps", "lr", "seed") if settings[name] != usual[name]}
+    prefixes, usual = settings["prefixes"], usual["prefixes"]
     given |= {name: prefixes[name] for name in ("visits", "none") if prefixes[name] != usual[name]}
     start = {"start": _directory(len(before) - 1)} if before else {}
     above = {"above": card["corpus"]["trained_on_above"]} if "trained_on_above" in card["corpus"] else {}

@@ -11,8 +11,8 @@ pass, so a tuned prefix costs no more than a fixed one.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
-from typing import Self
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ class Slot:
     def __init__(self, programs: Batch, rows: Tensor, lr: float, visits: int) -> None:
         self.programs, self.rows = programs, rows.requires_grad_()
         self.left = visits
+        self.lr = lr
         # Short memories: a prefix is tuned in a few steps, and the model moves meanwhile.
         self._optimizer = torch.optim.Adam([self.rows], lr=lr, betas=(0.8, 0.9), eps=1e-12)
 
@@ -71,6 +72,19 @@ class Slot:
         self._optimizer.step()
         self._optimizer.zero_grad()
         self.left -= 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What another slot goes on from."""
+        moments = self._optimizer.state_dict()
+        programs = [list(program) for program in self.programs]
+        return {"programs": programs, "rows": self.rows, "lr": self.lr, "left": self.left, "optimizer": moments}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], device: torch.device) -> Self:
+        """Makes the slot that a state was of."""
+        slot = cls(state["programs"], state["rows"].detach().to(device), state["lr"], state["left"])
+        slot._optimizer.load_state_dict(state["optimizer"])
+        return slot
 
 
 class TunedPrefixes:
@@ -125,12 +139,23 @@ class TunedPrefixes:
         if form < 0.75:
             return self.from_vocabulary(count, 1).expand(count, rows, -1).clone()
         scale = self._rng.choice([0.0, 0.3, 1.0, 1.0, 2.0]) * embedding.norm(dim=1).mean() / embedding.shape[1] ** 0.5
-        return scale * torch.randn(count, rows, embedding.shape[1], generator=self._generator)
+        return scale * torch.randn(count, rows, embedding.shape[1], generator=self._generator).to(embedding.device)
 
     def from_vocabulary(self, count: int, rows: int) -> Tensor:
         """Returns prefixes born as prompts are born from the vocabulary, shape (count, rows, d)."""
         embedding = self._embedding.detach()
         return torch.stack([vocabulary_rows(embedding, self._counts, rows, self._generator) for _ in range(count)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All chance and all slots, as they are now."""
+        slots = [slot.state_dict() for slot in self._slots]
+        return {"random": self._rng.getstate(), "generator": self._generator.get_state(), "slots": slots}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where another with the same settings was."""
+        self._rng.setstate(state["random"])
+        self._generator.set_state(state["generator"])
+        self._slots = [Slot.from_state(slot, self._embedding.device) for slot in state["slots"]]
 
     def _new(self, programs: Batch) -> Slot:
         rows = self._rng.choice([20, 20, self._rng.randint(1, 20), self._rng.randint(1, self.config.max_rows)])

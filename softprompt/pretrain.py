@@ -5,51 +5,19 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from softprompt.batch_order import BatchOrder
 from softprompt.model import FrozenLM, quiet_bars
-from softprompt.prefixes import Batch, PrefixConfig, TunedPrefixes
+from softprompt.prefixes import Batch, Slot, TunedPrefixes
+from softprompt.pretrain_config import PretrainConfig
 from softprompt.tokenizer import train_tokenizer
-
-
-class PretrainConfig(BaseModel):
-    """Settings of Stage 2; the defaults make the bundled model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    vocab_size: int = Field(1024, ge=300)
-    """Tokens of the tokenizer, at most: merges end when no pair repeats."""
-    hidden_size: int = Field(192, ge=8)
-    """Width of the model, d."""
-    layers: int = Field(4, ge=1)
-    """Transformer blocks."""
-    heads: int = Field(6, ge=1)
-    """Attention heads."""
-    intermediate_size: int = Field(512, ge=8)
-    """Width of the gated feed-forward layers."""
-    steps: int = Field(8000, ge=1)
-    """Optimizer steps."""
-    batch_size: int = Field(64, ge=1)
-    """Programs a step."""
-    lr: float = Field(3e-3, gt=0)
-    """Peak learning rate of AdamW; linear warm-up over 3% of the steps, then a cosine down to 2% of it."""
-    weight_decay: float = Field(0.05, ge=0)
-    """Decoupled weight decay of the matrices."""
-    held_out: float = Field(0.01, gt=0, lt=1)
-    """Share of the programs kept for the held-out loss."""
-    max_tokens: int = Field(160, ge=16)
-    """Longer programs are left out; how many is reported."""
-    seed: int = 0
-    """Seed of the split, the weights, the order and the prefixes."""
-    prefixes: PrefixConfig = PrefixConfig()
-    """What stands before the programs."""
 
 
 class Stage2:
@@ -60,6 +28,14 @@ class Stage2:
         instruction: the hard prompt; the loss is on what follows it, the end token included.
         config: settings.
         start: directory of an earlier Stage 2 on the same programs to go on from, in another order; None begins anew.
+
+    Attributes:
+        model: the language model.
+        tokenizer: its tokenizer.
+        step: steps made.
+        held_out: token ids of programs that are not trained on.
+        training: token ids of the others.
+        left_out: programs that are too long.
 
     Raises:
         ValueError: ``start`` has another tokenizer or shape, fewer than 100 programs are short enough, or one does not
@@ -90,29 +66,59 @@ class Stage2:
         self.model = LlamaForCausalLM(_llama_config(config, self.tokenizer))
         if start:
             self._load(start)
-        self._order = random.Random(config.seed + (1 if start else 0))
+        nn.Module.to(self.model, "cuda" if torch.cuda.is_available() else "cpu")
+        self._order = BatchOrder(self.training, config.batch_size, config.seed + (1 if start else 0))
         self._prefixes = self._tuned_prefixes(1)
+        self._optimizer = _optimizer(self.model, config)
+        self.step = 0
 
     def train(self) -> Iterator[dict[str, float]]:
-        """Runs the steps; yields ``step``, ``loss`` (nats a token, behind the step's prefix) and ``lr`` after each."""
+        """Makes the steps that are left; yields ``step``, ``loss`` (nats a token, behind its prefix) and ``lr``."""
         config = self.config
-        optimizer = _optimizer(self.model, config)
-        batches = self._batches()
         self.model.train()
-        for step in range(1, config.steps + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * _schedule(step / config.steps)
-            programs, slot = self._prefixes.next(batches)
-            nats = self._nats(programs, slot.rows if slot else None).sum()
-            # Not divided by the batch's own tokens: batches are of like length, and short programs would count more.
-            (nats / (len(programs) * self._mean_tokens)).backward()
+        while self.step < config.steps:
+            lr = config.lr * _schedule((self.step + 1) / config.steps)
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+            programs, slot = self._prefixes.next(self._order)
+            nats = self._backward(programs, slot)
             if slot:
                 slot.tune()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            yield {"step": step, "loss": nats.item() / self._tokens(programs), "lr": optimizer.param_groups[0]["lr"]}
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            self.step += 1
+            yield {"step": self.step, "loss": nats / self._tokens(programs), "lr": lr}
         self.model.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything from which training goes on bit for bit."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "order": self._order.state_dict(),
+            "prefixes": self._prefixes.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a training of the same programs and settings was."""
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._order.load_state_dict(state["order"])
+        self._prefixes.load_state_dict(state["prefixes"])
+
+    def _backward(self, programs: Batch, slot: Slot | None) -> float:
+        """Adds up the gradients of a batch, in as many parts as the settings say; returns its nats."""
+        size, total = -(-len(programs) // self.config.accumulate), 0.0
+        for first in range(0, len(programs), size):
+            part = slice(first, first + size)
+            nats = self._nats(programs[part], slot.rows[part] if slot else None).sum()
+            # Not divided by the batch's own tokens: batches are of like length, and short programs would count more.
+            (nats / (len(programs) * self._mean_tokens)).backward()
+            total += nats.item()
+        return total
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
@@ -161,16 +167,6 @@ class Stage2:
         except RuntimeError as error:
             raise ValueError(f"the model in {str(start)!r} has another shape than these settings ask for") from error
 
-    def _batches(self) -> Iterator[list[list[int]]]:
-        """Endless batches of programs of like length, in an order of their own every epoch."""
-        rng = self._order
-        size = self.config.batch_size
-        while True:
-            order = sorted(range(len(self.training)), key=lambda i: len(self.training[i]) + 12 * rng.random())
-            chunks = [order[i : i + size] for i in range(0, len(order), size)]
-            rng.shuffle(chunks)
-            yield from ([self.training[i] for i in chunk] for chunk in chunks)
-
     def _tuned_prefixes(self, salt: int) -> TunedPrefixes:
         embedding = cast(nn.Embedding, self.model.get_input_embeddings()).weight
         return TunedPrefixes(
@@ -187,20 +183,18 @@ class Stage2:
 
     def _nats(self, programs: Batch, rows: Tensor | None) -> Tensor:
         """Nats of each program after the instruction, shape (b,), behind prefixes of shape (b, n, d) or none."""
-        ids = nn.utils.rnn.pad_sequence(
-            [torch.tensor(p) for p in programs], batch_first=True, padding_value=self.tokenizer.pad_token_id
-        )
-        embeds = self.model.get_input_embeddings()(ids)
-        if rows is not None:
-            embeds = torch.cat([rows, embeds], dim=1)
-        hidden = self.model.model(inputs_embeds=embeds).last_hidden_state
-        skip = self.instruction_tokens
-        targets = ids[:, skip:]
-        logits = self.model.lm_head(hidden[:, -targets.shape[1] - 1 : -1])
-        ignored = self.tokenizer.pad_token_id
-        return nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=ignored, reduction="none").sum(
-            1
-        )
+        pad = self.tokenizer.pad_token_id
+        ids = nn.utils.rnn.pad_sequence([torch.tensor(p) for p in programs], batch_first=True, padding_value=pad)
+        ids = ids.to(self.model.device)
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            embeds = self.model.get_input_embeddings()(ids)
+            if rows is not None:
+                embeds = torch.cat([rows, embeds], dim=1)
+            hidden = self.model.model(inputs_embeds=embeds).last_hidden_state
+            targets = ids[:, self.instruction_tokens :]
+            logits = self.model.lm_head(hidden[:, -targets.shape[1] - 1 : -1]).float()
+        nats = nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=pad, reduction="none")
+        return nats.sum(1)
 
 
 def _llama_config(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

@@ -1,11 +1,15 @@
 """Invariants of Stage 2, on a model that is trained in a second."""
 
+import copy
+
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from softprompt.model import FrozenLM
 from softprompt.prefixes import PrefixConfig
-from softprompt.pretrain import PretrainConfig, Stage2
+from softprompt.pretrain import Stage2
+from softprompt.pretrain_config import PRESETS, PretrainConfig, preset
 
 INSTRUCTION = "import math\n"
 PROGRAMS = [
@@ -85,3 +89,55 @@ def test_a_program_without_the_instruction_and_a_corpus_too_small_are_refused():
 def test_programs_that_are_too_long_are_left_out_and_counted():
     long = f"{INSTRUCTION}x = {'+'.join(str(i % 10) for i in range(200))}\n"
     assert Stage2([*PROGRAMS, long], INSTRUCTION, TINY).left_out == 1
+
+
+def test_a_training_goes_on_bit_for_bit():
+    config = TINY.model_copy(update={"steps": 24})
+    whole, first, second = (Stage2(PROGRAMS, INSTRUCTION, config) for _ in range(3))
+    losses = [m["loss"] for m in whole.train()]
+    for m in first.train():
+        if m["step"] == 17:
+            break
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert [m["loss"] for m in second.train()] == losses[17:]
+    theirs = second.model.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in whole.model.state_dict().items())
+
+
+@pytest.mark.parametrize("none", [0.0, 1.0])
+def test_parts_of_a_batch_add_up_to_its_gradient(none):
+    gradients = []
+    for parts in (1, 3):
+        config = TINY.model_copy(
+            update={"accumulate": parts, "prefixes": TINY.prefixes.model_copy(update={"none": none, "untrained": 0.0})}
+        )
+        stage = Stage2(PROGRAMS, INSTRUCTION, config)
+        programs, slot = stage._prefixes.next(stage._order)
+        stage._backward(programs, slot)
+        rows = [] if slot is None else [slot.rows.grad]
+        gradients.append([p.grad for p in stage.model.parameters()] + rows)
+    for whole, added in zip(*gradients, strict=True):
+        torch.testing.assert_close(added, whole, atol=1e-6, rtol=1e-4)
+
+
+def test_bfloat16_leaves_weights_in_float32_and_learns():
+    stage = Stage2(PROGRAMS, INSTRUCTION, TINY.model_copy(update={"steps": 40, "bfloat16": True}))
+    losses = [m["loss"] for m in stage.train()]
+    assert losses[-1] < 0.5 * losses[0]
+    assert {p.dtype for p in stage.model.parameters()} == {torch.float32}
+
+
+def test_presets_have_the_sizes_they_are_told_to_have():
+    for name, millions in {"tiny": 1.9, "small": 11, "base": 85}.items():
+        settings = preset(name)
+        with torch.device("meta"):
+            model = LlamaForCausalLM(
+                LlamaConfig(
+                    vocab_size=681, hidden_size=settings.hidden_size, num_hidden_layers=settings.layers,
+                    num_attention_heads=settings.heads, intermediate_size=settings.intermediate_size,
+                    tie_word_embeddings=True,
+                )
+            )  # fmt: skip
+        assert model.num_parameters() / 1e6 == pytest.approx(millions, rel=0.03)
+        assert settings.preset == name
+    assert preset("base", steps=3).steps == 3 and set(PRESETS) == {"tiny", "small", "base"}

@@ -1,0 +1,97 @@
+"""``terraprompt pretrain`` goes on where it was interrupted, and refuses to go on with something else."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+
+from distributed import pretrain_command
+from distributed.cli import main
+from distributed.errors import UserError
+from distributed.pretrain_command import TRAINING, pretrain
+from softprompt.prefixes import PrefixConfig
+from softprompt.pretrain_config import PretrainConfig
+from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+PROGRAMS = [f"{text.rstrip()}  # {number}\n" for text in SEEDS.values() for number in range(60)]
+SETTINGS = PretrainConfig(
+    hidden_size=32, layers=1, heads=2, intermediate_size=32, vocab_size=300, steps=6, batch_size=8, max_tokens=512,
+    prefixes=PrefixConfig(slots=2, max_rows=4),
+)  # fmt: skip
+FIGURES = {
+    "samples": 1, "valid": 0.0, "moving": 0.0, "unique": 1.0, "median_tokens": 5,
+    "tuned_on_one_program": {"0": 1.0, "50": 0.5, "100": 0.4, "150": 0.3},
+    "fitness": {"flat": {"mean": 0.0, "best_of_1": 0.0}},
+    "behind_untrained_prompts": {"vocabulary": {"1": 0.0}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """Looks after every second step, at few programs; the figures of the card have tests of their own."""
+    monkeypatch.setattr(pretrain_command, "CHECK_EVERY", 2)
+    monkeypatch.setattr(pretrain_command, "LOOKED_AT", 4)
+    monkeypatch.setattr(pretrain_command, "measure_model", lambda *_, **__: FIGURES)
+    with SodaraceWorld(WorldConfig(seconds=1)) as world:
+        yield world
+
+
+def run(world, out: Path, settings: PretrainConfig = SETTINGS, **more) -> int:
+    return pretrain(PROGRAMS, {}, world, ["flat"], settings, out, Console(quiet=True), **more)
+
+
+def test_interrupted_training_goes_on_bit_for_bit(world, tmp_path, monkeypatch):
+    assert run(world, tmp_path / "whole") == 0
+
+    look, asked = pretrain_command.Training._look, []
+
+    def interrupted(self):
+        asked.append(self.stage.step)
+        if len(asked) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return look(self)
+
+    monkeypatch.setattr(pretrain_command.Training, "_look", interrupted)
+    assert run(world, tmp_path / "parts") == 130
+    assert (tmp_path / "parts" / TRAINING).is_dir() and not (tmp_path / "parts" / "card.json").exists()
+    assert run(world, tmp_path / "parts") == 0
+    assert asked == [2, 4, 6] and not (tmp_path / "parts" / TRAINING).exists()
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all((whole[name] == parts[name]).all() for name in whole)
+    looks = [
+        json.loads((tmp_path / n / "card.json").read_text())["held_out_nats_per_program"] for n in ("whole", "parts")
+    ]
+    assert looks[0] == looks[1] and {"valid", "unique", "alone"} <= set(looks[0]["6"])
+
+
+def test_interrupted_training_is_not_mixed_with_another(world, tmp_path, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stop(*_, **__):
+        raise Stopped
+
+    monkeypatch.setattr(pretrain_command, "measure_model", stop)
+    with pytest.raises(Stopped):
+        run(world, tmp_path)
+    other = SETTINGS.model_copy(update={"seed": 1})
+    with pytest.raises(UserError, match="had other settings; go on with those, or --fresh"):
+        run(world, tmp_path, other)
+    (tmp_path / TRAINING / "checkpoint_000006" / "state.json").write_text("{}")
+    with pytest.raises(UserError, match="damaged.*--fresh begins anew"):
+        run(world, tmp_path)
+    with pytest.raises(Stopped):
+        run(world, tmp_path, other, fresh=True)
+
+
+def test_misspelt_preset_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["pretrain", "--preset", "smal", "--corpus", str(tmp_path / "none.jsonl")])
+    assert end.value.code == 2
+    assert "--preset: there is no smal; did you mean small?" in capsys.readouterr().err
