@@ -24,7 +24,7 @@ from softprompt.kl import k1, k3, make_kl_controller
 from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
-from softprompt.prompts import nearest_tokens, prompt_drift, relative_step
+from softprompt.prompts import nearest_tokens, prompt_drift, relative_step, text_rows
 from softprompt.replay import EliteBuffer, likelihood_loss
 from softprompt.ten import TerrainEmbeddingNetwork
 from softprompt.unfreezing import UnfrozenLM, top_layers
@@ -102,8 +102,17 @@ class Learner:
     def warm_start(self) -> Iterator[float]:
         """Learns each terrain's best programs by likelihood; yields the nats a token after each step."""
         warm = self.config.warm_start
+        if warm.born_from_elite:
+            self._be_born_from_elites()
         yield from self._imitate(warm.elites, warm.steps)
         self.version += 1
+
+    @torch.no_grad()
+    def _be_born_from_elites(self) -> None:
+        """Lets the rows of each prompt be the tokens of its terrain's best program, where there is one."""
+        for terrain, rows in enumerate(self.source.rows):
+            for elite in self.elites.best(terrain)[:1]:
+                rows.copy_(text_rows(self.lm.embedding, list(elite.ids), len(rows)))
 
     def _imitate(self, best: int, steps: int) -> Iterator[float]:
         """Makes steps of likelihood on the best programs of each terrain; yields the nats a token after each.

@@ -161,7 +161,7 @@ class TrainingLoop:
 
     def _warm_start(self) -> None:
         """Learns the elites by likelihood, then measures what that alone reached."""
-        if self.config.warm_start.steps == 0:
+        if self.config.warm_start.steps == 0 and not self.config.warm_start.born_from_elite:
             return
         self.display.phase("warm start", self.config.warm_start.steps)
         for k, nats in enumerate(self.learner.warm_start()):

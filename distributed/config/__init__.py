@@ -114,6 +114,17 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _only_a_table_is_born_from_elites(self) -> RunConfig:
+        if self.warm_start.born_from_elite and (self.method.prompt_source, self.method.reparameterize) != (
+            "table",
+            "none",
+        ):
+            raise ValueError(
+                "warm_start.born_from_elite: rows are a table's; method.prompt_source and reparameterize differ"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _evolution_waits_and_moves_prompts_alone(self) -> RunConfig:
         if self.method.estimator == "es":
             if self.rollouts.max_staleness:

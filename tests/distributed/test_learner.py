@@ -70,6 +70,19 @@ def test_the_warm_start_makes_the_best_programs_likelier_and_counts_as_one_updat
     assert learner.version == 1
 
 
+def test_prompts_are_born_from_the_tokens_of_the_best_program(lm):
+    learner, run = make(lm, warm_start__steps=0, warm_start__born_from_elite=True)
+    before = learner.prompt_state().prompts
+    best = [5, 6, lm.eos_id]
+    learner.elites.add(1, [9, 9, lm.eos_id], 2.0)
+    learner.elites.add(1, best, 3.0)
+    assert list(learner.warm_start()) == []
+    prompts = learner.prompt_state().prompts
+    tokens = [best[k % 3] for k in range(prompts.shape[1])]
+    np.testing.assert_array_equal(prompts[1], lm.embedding[tokens].numpy())
+    np.testing.assert_array_equal(prompts[0], before[0])
+
+
 def test_replay_steps_pull_towards_the_best_program(lm):
     nats = []
     for steps in (0, 20):
