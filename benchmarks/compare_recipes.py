@@ -1,4 +1,4 @@
-"""What each part of the quickstart's recipe is worth: runs with one setting changed, at equal rollouts, some seeds each.
+"""What each part of the quickstart's recipe is worth: runs with one setting changed, at equal rollouts and seeds.
 
 Each run is a process of its own, exactly as a person runs it; runs that are there already are not made again, and one
 that was interrupted goes on. What is compared is the final evaluation of the tuned prompts, on fresh programs.
