@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, merge
+from record import RESULTS, interval, merge
 from rich.console import Console
 from rich.table import Table
 
@@ -62,12 +62,6 @@ def outcome(recipe: str, seed: int, folder: Path, overrides: list[str]) -> dict[
         "rollouts": found["rollouts"],
         "seconds": found["seconds"],
     }
-
-
-def interval(values: list[float]) -> list[float]:
-    """Bootstrap 95% interval of the mean over seeds."""
-    draws = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(axis=1)
-    return [float(bound) for bound in np.quantile(draws, (0.025, 0.975))]
 
 
 def show(found: dict[str, list[dict[str, Any]]]) -> Table:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import interval
 from rich.console import Console
 from rich.table import Table
 
@@ -62,12 +63,6 @@ def outcome(directory: Path) -> dict[str, Any]:
         "survivors": {name: found["survivors"].get(name, {}) for name in WATCHED},
         "resizes": found["resizes"],
     }
-
-
-def interval(values: list[float]) -> list[float]:
-    """Bootstrap 95% interval of the mean over seeds."""
-    draws = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(axis=1)
-    return [float(bound) for bound in np.quantile(draws, (0.025, 0.975))]
 
 
 def show(found: dict[str, list[dict[str, Any]]]) -> Table:

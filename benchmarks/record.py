@@ -1,14 +1,23 @@
-"""Where benchmarks leave their results: one JSON file may hold those of several."""
+"""Where benchmarks leave their results, one JSON file of which may hold those of several, and how sure they are."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from distributed.summary import bootstrap_interval
+
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def interval(values: Sequence[float]) -> list[float]:
+    """Bootstrap 95% interval of the mean."""
+    return bootstrap_interval(np.array(values), np.random.default_rng(0), resamples=10_000).tolist()
 
 
 def merge(path: Path, found: Mapping[str, Any]) -> None:
