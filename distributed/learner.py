@@ -75,7 +75,6 @@ class Learner:
         self._schedule = make_schedule(self._optimizer, config)
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
         self._scaling = RewardScaling(method, len(instructions))
-        self._neutral_sampling = method.rollout_kwargs.draws_what_the_model_says
         self.elites = EliteBuffer(len(instructions), max(method.replay_size, config.warm_start.elites))
         self.version = 0
         self._gradient = torch.zeros_like(self._start)
@@ -315,11 +314,7 @@ class Learner:
         rewards = torch.from_numpy(np.concatenate([r.rewards[:, 0] for r in rollouts])).float().to(self.lm.device)
         valid = torch.tensor([row[0] is None for r in rollouts for row in r.failures], device=self.lm.device)
         ref_logprobs = self._reference(ids, mask, terrain)
-        values = torch.zeros_like(logprobs)
-        if self.value_head or not self._neutral_sampling:
-            own, values = self._evaluate(ids, mask, terrain, known)
-            # Tempered or cut sampling has log-probabilities of its own; the ratio needs the policy's.
-            logprobs = logprobs if self._neutral_sampling else own
+        values = self._evaluate(ids, mask, terrain, known)[1] if self.value_head else torch.zeros_like(logprobs)
         scores = self._scaling(rewards, terrain)
         price = self._kl.value if method.kl_in == "reward" else 0.0
         paid = token_rewards(scores, logprobs, ref_logprobs, mask, price)

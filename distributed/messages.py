@@ -94,7 +94,8 @@ class Rollouts:
         version: version of the prompt state that acted.
         ids: sampled token ids, the instruction left out, right-padded, shape (b, l), int64.
         mask: which of them were sampled, shape (b, l), bool.
-        logprobs: natural log-probabilities under the behaviour policy, 0 where masked, shape (b, l), float32.
+        logprobs: natural log-probabilities under the policy that acted, whatever temperature or cut they were drawn
+            with, 0 where masked, shape (b, l), float32.
         terrain: index of the terrain each program was written for, shape (b,), int64.
         programs: the b whole texts, instruction included.
         rewards: what the learner maximises, shape (b, s), float64.

@@ -79,7 +79,7 @@ class RolloutWorker:
             version=state.version,
             ids=ids,
             mask=mask,
-            logprobs=samples.logprobs.cpu().numpy(),
+            logprobs=samples.own_logprobs.cpu().numpy(),
             terrain=terrain,
             programs=programs,
             rewards=np.array([[score.reward for score in row] for row in scores]),

@@ -45,6 +45,11 @@ class GenerationConfig(BaseModel):
             raise ValueError(f"min_new_tokens {self.min_new_tokens} is above max_new_tokens {self.max_new_tokens}")
         return self
 
+    @property
+    def shapes_logits(self) -> bool:
+        """Whether tokens are drawn from another distribution than the model's own, end tokens aside."""
+        return self.do_sample and (self.temperature, self.top_k, self.top_p) != (1, 0, 1)
+
 
 @dataclass(frozen=True)
 class SampleRequest:
@@ -71,8 +76,8 @@ class Samples:
         ids: new tokens only, the end token included, right-padded, shape (b, l) int64.
         mask: which cells are real, shape (b, l) bool.
         logprobs: log-probability of each token under the distribution it was drawn from, min_new_tokens, temperature,
-            top_k and top_p included, zero where the mask is False, shape (b, l) float32. With neutral settings, and
-            when do_sample is False, it is the model's own, but for end tokens that min_new_tokens rules out.
+            top_k and top_p included, zero where the mask is False, shape (b, l) float32.
+        own_logprobs: the same under the model's own distribution, whatever it was drawn from, shape (b, l) float32.
         terrain: shape (b,) int64.
         instructions: token ids of each row's instruction.
     """
@@ -80,6 +85,7 @@ class Samples:
     ids: Tensor
     mask: Tensor
     logprobs: Tensor
+    own_logprobs: Tensor
     terrain: Tensor
     instructions: list[tuple[int, ...]]
 
@@ -92,28 +98,26 @@ class _Drawn:
         self._columns: list[Tensor] = []
         self._ids: list[Tensor] = []
         self._logprobs: list[Tensor] = []
+        self._own: list[Tensor] = []
 
-    def add(self, step: int, rows: Tensor, ids: Tensor, logprobs: Tensor) -> None:
+    def add(self, step: int, rows: Tensor, ids: Tensor, logprobs: Tensor, own: Tensor) -> None:
         """Notes one token of each of these rows."""
         self._rows.append(rows)
         self._columns.append(torch.full_like(rows, step))
         self._ids.append(ids)
         self._logprobs.append(logprobs)
+        self._own.append(own)
 
-    def tables(self, n_rows: int, pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns ids, mask and log-probabilities, each (n_rows, l) with l the length of the longest program."""
-        cells, ids, logprobs = (torch.cat(self._rows), torch.cat(self._columns)), self._ids, self._logprobs
+    def tables(self, n_rows: int, pad_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns ids, mask and both log-probabilities, each (n_rows, l) with l the length of the longest program."""
+        cells = torch.cat(self._rows), torch.cat(self._columns)
         shape, device = (n_rows, int(cells[1].max()) + 1), cells[0].device
-        tables = (
-            torch.full(shape, pad_id, device=device),
-            torch.zeros(shape, dtype=torch.bool, device=device),
-            torch.zeros(shape, device=device),
-        )
-        for table, values in zip(
-            tables, (torch.cat(ids), torch.tensor(True, device=device), torch.cat(logprobs)), strict=True
-        ):
-            table[cells] = values
-        return tables
+        ids, mask = torch.full(shape, pad_id, device=device), torch.zeros(shape, dtype=torch.bool, device=device)
+        logprobs, own = torch.zeros(2, *shape, device=device)
+        mask[cells] = True
+        for table, values in ((ids, self._ids), (logprobs, self._logprobs), (own, self._own)):
+            table[cells] = torch.cat(values)
+        return ids, mask, logprobs, own
 
 
 class Sampler:
@@ -151,9 +155,9 @@ class Sampler:
         with torch.inference_mode():
             drawn = self._decode(prompts, requests, watch)
         # Made outside inference mode, they may take part in a loss.
-        ids, mask, logprobs = drawn.tables(len(instructions), self.lm.pad_id)
+        tables = drawn.tables(len(instructions), self.lm.pad_id)
         terrain = [request.terrain for request in requests for _ in range(request.count)]
-        return Samples(ids, mask, logprobs, torch.tensor(terrain, device=self.lm.device), instructions)
+        return Samples(*tables, torch.tensor(terrain, device=self.lm.device), instructions)
 
     def _decode(self, prompts: Tensor | None, requests: Sequence[SampleRequest], watch: StopWatch | None) -> _Drawn:
         """Reads all prompts, then draws the programs behind them, as many side by side as the decoder likes."""
@@ -175,10 +179,14 @@ class Sampler:
     ) -> None:
         """Draws the programs of some rows to their ends, from the logits of their first tokens and all their chance."""
         for step in range(self.config.max_new_tokens):
+            allowed = logits
             if step < self.config.min_new_tokens:
-                logits = logits.masked_fill(self._ends, -torch.inf)
-            chosen, logprobs = draw(logits, uniforms[:, step], self.config)
-            drawn.add(step, rows, chosen, logprobs)
+                allowed = logits.masked_fill(self._ends, -torch.inf)
+            chosen, logprobs = draw(allowed, uniforms[:, step], self.config)
+            own = logprobs
+            if allowed is not logits or self.config.shapes_logits:
+                own = logits.log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0]
+            drawn.add(step, rows, chosen, logprobs, own)
             ended = self._ends[chosen]
             if watch:
                 ended |= torch.tensor(watch.has_stopped(rows.tolist(), chosen.tolist()), device=ended.device)

@@ -47,12 +47,6 @@ class GenKwargs(Arguments):
                 raise ValueError(f"{low} is {least}, which is above {high}, {most}")
         return self
 
-    @property
-    def draws_what_the_model_says(self) -> bool:
-        """Whether tokens are drawn from the model's own distribution; where programs are cut does not change it."""
-        drawn = (self.do_sample, self.temperature, self.top_k, self.top_p, self.min_new_tokens or self.min_length)
-        return drawn == (True, 1, 0, 1, 0)
-
     def new_tokens(self, instruction_tokens: int) -> int:
         """Most tokens of a program whose instruction has so many tokens; at least 1."""
         if self.max_new_tokens is not None:

@@ -82,13 +82,6 @@ def test_stop_strings_may_be_one_text_several_or_null() -> None:
         assert GenerationConfig(**kwargs.sampler_settings(5)).stop_strings == meant
 
 
-def test_only_what_changes_the_distribution_is_not_the_models_own() -> None:
-    own = [{}, {"stop_strings": "x"}, {"max_length": 9}, {"min_length": 0}]
-    shaped = [{"temperature": 2.0}, {"top_k": 3}, {"top_p": 0.9}, {"min_length": 8}, {"min_new_tokens": 1}]
-    for kwargs in [*own, *shaped, {"do_sample": False}]:
-        assert GenKwargs.model_validate(kwargs).draws_what_the_model_says == (kwargs in own)
-
-
 def test_sequence_length_is_derived() -> None:
     config = with_settings(DEFAULT, {"method.n_soft_tokens": 20, "method.gen_kwargs": {"max_length": 48}})
     assert config.sequence_length(instruction_tokens=6) == 68

@@ -189,6 +189,26 @@ def test_shaped_distributions_report_their_own_logprobs(llama, prompts):
         assert torch.allclose(shaped.gather(1, ids)[:, 0], samples.logprobs[row, : len(shaped)], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 0.7, "top_k": 5, "top_p": 0.9},
+        {"min_new_tokens": 24},
+        {"do_sample": False, "temperature": 2.0},
+    ],
+    ids=["neutral", "shaped", "of one length", "greedy"],
+)
+def test_the_models_own_logprobs_stand_beside_whatever_tokens_were_drawn_from(llama, prompts, settings):
+    samples = Sampler(llama, config(**settings)).sample(prompts, EQUAL)
+    for row in (0, 7, 17):
+        own = uncached_logits(llama, prompts, samples, row).log_softmax(-1)
+        ids = samples.ids[row, : len(own), None]
+        assert torch.allclose(own.gather(1, ids)[:, 0], samples.own_logprobs[row, : len(own)], atol=1e-4)
+    assert (samples.own_logprobs[~samples.mask] == 0).all()
+    assert torch.equal(samples.own_logprobs, samples.logprobs) == (not settings or "do_sample" in settings)
+
+
 def slow_reference(
     lm: FrozenLM, prompt: torch.Tensor, request: SampleRequest, settings: GenerationConfig
 ) -> list[tuple[list[int], list[float]]]:
