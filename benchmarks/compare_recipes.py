@@ -3,7 +3,7 @@
 Each run is a process of its own, exactly as a person runs it; runs that are there already are not made again, and one
 that was interrupted goes on. What is compared is the final evaluation of the tuned prompts, on fresh programs.
 
-    python benchmarks/compare_recipes.py                  # 45 runs, two minutes each; writes results/recipes.json
+    python benchmarks/compare_recipes.py                  # 63 runs, about 40 seconds each; writes results/recipes.json
     python benchmarks/compare_recipes.py --only quickstart grpo --seeds 0
 """
 
@@ -30,12 +30,18 @@ RECIPES: dict[str, list[str]] = {
     "born at random": ["method.initialize_from_vocab=false"],
     "no replay": ["method.replay_weight=0", "method.replay_steps=0"],
     "replay of one elite": ["method.replay_size=1"],
+    "replay of four elites": ["method.replay_size=4"],
+    "two passes": ["method.ppo_epochs=2"],
+    "groups half as large": ["method.num_rollouts=20", "train.batch_size=20", "train.total_steps=64"],
+    "groups twice as large": ["method.num_rollouts=80", "train.batch_size=80", "train.total_steps=16"],
     "rewards as they are": ["method.advantage_shaping=none"],
+    "rewards by running scale": ["method.advantage_shaping=none", "method.scale_reward=terrain"],
+    "logarithms of rewards": ["method.advantage_shaping=log"],
     "grpo": ["method.estimator=grpo"],
     "dr_grpo": ["method.estimator=dr_grpo"],
     "reinforce_pp": ["method.estimator=reinforce_pp"],
     "gae": ["method.estimator=gae"],
-    "es": ["method.estimator=es"],
+    "es": ["method.estimator=es", "method.num_rollouts=48", "train.total_steps=27"],
     "8 rows": ["method.n_soft_tokens=8"],
     "50 rows": ["method.n_soft_tokens=50"],
     "residual": ["method.reparameterize=residual"],
