@@ -3,7 +3,7 @@
 Each run is a process of its own, exactly as a person runs it; runs that are there already are not made again, and one
 that was interrupted goes on. What is compared is the final evaluation of the tuned prompts, on fresh programs.
 
-    python benchmarks/compare_recipes.py                  # 63 runs, about 40 seconds each; writes results/recipes.json
+    python benchmarks/compare_recipes.py                  # 69 runs, about 40 seconds each; writes results/recipes.json
     python benchmarks/compare_recipes.py --only quickstart grpo --seeds 0
 """
 
@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPES: dict[str, list[str]] = {
     "quickstart": [],
     "no warm start": ["warm_start.steps=0"],
+    "PPO alone": ["warm_start.steps=0", "method.replay_weight=0", "method.replay_steps=0"],
+    "imitation alone": ["optimizer.kwargs.lr=1e-9"],
     "born from an elite": ["warm_start.born_from_elite=true"],
     "born at random": ["method.initialize_from_vocab=false"],
     "no replay": ["method.replay_weight=0", "method.replay_steps=0"],
@@ -37,16 +39,17 @@ RECIPES: dict[str, list[str]] = {
     "rewards as they are": ["method.advantage_shaping=none"],
     "rewards by running scale": ["method.advantage_shaping=none", "method.scale_reward=terrain"],
     "logarithms of rewards": ["method.advantage_shaping=log"],
-    "grpo": ["method.estimator=grpo"],
-    "dr_grpo": ["method.estimator=dr_grpo"],
-    "reinforce_pp": ["method.estimator=reinforce_pp"],
-    "gae": ["method.estimator=gae"],
+    "grpo": ["method.advantage_shaping=none", "method.estimator=grpo"],
+    "dr_grpo": ["method.advantage_shaping=none", "method.estimator=dr_grpo"],
+    "reinforce_pp": ["method.advantage_shaping=none", "method.estimator=reinforce_pp"],
+    "gae": ["method.advantage_shaping=none", "method.estimator=gae"],
     "es": ["method.estimator=es", "method.num_rollouts=48", "train.total_steps=27"],
     "8 rows": ["method.n_soft_tokens=8"],
     "50 rows": ["method.n_soft_tokens=50"],
     "residual": ["method.reparameterize=residual"],
 }
-"""Settings that differ from the quickstart's."""
+"""Settings that differ from the quickstart's. Estimators are compared on rewards as they are: where rewards are ranked,
+the ranks are the advantages."""
 
 
 def outcome(recipe: str, seed: int, folder: Path, overrides: list[str]) -> dict[str, Any]:
