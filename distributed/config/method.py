@@ -112,7 +112,7 @@ class MethodConfig(Section):
     es_noise: float = Field(0.1, gt=0)
     """Size of a perturbation, as a share of the prompt's own numbers (root mean square)."""
     advantage_shaping: Literal["none", "rank", "log"] = "rank"
-    """What tames a heavy tail: log takes logarithms; rank, ranks, with which rloo, grpo and reinforce_pp are the same."""
+    """What tames a heavy tail: log takes logarithms; rank, ranks, with which rloo, grpo and reinforce_pp are one."""
     log_unit: float = Field(0.1, gt=0)
     """Reward below which log is about linear."""
     replay_weight: float = Field(1.0, ge=0)
