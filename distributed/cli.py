@@ -198,6 +198,18 @@ def pretrain(
         float | None,
         typer.Option(min=0, max=1, help="Share of steps without any prefix.", show_default="that of the preset"),
     ] = None,
+    hints: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Put tokens of a related text before some programs: relative (parent, child or sibling), neighbour "
+            "(nearest in height, width and mass) or descriptors (these in words).",
+        ),
+    ] = None,
+    hinted: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of steps behind hints.", show_default="half of those that tune"),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on from this model, trained before on the same corpus.")
     ] = None,
@@ -222,6 +234,7 @@ def pretrain(
     from pydantic import ValidationError
     from rich.console import Console
 
+    from distributed.hints import build_hints, check_hints, hinted_share
     from distributed.pretrain_command import pretrain as run
     from softprompt.prefixes import PrefixConfig
     from softprompt.pretrain_config import PRESETS
@@ -230,6 +243,7 @@ def pretrain(
     from terrains.sodarace.corpus import read_corpus
     from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
+    check_hints(hints, hinted)
     if preset not in PRESETS:
         raise UserError(f"--preset: there is no {preset}{did_you_mean(preset, PRESETS)}")
     try:
@@ -241,10 +255,13 @@ def pretrain(
     card_file = corpus.with_suffix(".card.json")
     corpus_card = json.loads(card_file.read_text()) if card_file.exists() else {}
     corpus_card |= {"trained_on_above": above} if above else {}
+    corpus_card |= {"hints": hints} if hints else {}
+    told = build_hints(hints, programs, seed)
     given = {name: value for name, value in {"steps": steps, "lr": lr}.items() if value}
     prefixes = {name: value for name, value in {"visits": visits, "none": none}.items() if value is not None}
     try:
-        config = settings_of_preset(preset, seed=seed, prefixes=PrefixConfig(**prefixes), **given)
+        share = {"hinted": hinted_share(PrefixConfig(**prefixes), hinted)} if hints else {}
+        config = settings_of_preset(preset, seed=seed, prefixes=PrefixConfig(**prefixes, **share), **given)
     except ValidationError as error:
         raise UserError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     if start is not None and not (start / "card.json").exists():
@@ -253,7 +270,7 @@ def pretrain(
     console = Console()
     try:
         texts, terrains = [p.program for p in programs], list(programs[0].fitness)
-        status = run(texts, corpus_card, world, terrains, config, out, console, start, fresh)
+        status = run(texts, corpus_card, world, terrains, config, out, console, start, fresh, told)
     except ValueError as error:
         raise UserError(str(error)) from None
     finally:

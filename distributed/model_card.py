@@ -112,25 +112,23 @@ def measure_untrained_prompts(
     lm: FrozenLM, world: World, terrain: str, seed: int, count: int
 ) -> dict[str, dict[str, float]]:
     """Validity behind prompts of every size, born from the vocabulary and at random; four prompts each."""
+    return {
+        birth: {str(n): round(validity_behind(lm, world, terrain, seed, count, n, birth), 3) for n in PROMPT_SIZES}
+        for birth in ("vocabulary", "random")
+    }
+
+
+def validity_behind(
+    lm: FrozenLM, world: World, terrain: str, seed: int, count: int, rows: int, birth: str = "vocabulary"
+) -> float:
+    """Share of valid programs behind four untrained prompts together, born from the vocabulary or at random."""
     instruction = world.terrain(terrain).instruction
-    result: dict[str, dict[str, float]] = {}
-    for birth in ("vocabulary", "random"):
-        result[birth] = {}
-        for size in PROMPT_SIZES:
-            generator = torch.Generator().manual_seed(seed)
-            specials = lm.tokenizer.all_special_ids
-            prompts = initial_prompts(
-                lm.embedding, 4, size, generator, birth == "vocabulary", lm.token_counts, specials
-            )
-            programs = [
-                p
-                for k in range(4)
-                for p in sample_programs(lm, instruction, count // 4, seed + k, prompts[k : k + 1])[0]
-            ]
-            result[birth][str(size)] = round(
-                float(np.mean([is_walker(s) for s in world.score([Attempt(terrain, p) for p in programs])])), 3
-            )
-    return result
+    generator, specials = torch.Generator().manual_seed(seed), lm.tokenizer.all_special_ids
+    prompts = initial_prompts(lm.embedding, 4, rows, generator, birth == "vocabulary", lm.token_counts, specials)
+    programs = [
+        p for k in range(4) for p in sample_programs(lm, instruction, count // 4, seed + k, prompts[k : k + 1])[0]
+    ]
+    return float(np.mean([is_walker(s) for s in world.score([Attempt(terrain, p) for p in programs])]))
 
 
 def tune_on_one(

@@ -8,9 +8,12 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -35,7 +38,7 @@ TRAINING = "training"
 
 def pretrain(
     programs: list[str], corpus_card: dict, world: World, terrains: list[str], config: PretrainConfig, out: Path,
-    console: Console, start: Path | None = None, fresh: bool = False,
+    console: Console, start: Path | None = None, fresh: bool = False, hints: Sequence[str | None] | None = None,
 ) -> int:  # fmt: skip
     """Trains a language model, writes it to a directory, measures it and writes its card.
 
@@ -51,6 +54,7 @@ def pretrain(
         console: where progress goes.
         start: directory of a model of an earlier call to go on from; its card goes into the new one.
         fresh: forget an interrupted training, do not go on with it.
+        hints: a text for each program, or None, for prefixes that are made of hints.
 
     Returns:
         The process's exit status: 0, or that of a signal that interrupted the training.
@@ -59,7 +63,7 @@ def pretrain(
         UserError: an interrupted training in the directory had other settings, or cannot be read.
     """
     torch.set_num_threads(os.cpu_count() or 1)
-    training = Training(programs, world, terrains[0], config, out, start, fresh)
+    training = Training(programs, world, terrains[0], config, out, start, fresh, hints)
     if training.stage.step:
         console.print(f"going on after step {training.stage.step} of {config.steps}")
     with interruptible(raising=False) as received:
@@ -98,14 +102,15 @@ class Training:
 
     def __init__(
         self, programs: list[str], world: World, terrain: str, config: PretrainConfig, out: Path, start: Path | None,
-        fresh: bool,
+        fresh: bool = False, hints: Sequence[str | None] | None = None,
     ) -> None:  # fmt: skip
         self._world, self._terrain, self._out = world, world.terrain(terrain), out
-        self.stage = Stage2(programs, self._terrain.instruction, config, start)
+        self.stage = Stage2(programs, self._terrain.instruction, config, start, hints)
         self.looks: dict[str, dict[str, float]] = {}
         self.seconds = 0.0
-        texts = hashlib.sha256("\0".join(programs).encode()).hexdigest()
-        self._of = {"settings": config.model_dump(mode="json"), "programs": texts, "start": str(start or "")}
+        told = _digest([hint or "" for hint in hints]) if hints else ""
+        settings = config.model_dump(mode="json")
+        self._of = {"settings": settings, "programs": _digest(programs), "start": str(start or ""), "hints": told}
         found = None if fresh else latest(out / TRAINING)
         if found:
             self._go_on(found)
@@ -142,7 +147,8 @@ class Training:
             state = load_checkpoint(found).state
         except CheckpointError as error:
             raise UserError(f"{error}; --fresh begins anew") from None
-        other = [name for name, value in self._of.items() if state["of"][name] != value]
+        of = {"hints": ""} | state["of"] | {"settings": _complete(state["of"]["settings"])}
+        other = [name for name, value in self._of.items() if of[name] != value]
         if other:
             was = "had other settings" if other == ["settings"] else f"had other {' and '.join(other)}"
             raise UserError(f"--out: an interrupted training in {self._out} {was}; go on with those, or --fresh")
@@ -162,6 +168,18 @@ class Training:
         stage.model.train()
         shares = {"valid": sum(map(is_walker, scores)) / len(texts), "unique": len(set(texts)) / len(texts)}
         return {name: round(value, 3 if name in shares else 2) for name, value in (nats | shares).items()}
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def _complete(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings with the defaults of those that were not there yet when they were written."""
+    try:
+        return PretrainConfig(**settings).model_dump(mode="json")
+    except ValidationError:
+        return settings
 
 
 def _told(look: dict[str, float]) -> str:
@@ -224,6 +242,7 @@ def _commands(card: dict) -> list[str]:
     prefixes, usual = settings["prefixes"], usual["prefixes"]
     given |= {name: prefixes[name] for name in ("visits", "none") if prefixes[name] != usual[name]}
     start = {"start": _directory(len(before) - 1)} if before else {}
+    given |= {"hints": card["corpus"]["hints"], "hinted": prefixes["hinted"]} if "hints" in card["corpus"] else {}
     above = {"above": card["corpus"]["trained_on_above"]} if "trained_on_above" in card["corpus"] else {}
     options = "".join(f" --{name} {value}" for name, value in (start | above | given).items())
     return [*before, f"terraprompt pretrain --corpus data/corpus.jsonl --out {_directory(len(before))}{options}"]

@@ -5,7 +5,7 @@ ignore them. So Stage 2 does, to every batch, what will later be done to every t
 before each program and tunes that prompt by gradient descent on the program's likelihood, while the model learns on
 the same gradients. Behind a prompt's first visits the model learns that rows are harmless; behind its later ones, that
 they tell what follows, in the very form in which an optimizer will write them. Both gradients come from one backward
-pass, so a tuned prefix costs no more than a fixed one.
+pass, so a tuned prefix costs no more than a fixed one. Programs that come with a hint can stand behind its tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from softprompt.hint_rows import Hints, copied, disturbed
 from softprompt.prompts import vocabulary_rows
 
 Batch = Sequence[Sequence[int]]
@@ -33,7 +34,9 @@ class PrefixConfig(BaseModel):
     none: float = Field(0.35, ge=0, le=1)
     """Share of steps without any prefix."""
     untrained: float = Field(0.15, ge=0, le=1)
-    """Share of steps behind prefixes that were never tuned, of every size; in the rest they are being tuned."""
+    """Share of steps behind prefixes that were never tuned, of every size."""
+    hinted: float = Field(0.0, ge=0, le=1)
+    """Share of steps behind tokens of the programs' hints, of every size; in the rest prefixes are being tuned."""
     max_rows: int = Field(50, ge=1)
     """Longest prefix; of those that are tuned many have 20 rows."""
     slots: int = Field(24, ge=1)
@@ -45,8 +48,10 @@ class PrefixConfig(BaseModel):
 
     @model_validator(mode="after")
     def _shares_are_parts_of_one(self) -> Self:
-        if self.none + self.untrained > 1:
-            raise ValueError(f"none {self.none} and untrained {self.untrained} are shares of steps: at most 1 together")
+        if self.none + self.untrained + self.hinted > 1 + 1e-9:
+            hinted = f", hinted {self.hinted:g}" if self.hinted else ""
+            shares = f"none {self.none:g}, untrained {self.untrained:g}{hinted}"
+            raise ValueError(f"{shares} are shares of steps: at most 1 together")
         return self
 
 
@@ -88,7 +93,7 @@ class Slot:
 
 
 class TunedPrefixes:
-    """Chooses what stands before each batch: nothing, untrained prefixes, or the prefixes of one of its slots.
+    """Chooses what stands before each batch: nothing, untrained or hinted prefixes, or those of one of its slots.
 
     Args:
         embedding: token embedding of the model in training, shape (vocab, d).
@@ -96,6 +101,7 @@ class TunedPrefixes:
         config: shares, sizes and rates.
         seed: where every choice comes from.
         special_ids: tokens that no prompt is born from.
+        hints: tokens that go with the programs.
     """
 
     def __init__(
@@ -105,8 +111,10 @@ class TunedPrefixes:
         config: PrefixConfig,
         seed: int,
         special_ids: Collection[int] = (),
+        hints: Hints | None = None,
     ) -> None:
         self.config = config
+        self._hints = hints or {}
         self._embedding = embedding
         self._counts = token_counts.numpy().astype(np.float64)
         self._counts[list(special_ids)] = 0
@@ -122,6 +130,10 @@ class TunedPrefixes:
         if share < self.config.none + self.config.untrained:
             programs = next(batches)
             rows = self.untrained(len(programs), self._rng.randint(1, self.config.max_rows))
+            return programs, Slot(programs, rows, self.config.lr, visits=1)
+        if share < self.config.none + self.config.untrained + self.config.hinted:
+            programs = next(batches)
+            rows = self.hinted(programs, self._rng.randint(1, self.config.max_rows))
             return programs, Slot(programs, rows, self.config.lr, visits=1)
         while len(self._slots) < self.config.slots:
             self._slots.append(self._new(next(batches)))
@@ -140,6 +152,21 @@ class TunedPrefixes:
             return self.from_vocabulary(count, 1).expand(count, rows, -1).clone()
         scale = self._rng.choice([0.0, 0.3, 1.0, 1.0, 2.0]) * embedding.norm(dim=1).mean() / embedding.shape[1] ** 0.5
         return scale * torch.randn(count, rows, embedding.shape[1], generator=self._generator).to(embedding.device)
+
+    def hinted(self, programs: Batch, rows: int) -> Tensor:
+        """Returns prefixes of tokens of each program's own hint, shape (len(programs), rows, d), some disturbed.
+
+        A program without a hint gets common tokens.
+        """
+        embedding = self._embedding.detach()
+        hints = [self._hints.get(tuple(program)) for program in programs]
+        prefixes = [
+            embedding[torch.tensor(copied(hint, rows, self._rng), device=embedding.device)].float()
+            if hint
+            else self.from_vocabulary(1, rows)[0]
+            for hint in hints
+        ]
+        return disturbed(torch.stack(prefixes), self._rng, self._generator)
 
     def from_vocabulary(self, count: int, rows: int) -> Tensor:
         """Returns prefixes born as prompts are born from the vocabulary, shape (count, rows, d)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from softprompt.batch_order import BatchOrder
+from softprompt.hint_rows import Hints, encode_hints
 from softprompt.model import FrozenLM, quiet_bars
 from softprompt.prefixes import Batch, Slot, TunedPrefixes
 from softprompt.pretrain_config import PretrainConfig
@@ -28,39 +29,44 @@ class Stage2:
         instruction: the hard prompt; the loss is on what follows it, the end token included.
         config: settings.
         start: directory of an earlier Stage 2 on the same programs to go on from, in another order; None begins anew.
+        hints: a text for each program, or None, that hinted prefixes are made of. A hint that is a held-out program is
+            not used.
 
     Attributes:
         model: the language model.
         tokenizer: its tokenizer.
+        instruction: what every program begins with.
         step: steps made.
         held_out: token ids of programs that are not trained on.
         training: token ids of the others.
         left_out: programs that are too long.
 
     Raises:
-        ValueError: ``start`` has another tokenizer or shape, fewer than 100 programs are short enough, or one does not
-            begin with the instruction.
+        ValueError: ``start`` has another tokenizer or shape, fewer than 100 programs are short enough, one does not
+            begin with the instruction, or the settings want hints that are not given.
     """
 
     def __init__(
-        self, programs: Sequence[str], instruction: str, config: PretrainConfig, start: Path | None = None
-    ) -> None:
+        self, programs: Sequence[str], instruction: str, config: PretrainConfig, start: Path | None = None,
+        hints: Sequence[str | None] | None = None,
+    ) -> None:  # fmt: skip
         if any(not p.startswith(instruction) for p in programs):
             raise ValueError(f"every program must begin with the instruction {instruction!r}")
-        self.config = config
+        self.config, self.instruction = config, instruction
         self.tokenizer = train_tokenizer(programs, config.vocab_size, instruction)
         self.instruction_tokens = len(self.tokenizer(instruction)["input_ids"])
-        encoded = [ids + [self.tokenizer.eos_token_id] for ids in self.tokenizer(list(programs))["input_ids"]]
-        kept = [ids for ids in encoded if len(ids) <= config.max_tokens]
+        encoded = self.encode(programs)
+        kept = [k for k, ids in enumerate(encoded) if len(ids) <= config.max_tokens]
         self.left_out = len(encoded) - len(kept)
         if len(kept) < 100:
             raise ValueError(f"{len(kept)} programs of at most {config.max_tokens} tokens are too few to train on")
         random.Random(config.seed).shuffle(kept)
         cut = max(32, int(len(kept) * config.held_out))
-        self.held_out, self.training = kept[:cut], kept[cut:]
+        self.held_out, self.training = ([encoded[k] for k in part] for part in (kept[:cut], kept[cut:]))
+        self._hints = self._encode_hints(programs, hints, kept[:cut], kept[cut:])
         self._mean_tokens = self._tokens(self.training) / len(self.training)
         self.token_counts = torch.bincount(
-            torch.tensor([t for ids in kept for t in ids]), minlength=len(self.tokenizer)
+            torch.tensor([t for k in kept for t in encoded[k]]), minlength=len(self.tokenizer)
         )
         torch.manual_seed(config.seed)
         self.model = LlamaForCausalLM(_llama_config(config, self.tokenizer))
@@ -71,6 +77,10 @@ class Stage2:
         self._prefixes = self._tuned_prefixes(1)
         self._optimizer = _optimizer(self.model, config)
         self.step = 0
+
+    def encode(self, programs: Sequence[str]) -> list[list[int]]:
+        """Returns the token ids of programs as it trains on them, the end token included."""
+        return [ids + [self.tokenizer.eos_token_id] for ids in self.tokenizer(list(programs))["input_ids"]]
 
     def train(self) -> Iterator[dict[str, float]]:
         """Makes the steps that are left; yields ``step``, ``loss`` (nats a token, behind its prefix) and ``lr``."""
@@ -167,6 +177,18 @@ class Stage2:
         except RuntimeError as error:
             raise ValueError(f"the model in {str(start)!r} has another shape than these settings ask for") from error
 
+    def _encode_hints(
+        self, programs: Sequence[str], hints: Sequence[str | None] | None, held_out: list[int], training: list[int]
+    ) -> Hints | None:
+        if hints is None:
+            if self.config.prefixes.hinted:
+                raise ValueError(f"prefixes.hinted {self.config.prefixes.hinted} needs hints, and there are none")
+            return None
+        if len(hints) != len(programs):
+            raise ValueError(f"{len(hints)} hints for {len(programs)} programs: every program needs one, or None")
+        texts, unseen = [hints[k] for k in training], {programs[k] for k in held_out}
+        return encode_hints(self.tokenizer, self.training, texts, self.instruction, unseen)
+
     def _tuned_prefixes(self, salt: int) -> TunedPrefixes:
         embedding = cast(nn.Embedding, self.model.get_input_embeddings()).weight
         return TunedPrefixes(
@@ -175,6 +197,7 @@ class Stage2:
             self.config.prefixes,
             self.config.seed + salt,
             special_ids=self.tokenizer.all_special_ids,
+            hints=self._hints,
         )
 
     def _tokens(self, programs: Batch) -> int:

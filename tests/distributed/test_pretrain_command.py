@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from distributed import pretrain_command
 from distributed.cli import main
 from distributed.errors import UserError
+from distributed.hints import hinted_share
 from distributed.pretrain_command import TRAINING, pretrain
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain_config import PretrainConfig
@@ -88,6 +89,59 @@ def test_interrupted_training_is_not_mixed_with_another(world, tmp_path, monkeyp
         run(world, tmp_path)
     with pytest.raises(Stopped):
         run(world, tmp_path, other, fresh=True)
+
+
+def test_training_begun_before_there_were_hints_goes_on_and_other_hints_are_refused(world, tmp_path):
+    def training(settings=SETTINGS, hints=None):
+        return pretrain_command.Training(PROGRAMS, world, "flat", settings, tmp_path, None, hints=hints)
+
+    begun = training()
+    next(begun.stage.train())
+    del begun._of["hints"], begun._of["settings"]["prefixes"]["hinted"]
+    begun._save()
+    assert training().stage.step == 1
+    with pytest.raises(UserError, match="had other hints; go on with those"):
+        training(hints=PROGRAMS)
+    with pytest.raises(UserError, match="had other settings and hints"):
+        training(hinted_settings(), hints=PROGRAMS)
+
+
+def hinted_settings(share: float = 0.4) -> PretrainConfig:
+    return SETTINGS.model_copy(update={"prefixes": SETTINGS.prefixes.model_copy(update={"hinted": share})})
+
+
+def test_the_card_tells_the_command_with_its_hints(world, tmp_path):
+    told = pretrain(
+        PROGRAMS, {"hints": "neighbour"}, world, ["flat"], hinted_settings().model_copy(update={"steps": 2}),
+        tmp_path, Console(quiet=True), hints=[*PROGRAMS[1:], PROGRAMS[0]],
+    )  # fmt: skip
+    assert told == 0 and "--hints neighbour --hinted 0.4\n" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--hints", "neighbor"], "--hints: there is no neighbor; did you mean neighbour?"),
+        (["--hints", "sisters"], "--hints: there is no sisters; there are relative, neighbour, descriptors"),
+        (["--hinted", "0.2"], "--hinted: say by --hints which hints: relative, neighbour, descriptors"),
+        (["--hints", "relative"], "--hints relative: the corpus does not tell who came from whom"),
+        (["--hints", "descriptors"], "--hints descriptors: the corpus does not tell every walker's height"),
+    ],
+)
+def test_wrong_hints_are_one_line(options, said, tmp_path, capsys):
+    corpus = tmp_path / "old.jsonl"
+    rows = ({"program": text, "style": "truss", "fitness": {"flat": 1.0}} for text in PROGRAMS)
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SystemExit) as end:
+        main(["pretrain", "--corpus", str(corpus), "--out", str(tmp_path / "lm"), *options])
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and said in told and len(told.splitlines()) == 1
+
+
+def test_half_of_the_steps_that_would_tune_go_to_hints_unless_their_share_is_given():
+    assert hinted_share(PrefixConfig(), None) == 0.25
+    assert hinted_share(PrefixConfig(none=0.85), None) == 0.0
+    assert hinted_share(PrefixConfig(), 0.4) == 0.4
 
 
 def test_misspelt_preset_is_one_line(tmp_path, capsys):

@@ -141,3 +141,44 @@ def test_presets_have_the_sizes_they_are_told_to_have():
         assert model.num_parameters() / 1e6 == pytest.approx(millions, rel=0.03)
         assert settings.preset == name
     assert preset("base", steps=3).steps == 3 and set(PRESETS) == {"tiny", "small", "base"}
+
+
+HINTED = TINY.model_copy(update={"steps": 16, "prefixes": TINY.prefixes.model_copy(update={"hinted": 0.5})})
+
+
+def test_a_training_with_hints_goes_on_bit_for_bit():
+    hints = [f"sum {k}" if k % 5 else None for k in range(len(PROGRAMS))]
+    whole, first, second = (Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=hints) for _ in range(3))
+    losses = [m["loss"] for m in whole.train()]
+    for m in first.train():
+        if m["step"] == 7:
+            break
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert [m["loss"] for m in second.train()] == losses[7:]
+    other = Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=list(reversed(hints)))
+    assert [m["loss"] for m in other.train()] != losses
+
+
+def test_hints_that_are_not_asked_for_change_nothing():
+    config = TINY.model_copy(update={"steps": 6})
+    losses = [
+        [m["loss"] for m in Stage2(PROGRAMS, INSTRUCTION, config, hints=hints).train()] for hints in (None, PROGRAMS)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_no_hint_is_a_held_out_program_and_each_goes_with_its_own_program():
+    stage = Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=[*PROGRAMS[1:], PROGRAMS[0]])
+    end, head = stage.tokenizer.eos_token_id, stage.instruction_tokens
+    after = dict(zip(map(tuple, stage.encode(PROGRAMS)), stage.encode([*PROGRAMS[1:], PROGRAMS[0]]), strict=True))
+    held_out = {tuple(p) for p in stage.held_out}
+    hinted = {tuple(p) for p in stage.training if tuple(after[tuple(p)]) not in held_out}
+    assert set(stage._hints) == hinted and len(hinted) < len(stage.training)
+    assert all([*stage.training[0][:head], *hint, end] == after[program] for program, hint in stage._hints.items())
+
+
+def test_hints_that_are_missing_or_too_few_are_refused():
+    with pytest.raises(ValueError, match="hinted 0.5 needs hints"):
+        Stage2(PROGRAMS, INSTRUCTION, HINTED)
+    with pytest.raises(ValueError, match="3 hints for 256 programs"):
+        Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=["a", "b", "c"])
