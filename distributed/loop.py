@@ -13,7 +13,7 @@ import numpy as np
 from distributed.config import RunConfig
 from distributed.display import Display
 from distributed.learner import Learner
-from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.messages import PromptState, RolloutRequest, Rollouts, cut
 from distributed.pool_base import Pool
 from distributed.silence import complaints
 from distributed.snapshot import Best, Snapshot
@@ -266,15 +266,12 @@ class TrainingLoop:
     def _requests(
         self, purpose: int, place: int, groups: Sequence[tuple[int, int]], **options: Any
     ) -> list[RolloutRequest]:
-        """Cuts work into requests that mix the terrains; the cut depends on the configuration alone."""
-        total, size = sum(n for _, n in groups), self.config.rollouts.request_size
-        count = -(-total // size)
+        """Cuts work into requests; the cut depends on the configuration alone."""
         requests = []
-        for k in range(count):
-            share = [(t, n * (k + 1) // count - n * k // count) for t, n in groups]
+        for k, share in enumerate(cut(groups, self.config.rollouts.request_size)):
             seed = np.random.SeedSequence((self.config.train.seed, purpose, place, k)).generate_state(1)[0]
             number = (purpose * 1_000_000 + place) * 10_000 + k
-            requests.append(RolloutRequest(number, int(seed), tuple((t, n) for t, n in share if n), **options))
+            requests.append(RolloutRequest(number, int(seed), share, **options))
         return requests
 
     def _offer(self, terrain: int, rollouts: Rollouts, rows: np.ndarray, fitness: np.ndarray) -> None:

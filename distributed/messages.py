@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -83,6 +84,30 @@ class RolloutRequest:
     def size(self) -> int:
         """Number of programs asked for."""
         return sum(count for _, count in self.groups)
+
+
+def cut(groups: Sequence[tuple[int, int]], size: int) -> list[tuple[tuple[int, int], ...]]:
+    """Cuts work into parts of about one size.
+
+    A part has its share of every terrain. Where there are too few programs a terrain for that, it has as few terrains
+    as can be, since a worker reads the prompt of each before it writes.
+
+    Args:
+        groups: (terrain index, number of programs) pairs.
+        size: programs a part, about.
+
+    Returns:
+        The groups of each part, none of them empty.
+    """
+    total = sum(n for _, n in groups)
+    count = -(-total // size)
+    if min(n for _, n in groups) >= count:
+        return [tuple((t, n * (k + 1) // count - n * k // count) for t, n in groups) for k in range(count)]
+    parts: list[Counter[int]] = [Counter() for _ in range(count)]
+    every = [t for t, n in groups for _ in range(n)]
+    for place, terrain in enumerate(every):
+        parts[place * count // total][terrain] += 1
+    return [tuple(part.items()) for part in parts]
 
 
 @dataclass(frozen=True)

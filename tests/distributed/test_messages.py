@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.messages import PromptState, RolloutRequest, Rollouts, cut
 
 
 def some_rollouts(**changes: object) -> Rollouts:
@@ -62,3 +62,27 @@ def test_prompts_of_another_shape_are_refused() -> None:
 def test_rollouts_with_a_missing_row_are_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="request 4"):
         some_rollouts(**changes)
+
+
+@pytest.mark.parametrize("terrains", [1, 3, 7, 32, 200])
+@pytest.mark.parametrize("each", [1, 2, 8, 13, 64])
+@pytest.mark.parametrize("size", [1, 16, 100])
+def test_work_is_cut_into_parts_of_one_size_none_of_them_empty_and_nothing_lost(
+    terrains: int, each: int, size: int
+) -> None:
+    groups = [(t, each + (t == 0)) for t in range(terrains)]
+    parts = cut(groups, size)
+    sizes = [sum(n for _, n in part) for part in parts]
+    assert min(sizes) > 0 and max(sizes) <= size + terrains
+    assert [(t, sum(n for part in parts for own, n in part if own == t)) for t, _ in groups] == groups
+    for part in parts:
+        RolloutRequest(0, 0, part)
+
+
+def test_a_part_has_few_terrains_only_where_it_cannot_have_all() -> None:
+    assert cut([(0, 14), (1, 13), (2, 13)], 16) == [
+        ((0, 4), (1, 4), (2, 4)),
+        ((0, 5), (1, 4), (2, 4)),
+        ((0, 5), (1, 5), (2, 5)),
+    ]
+    assert cut([(0, 2), (1, 2), (2, 2), (3, 2)], 3) == [((0, 2), (1, 1)), ((1, 1), (2, 2)), ((3, 2),)]
