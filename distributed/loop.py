@@ -185,6 +185,7 @@ class TrainingLoop:
             for k in range(len(self.terrains)):
                 ok = np.array([row[0] is None for row in r.failures]) & (r.terrain == k)
                 self._offer(k, r, np.flatnonzero(ok), r.fitness[:, 0])
+        moved = sum(self._transfer(r) for r in results)
         stats = self.learner.evolve(parts) if evolves else self.learner.update(results)
         self.step += 1
         self.rollouts += sum(r.size for r in results)
@@ -196,6 +197,8 @@ class TrainingLoop:
             "time/rollout_generate": float(sum(r.seconds.get("generate", 0.0) for r in results)),
             "time/rollout_score": float(sum(r.seconds.get("score", 0.0) for r in results)),
             "time/update": time.monotonic() - collected,
+            "transfer/tried": float(sum(len(r.trials) for r in results)),
+            "transfer/entered": float(moved),
             **{f"pool/{name}": count for name, count in self.pool.counters.items()},
             **_summed("scoring", [r.counts for r in results]),
         }
@@ -226,7 +229,7 @@ class TrainingLoop:
         tickets = []
         for k, state in enumerate(states):
             requests = self._requests(
-                STEP, self.step * pairs + k % pairs, [(t, n) for t in range(n_terrains)], explore=True
+                STEP, self.step * pairs + k % pairs, [(t, n) for t in range(n_terrains)], **self._exploring
             )
             own = [replace(request, id=2 * request.id + k // pairs) for request in requests]
             tickets.append(self.pool.submit(own, state))
@@ -243,7 +246,7 @@ class TrainingLoop:
             self._ahead.append(self.learner.snapshot())
         while len(self._tickets) < len(self._ahead):
             place, acting = self.step + len(self._tickets), self._ahead[len(self._tickets)].acting
-            self._tickets.append(self.pool.submit(self._requests(STEP, place, groups, explore=True), acting))
+            self._tickets.append(self.pool.submit(self._requests(STEP, place, groups, **self._exploring), acting))
         snapshot, ticket = self._ahead.popleft(), self._tickets.popleft()
         staleness = self.learner.version - snapshot.state.version
         if staleness > bound:
@@ -256,6 +259,11 @@ class TrainingLoop:
         groups = [(k, n) for k in range(len(self.terrains))]
         results = self._run(self._requests(purpose, place, groups), self.learner.prompt_state(), phase)
         return [self._own_fitness(results, k) for k in range(len(self.terrains))]
+
+    @property
+    def _exploring(self) -> dict[str, Any]:
+        """What sets the requests of a PPO step apart."""
+        return {"explore": True, "try_best": self.config.method.replay_transfer}
 
     def _run(self, requests: list[RolloutRequest], state: PromptState | None, phase: str | None) -> list[Rollouts]:
         if phase:
@@ -277,6 +285,14 @@ class TrainingLoop:
     def _offer(self, terrain: int, rollouts: Rollouts, rows: np.ndarray, fitness: np.ndarray) -> None:
         for i in rows:
             self.learner.elites.add(terrain, rollouts.ids[i][rollouts.mask[i]].tolist(), float(fitness[i]))
+
+    def _transfer(self, rollouts: Rollouts) -> int:
+        """Offers what was tried on other terrains to their elites; returns how many entered."""
+        entered = 0
+        for row, terrain, fitness in rollouts.trials:
+            ids = rollouts.ids[row][rollouts.mask[row]].tolist()
+            entered += fitness is not None and self.learner.elites.add(terrain, ids, fitness)
+        return entered
 
     def _own_fitness(self, results: Sequence[Rollouts], terrain: int) -> np.ndarray:
         return np.concatenate([r.fitness[r.terrain == terrain, 0] for r in results])

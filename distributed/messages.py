@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class RolloutRequest:
         use_prompt: False asks the bare language model, which is the baseline of every comparison.
         explore: True draws tokens as training rollouts are drawn (gen_experience_kwargs), False as a user draws them.
         score_on: ``own`` scores a program on its own terrain, ``all`` on every terrain (a row of the transfer matrix).
+        try_best: how many of each terrain's programs, the best valid ones, are also tried on the other terrains.
     """
 
     id: int
@@ -71,6 +72,7 @@ class RolloutRequest:
     use_prompt: bool = True
     score_on: Literal["own", "all"] = "own"
     explore: bool = False
+    try_best: int = 0
 
     def __post_init__(self) -> None:
         if not self.groups:
@@ -79,6 +81,8 @@ class RolloutRequest:
             raise ValueError(f"request {self.id}: a group is (terrain index >= 0, count >= 1), not {self.groups}")
         if self.score_on not in ("own", "all"):
             raise ValueError(f"request {self.id}: score_on is 'own' or 'all', not {self.score_on!r}")
+        if self.try_best and self.score_on == "all":
+            raise ValueError(f"request {self.id}: what is scored on all terrains is not tried on them once more")
 
     @property
     def size(self) -> int:
@@ -110,6 +114,20 @@ def cut(groups: Sequence[tuple[int, int]], size: int) -> list[tuple[tuple[int, i
     return [tuple(part.items()) for part in parts]
 
 
+class Trial(NamedTuple):
+    """A program on a terrain that it was not written for.
+
+    Attributes:
+        row: which program of the answer.
+        terrain: index of the terrain it was tried on.
+        fitness: the world's measure there; None for a failure.
+    """
+
+    row: int
+    terrain: int
+    fitness: float | None
+
+
 @dataclass(frozen=True)
 class Rollouts:
     """The answer to one request: b programs of at most l sampled tokens, scored on s terrains (1, or all).
@@ -126,6 +144,7 @@ class Rollouts:
         rewards: what the learner maximises, shape (b, s), float64.
         fitness: the world's measure, 0 for a failure, shape (b, s), float64.
         failures: failure kinds, None for a valid program, b lists of s.
+        trials: what came of those programs that were tried on other terrains.
         seconds: wall-clock time by part, ``generate`` and ``score``.
         counts: what the world counted while it scored, where it counts. These and the seconds alone differ between
             two runs: what a world remembers depends on what its worker was asked before.
@@ -141,6 +160,7 @@ class Rollouts:
     rewards: np.ndarray
     fitness: np.ndarray
     failures: list[list[str | None]]
+    trials: tuple[Trial, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from distributed.messages import LayerWeights, PromptState, RolloutRequest, Rollouts
+from distributed.messages import LayerWeights, PromptState, RolloutRequest, Rollouts, Trial
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.unfreezing import UnfrozenLM
@@ -85,6 +85,7 @@ class RolloutWorker:
             rewards=np.array([[score.reward for score in row] for row in scores]),
             fitness=np.array([[score.fitness for score in row] for row in scores]),
             failures=[[score.failure for score in row] for row in scores],
+            trials=self._trials(programs, terrain, scores, request.try_best),
             seconds={"generate": generated - began, "score": time.perf_counter() - generated},
             counts={name: count - before[name] for name, count in self._counts().items()},
         )
@@ -154,6 +155,24 @@ class RolloutWorker:
         attempts = [Attempt(name, program) for names, program in zip(rows, programs, strict=True) for name in names]
         scores = iter(self.world.score(attempts))
         return [[next(scores) for _ in names] for names in rows]
+
+    def _trials(
+        self, programs: Sequence[str], terrain: np.ndarray, scores: Sequence[Sequence[Score]], best: int
+    ) -> tuple[Trial, ...]:
+        """Tries the best valid programs of each terrain on those other terrains that ask for programs in its words."""
+        chosen = []
+        for home in dict.fromkeys(terrain.tolist()) if best else ():
+            rows = [i for i in np.flatnonzero(terrain == home).tolist() if scores[i][0].failure is None]
+            rows = list({programs[i]: i for i in reversed(rows)}.values())
+            rows.sort(key=lambda i: (-scores[i][0].fitness, i))
+            words = self._terrain(home)[0].instruction
+            others = [k for k in range(len(self._names)) if k != home and self._terrain(k)[0].instruction == words]
+            chosen += [(row, k) for row in rows[:best] for k in others]
+        found = self.world.score([Attempt(self._names[k], programs[row]) for row, k in chosen]) if chosen else []
+        return tuple(
+            Trial(row, k, None if score.failure else score.fitness)
+            for (row, k), score in zip(chosen, found, strict=True)
+        )
 
 
 def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:

@@ -123,6 +123,9 @@ class MethodConfig(Section):
     replay_steps: int = Field(0, ge=0)
     """Steps of likelihood alone, on the replayed programs, after each PPO step; cheap, as they are few."""
 
+    replay_transfer: int = Field(0, ge=0)
+    """How many of a terrain's best programs in each request are tried on all other terrains, to be elites there."""
+
     ppo_epochs: int = Field(2, ge=1)
     """Passes over the rollouts of a step."""
     num_rollouts: int = Field(96, ge=1)

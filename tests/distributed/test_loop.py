@@ -107,6 +107,27 @@ def test_the_best_programs_only_get_better(lm):
     assert np.isfinite(bests[-1]).any()
 
 
+def test_a_program_tried_on_another_terrain_becomes_its_elite(lm):
+    longer = {"method__gen_kwargs__max_new_tokens": 40, "warm_start__samples": 2}
+    run = config(method__replay_transfer=2, method__replay_size=3, **longer)
+    loop, tried = loop_of(run, lm), []
+    generate = loop.pool._worker.generate
+    loop.pool._worker.generate = lambda *asked: tried.append(generate(*asked)) or tried[-1]
+    while loop.step < 3:
+        loop.advance()
+    trials = [(k, r.ids[row][r.mask[row]].tolist(), f) for r in tried for row, k, f in r.trials if f is not None]
+    steps = [h for h in loop.history if h["phase"] == "steps"]
+    assert sum(h["transfer/tried"] for h in steps) >= len(trials) > 0
+    assert sum(h["transfer/entered"] for h in steps) > 0
+    for terrain, ids, fitness in trials:
+        elites = loop.learner.elites.best(terrain)
+        assert fitness <= elites[-1].fitness or tuple(ids) in [elite.ids for elite in elites]
+
+
+def test_programs_are_tried_on_other_terrains_only_if_asked(lm, whole):
+    assert {h["transfer/tried"] for h in whole.history if h["phase"] == "steps"} == {0.0}
+
+
 def test_the_last_prompts_are_handed_out_without_save_best_and_each_terrains_best_with_it(lm):
     last = finish(loop_of(config(train__save_best=False), lm))
     np.testing.assert_array_equal(last.prompts, last.learner.source.weight.detach().numpy())

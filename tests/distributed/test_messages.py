@@ -41,6 +41,11 @@ def test_request_scored_elsewhere_is_refused() -> None:
         RolloutRequest(3, 1, ((0, 1),), score_on="mine")  # type: ignore[arg-type]
 
 
+def test_what_is_scored_everywhere_is_not_tried_again() -> None:
+    with pytest.raises(ValueError, match="tried"):
+        RolloutRequest(0, 1, ((0, 1),), score_on="all", try_best=1)
+
+
 def test_prompts_of_another_shape_are_refused() -> None:
     assert PromptState(0, None).prompts is None
     with pytest.raises(ValueError, match="n_terrains, n_soft_tokens, d"):

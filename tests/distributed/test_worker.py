@@ -106,6 +106,25 @@ def test_scored_on_all_gives_a_column_for_each_terrain(worker: RolloutWorker) ->
     assert sum(map(sum, counts)) > 0
 
 
+def test_the_best_valid_programs_of_each_terrain_are_tried_on_all_others(worker: RolloutWorker) -> None:
+    plain = RolloutRequest(5, 11, ((0, 6), (2, 5)))
+    before, rollouts = worker.generate(plain, STATE), worker.generate(replace(plain, try_best=2), STATE)
+    assert_same(before, rollouts)
+    assert before.trials == ()
+    for home in (0, 2):
+        valid = [i for i in np.flatnonzero(rollouts.terrain == home).tolist() if rollouts.failures[i] == [None]]
+        tried = list(dict.fromkeys(trial.row for trial in rollouts.trials if trial.row in valid))
+        texts = {rollouts.programs[i] for i in tried}
+        assert 0 < len(tried) == len(texts) == min(2, len({rollouts.programs[i] for i in valid}))
+        left = [rollouts.fitness[i, 0] for i in valid if rollouts.programs[i] not in texts]
+        assert min(rollouts.fitness[tried, 0]) >= max(left, default=0)
+        others = [k for k in range(3) if k != home]
+        assert all([trial.terrain for trial in rollouts.trials if trial.row == row] == others for row in tried)
+    for row, terrain, fitness in rollouts.trials:
+        count = rollouts.programs[row].removeprefix(INSTRUCTION).count(TERRAINS[terrain])
+        assert fitness == (count / 2 if count else None)
+
+
 def test_same_request_same_rollouts_and_another_seed_others(worker: RolloutWorker) -> None:
     first = worker.generate(REQUESTS[0], STATE)
     worker.generate(REQUESTS[1], STATE)
