@@ -26,6 +26,8 @@ from rich.text import Text
 TREND_LENGTH = 24  # steps that the trend column looks back
 LOG_WIDTH = 1000  # characters of a log's line; rich would take 80 and cut tables to it
 PLAIN_EVERY = 30.0  # seconds between two plain lines of a phase that has no steps
+MANY = 8  # terrains above which a log's line names the best and the worst only
+AROUND = 4  # lines of a terminal that the progress bar, the headings, the means and what is left out take
 
 
 def make_console() -> Console:
@@ -142,10 +144,11 @@ class Display:
         table = Table(expand=True, pad_edge=False, box=None)
         table.add_column("terrain", no_wrap=True, style="bold")
         for heading in ("mean", "best", "valid", "unique"):
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", min_width=6)
         table.add_column("trend of the mean", min_width=TREND_LENGTH, no_wrap=True)
         ascii_only = not self.console.encoding.lower().startswith("utf")
-        for terrain in self.terrains:
+        shown, left_out = self._shown()
+        for terrain in shown:
             table.add_row(
                 Text(terrain),
                 _number(self._latest.get(f"fitness/{terrain}")),
@@ -154,26 +157,57 @@ class Display:
                 _share(self._latest.get(f"unique/{terrain}")),
                 Text(sparkline(list(self._trend[terrain]), ascii_only), style="cyan"),
             )
+        if left_out:
+            table.add_row(Text(f"and {left_out} terrains between them", style="dim"))
+            table.add_row(Text(f"all {len(self.terrains)}"), *self._means())
         return Group(self._progress, table)
+
+    def _shown(self) -> tuple[list[str], int]:
+        """The terrains that there is room for, and how many there are besides: the best and the worst where many."""
+        room = max(2, self.console.height - AROUND)
+        if len(self.terrains) <= room + 2:
+            return self.terrains, 0
+        ranked = sorted(self.terrains, key=lambda name: -self._latest.get(f"fitness/{name}", 0.0))
+        best, worst = ranked[: room - room // 2], ranked[len(ranked) - room // 2 :]
+        return best + worst, len(ranked) - room
+
+    def _means(self) -> list[str]:
+        """Over all terrains: mean fitness, mean of the best, and shares of valid and unique programs."""
+        fitness, valid, unique = (over(self._latest, name, self.terrains) for name in ("fitness", "valid", "unique"))
+        best = sum(self._best.values()) / len(self._best) if self._best else None
+        return [_number(fitness), _number(best), _share(valid), _share(unique)]
+
+
+def over(metrics: Mapping[str, Any], name: str, terrains: Sequence[str]) -> float | None:
+    """The mean of a metric over those terrains that have it; None where none has."""
+    found = [float(metrics[f"{name}/{each}"]) for each in terrains if metrics.get(f"{name}/{each}") is not None]
+    return sum(found) / len(found) if found else None
 
 
 def plain_line(metrics: Mapping[str, Any], terrains: Sequence[str], done: int, total: int) -> str:
-    """One line for one step: ``step 3/8  left_wall 64.1 (valid 92%, unique 80%)  12.3 s``."""
+    """One line for one step: ``step 3/8  left_wall 64.1 (valid 92%, unique 80%)  12.3 s``.
+
+    Of many terrains it says the means, the best and the worst.
+    """
+    known = [terrain for terrain in terrains if f"fitness/{terrain}" in metrics]
     parts = [f"step {done}/{total}"]
-    for terrain in terrains:
-        if f"fitness/{terrain}" not in metrics:
-            continue
-        shares = [
-            f"{name} {_share(metrics[f'{name}/{terrain}'])}"
-            for name in ("valid", "unique")
-            if f"{name}/{terrain}" in metrics
-        ]
-        parts.append(
-            f"{terrain} {_number(metrics[f'fitness/{terrain}'])}" + (f" ({', '.join(shares)})" if shares else "")
-        )
+    if len(known) <= MANY:
+        parts += [f"{name} {_number(metrics[f'fitness/{name}'])}{_shares(metrics, [name])}" for name in known]
+    else:
+        ranked = sorted(known, key=lambda name: float(metrics[f"fitness/{name}"]))
+        mean = _number(over(metrics, "fitness", known))
+        ends = (f"{_number(metrics[f'fitness/{name}'])} on {name}" for name in (ranked[0], ranked[-1]))
+        parts.append(f"{len(known)} terrains: mean {mean}{_shares(metrics, known)}, from {' to '.join(ends)}")
     if "seconds" in metrics:
         parts.append(f"{_number(metrics['seconds'])} s")
     return "  ".join(parts)
+
+
+def _shares(metrics: Mapping[str, Any], terrains: Sequence[str]) -> str:
+    """Shares of valid and of unique programs in brackets, as far as they are known."""
+    found = {name: over(metrics, name, terrains) for name in ("valid", "unique")}
+    words = [f"{name} {_share(share)}" for name, share in found.items() if share is not None]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def sparkline(values: Sequence[float], ascii_only: bool = False) -> str:

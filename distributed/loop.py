@@ -263,7 +263,9 @@ class TrainingLoop:
     @property
     def _exploring(self) -> dict[str, Any]:
         """What sets the requests of a PPO step apart."""
-        return {"explore": True, "try_best": self.config.method.replay_transfer}
+        method = self.config.method
+        replays = method.replay_weight > 0 or method.replay_steps > 0
+        return {"explore": True, "try_on": method.replay_transfer if replays else 0}
 
     def _run(self, requests: list[RolloutRequest], state: PromptState | None, phase: str | None) -> list[Rollouts]:
         if phase:

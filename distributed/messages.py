@@ -63,7 +63,7 @@ class RolloutRequest:
         use_prompt: False asks the bare language model, which is the baseline of every comparison.
         explore: True draws tokens as training rollouts are drawn (gen_experience_kwargs), False as a user draws them.
         score_on: ``own`` scores a program on its own terrain, ``all`` on every terrain (a row of the transfer matrix).
-        try_best: how many of each terrain's programs, the best valid ones, are also tried on the other terrains.
+        try_on: on how many other terrains, drawn by chance, the best valid program of each terrain is tried too.
     """
 
     id: int
@@ -72,7 +72,7 @@ class RolloutRequest:
     use_prompt: bool = True
     score_on: Literal["own", "all"] = "own"
     explore: bool = False
-    try_best: int = 0
+    try_on: int = 0
 
     def __post_init__(self) -> None:
         if not self.groups:
@@ -81,7 +81,7 @@ class RolloutRequest:
             raise ValueError(f"request {self.id}: a group is (terrain index >= 0, count >= 1), not {self.groups}")
         if self.score_on not in ("own", "all"):
             raise ValueError(f"request {self.id}: score_on is 'own' or 'all', not {self.score_on!r}")
-        if self.try_best and self.score_on == "all":
+        if self.try_on and self.score_on == "all":
             raise ValueError(f"request {self.id}: what is scored on all terrains is not tried on them once more")
 
     @property

@@ -17,6 +17,9 @@ from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.unfreezing import UnfrozenLM
 from terrains.base import Attempt, Counting, Score, Terrain, World
 
+TRIALS = 12
+"""Part of the seeds that decide on which other terrains programs are tried."""
+
 
 class RolloutWorker:
     """Answers rollout requests, in this process or in a Ray actor.
@@ -85,7 +88,7 @@ class RolloutWorker:
             rewards=np.array([[score.reward for score in row] for row in scores]),
             fitness=np.array([[score.fitness for score in row] for row in scores]),
             failures=[[score.failure for score in row] for row in scores],
-            trials=self._trials(programs, terrain, scores, request.try_best),
+            trials=self._trials(request, programs, terrain, scores),
             seconds={"generate": generated - began, "score": time.perf_counter() - generated},
             counts={name: count - before[name] for name, count in self._counts().items()},
         )
@@ -157,17 +160,19 @@ class RolloutWorker:
         return [[next(scores) for _ in names] for names in rows]
 
     def _trials(
-        self, programs: Sequence[str], terrain: np.ndarray, scores: Sequence[Sequence[Score]], best: int
+        self, request: RolloutRequest, programs: Sequence[str], terrain: np.ndarray, scores: Sequence[Sequence[Score]]
     ) -> tuple[Trial, ...]:
-        """Tries the best valid programs of each terrain on those other terrains that ask for programs in its words."""
-        chosen = []
-        for home in dict.fromkeys(terrain.tolist()) if best else ():
-            rows = [i for i in np.flatnonzero(terrain == home).tolist() if scores[i][0].failure is None]
-            rows = list({programs[i]: i for i in reversed(rows)}.values())
-            rows.sort(key=lambda i: (-scores[i][0].fitness, i))
+        """Tries each terrain's best valid program on other terrains that ask for programs in the same words."""
+        chance = np.random.default_rng(np.random.SeedSequence((request.seed, TRIALS)))
+        chosen: list[tuple[int, int]] = []
+        for home in dict.fromkeys(terrain.tolist()) if request.try_on else ():
+            valid = [i for i in np.flatnonzero(terrain == home).tolist() if scores[i][0].failure is None]
             words = self._terrain(home)[0].instruction
             others = [k for k in range(len(self._names)) if k != home and self._terrain(k)[0].instruction == words]
-            chosen += [(row, k) for row in rows[:best] for k in others]
+            if valid and others:
+                row = max(valid, key=lambda i: scores[i][0].fitness)
+                drawn = chance.choice(others, min(request.try_on, len(others)), replace=False)
+                chosen += [(row, int(k)) for k in drawn]
         found = self.world.score([Attempt(self._names[k], programs[row]) for row, k in chosen]) if chosen else []
         return tuple(
             Trial(row, k, None if score.failure else score.fitness)

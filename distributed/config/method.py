@@ -123,8 +123,10 @@ class MethodConfig(Section):
     replay_steps: int = Field(0, ge=0)
     """Steps of likelihood alone, on the replayed programs, after each PPO step; cheap, as they are few."""
 
-    replay_transfer: int = Field(0, ge=0)
-    """How many of a terrain's best programs in each request are tried on all other terrains, to be elites there."""
+    replay_transfer: int = Field(8, ge=0)
+    """On how many other terrains, drawn by chance, a terrain's best program of a request is tried, to be elite there.
+
+    It costs simulation, no sampling. Without replay nothing is tried."""
 
     ppo_epochs: int = Field(2, ge=1)
     """Passes over the rollouts of a step."""

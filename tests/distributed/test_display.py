@@ -77,6 +77,38 @@ def test_a_step_may_report_some_terrains_only():
     assert plain_line({"fitness/left_wall": 1.0}, TERRAINS, 2, 5) == "step 2/5  left_wall 1.0"
 
 
+def many(n):
+    """Metrics of so many terrains, whose fitness is 0, 10, 20 and so on."""
+    names = [f"t{k}" for k in range(n)]
+    return names, {f"fitness/t{k}": 10.0 * k for k in range(n)} | {f"valid/t{k}": k % 2 for k in range(n)}
+
+
+def test_a_logs_line_of_many_terrains_says_the_mean_the_worst_and_the_best():
+    names, metrics = many(20)
+    line = plain_line(metrics | {"seconds": 2}, names[::-1], 3, 8)
+    assert line == "step 3/8  20 terrains: mean 95.0 (valid 50%), from 0.0 on t0 to 190.0 on t19  2.0 s"
+
+
+@pytest.mark.parametrize("height", [3, 12, 13, 24, 25, 26, 27])
+def test_a_terminal_shows_the_best_and_the_worst_where_not_all_terrains_fit(height):
+    names, metrics = many(20)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=height, color_system=None)
+    display = Display(names, console, live=False)
+    display.phase("ppo", 8)
+    display.step(metrics | {"best/t3": 100.0})
+    lines = console.render_lines(display._render(), pad=False)
+    rows = ["".join(part.text for part in line).split() for line in lines][2:]
+    assert len(lines) <= max(6, height)
+    if height >= 24:
+        assert [row[0] for row in rows] == names
+    else:
+        shown = [row[0] for row in rows[:-2]]
+        half = len(shown) - len(shown) // 2
+        assert shown == [*names[::-1][:half], *names[::-1][20 - len(shown) // 2 :]]
+        assert rows[-2] == ["and", str(20 - len(shown)), "terrains", "between", "them"]
+        assert rows[-1] == ["all", "20", "95.0", "100.0", "50%", "-"]
+
+
 def test_sparkline_has_one_character_a_value():
     assert sparkline([0.0, 7.0, float("nan"), 3.5]) == "▁█ ▅"
     assert sparkline([2.0, 2.0], ascii_only=True) == "__"

@@ -124,8 +124,12 @@ def test_a_program_tried_on_another_terrain_becomes_its_elite(lm):
         assert fitness <= elites[-1].fitness or tuple(ids) in [elite.ids for elite in elites]
 
 
-def test_programs_are_tried_on_other_terrains_only_if_asked(lm, whole):
-    assert {h["transfer/tried"] for h in whole.history if h["phase"] == "steps"} == {0.0}
+@pytest.mark.parametrize(
+    "settings", [{"method__replay_transfer": 0}, {"method__replay_weight": 0, "method__replay_steps": 0}]
+)
+def test_programs_are_tried_on_other_terrains_only_where_they_are_replayed(lm, settings):
+    loop = finish(loop_of(config(train__total_steps=1, **settings), lm))
+    assert [h["transfer/tried"] for h in loop.history if h["phase"] == "steps"] == [0.0]
 
 
 def test_the_last_prompts_are_handed_out_without_save_best_and_each_terrains_best_with_it(lm):

@@ -43,7 +43,7 @@ def test_request_scored_elsewhere_is_refused() -> None:
 
 def test_what_is_scored_everywhere_is_not_tried_again() -> None:
     with pytest.raises(ValueError, match="tried"):
-        RolloutRequest(0, 1, ((0, 1),), score_on="all", try_best=1)
+        RolloutRequest(0, 1, ((0, 1),), score_on="all", try_on=1)
 
 
 def test_prompts_of_another_shape_are_refused() -> None:

@@ -106,20 +106,19 @@ def test_scored_on_all_gives_a_column_for_each_terrain(worker: RolloutWorker) ->
     assert sum(map(sum, counts)) > 0
 
 
-def test_the_best_valid_programs_of_each_terrain_are_tried_on_all_others(worker: RolloutWorker) -> None:
+@pytest.mark.parametrize("try_on", [1, 2, 9])
+def test_the_best_valid_program_of_each_terrain_is_tried_on_so_many_others(worker: RolloutWorker, try_on: int) -> None:
     plain = RolloutRequest(5, 11, ((0, 6), (2, 5)))
-    before, rollouts = worker.generate(plain, STATE), worker.generate(replace(plain, try_best=2), STATE)
+    before, rollouts = worker.generate(plain, STATE), worker.generate(replace(plain, try_on=try_on), STATE)
     assert_same(before, rollouts)
     assert before.trials == ()
     for home in (0, 2):
-        valid = [i for i in np.flatnonzero(rollouts.terrain == home).tolist() if rollouts.failures[i] == [None]]
-        tried = list(dict.fromkeys(trial.row for trial in rollouts.trials if trial.row in valid))
-        texts = {rollouts.programs[i] for i in tried}
-        assert 0 < len(tried) == len(texts) == min(2, len({rollouts.programs[i] for i in valid}))
-        left = [rollouts.fitness[i, 0] for i in valid if rollouts.programs[i] not in texts]
-        assert min(rollouts.fitness[tried, 0]) >= max(left, default=0)
-        others = [k for k in range(3) if k != home]
-        assert all([trial.terrain for trial in rollouts.trials if trial.row == row] == others for row in tried)
+        own = rollouts.terrain == home
+        tried = [(row, terrain) for row, terrain, _ in rollouts.trials if own[row]]
+        assert len({row for row, _ in tried}) == 1
+        assert rollouts.fitness[tried[0][0], 0] == rollouts.fitness[own, 0].max() > 0
+        grounds = [terrain for _, terrain in tried]
+        assert len(set(grounds)) == len(grounds) == min(try_on, 2) and home not in grounds
     for row, terrain, fitness in rollouts.trials:
         count = rollouts.programs[row].removeprefix(INSTRUCTION).count(TERRAINS[terrain])
         assert fitness == (count / 2 if count else None)
