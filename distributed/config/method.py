@@ -124,9 +124,8 @@ class MethodConfig(Section):
     """Steps of likelihood alone, on the replayed programs, after each PPO step; cheap, as they are few."""
 
     replay_transfer: int = Field(8, ge=0)
-    """On how many other terrains, drawn by chance, a terrain's best program of a request is tried, to be elite there.
-
-    It costs simulation, no sampling. Without replay nothing is tried."""
+    """On how many other terrains, drawn by chance, a terrain's best program of a request is tried, to be elite there;
+    it costs simulation, no sampling. Without replay nothing is tried."""
 
     ppo_epochs: int = Field(2, ge=1)
     """Passes over the rollouts of a step."""
