@@ -18,7 +18,7 @@ class Setting:
     Attributes:
         name: full name, such as ``optimizer.kwargs.lr``.
         default: its value where nothing is said.
-        meaning: its documentation.
+        meaning: its documentation, in one line.
         unused: whether only trlx reads it.
     """
 
@@ -36,7 +36,8 @@ def settings(section: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
         if inner is not None and default is not None:
             yield from settings(inner, f"{prefix}{name}.")
         else:
-            yield Setting(prefix + name, default, field.description or "", is_unused(section, name))
+            meaning = " ".join((field.description or "").split())
+            yield Setting(prefix + name, default, meaning, is_unused(section, name))
 
 
 def section_in(annotation: Any) -> type[Section] | None:
