@@ -175,7 +175,7 @@ def make_pool(
     }
     shared = {"model": model}
     if not config.ray.enabled:
-        return LocalPool(RolloutWorker, kwargs, shared)
+        return LocalPool(RolloutWorker, kwargs | {"device": _device(config.compute.device)}, shared)
     connect(config)
     return RolloutPool(
         RolloutWorker,

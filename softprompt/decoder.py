@@ -12,6 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder, is_llama_like
+from softprompt.llama_graph_decoder import LlamaGraphDecoder
 
 
 class Decoder(Protocol):
@@ -60,6 +61,8 @@ def make_decoder(model: PreTrainedModel, fast: bool = True) -> Decoder:
     """
     if not (fast and is_llama_like(model)):
         return TransformersDecoder(model)
+    if model.device.type == "cuda":
+        return LlamaGraphDecoder(model)
     on_cpu = model.device.type == "cpu" and model.dtype == torch.float32
     return LlamaCpuDecoder(model) if on_cpu else LlamaDecoder(model)
 

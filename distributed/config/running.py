@@ -119,8 +119,8 @@ class ComputeConfig(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the language model's weights; prompts are float32 whatever it is. A CPU is fastest in float32."""
     device: str = "auto"
-    """Where the learner has it: auto takes a GPU where there is one, or cpu, cuda, cuda:1, mps. Workers have it where
-    rollouts.gpus_per_worker says."""
+    """Where the learner has it: auto takes a GPU where there is one, or cpu, cuda, cuda:1, mps. Workers on Ray have it
+    where rollouts.gpus_per_worker says, the one without Ray where the learner has it."""
 
     @field_validator("device")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from softprompt import llama_cpu_decoder, llama_kernels
 from softprompt.decoder import Decoder, TransformersDecoder, make_decoder
 from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder
+from softprompt.llama_graph_decoder import LlamaGraphDecoder
 from softprompt.model import FrozenLM
 from tests.softprompt.conftest import GENERAL
 
@@ -73,14 +76,24 @@ def test_cached_equals_uncached(make_lm, family, fast, padded):
                 ids.append(new)
 
 
+@pytest.mark.parametrize("kind", [LlamaDecoder, LlamaGraphDecoder])
 @pytest.mark.parametrize("family", FAST)
-def test_the_decoder_for_any_device_computes_what_the_one_for_a_cpu_does(make_lm, family):
+def test_the_decoders_for_other_devices_compute_what_the_one_for_a_cpu_does(make_lm, family, kind):
     lm = make_lm(family)
     steps = torch.randint(3, 260, (5, sum(COUNTS)), generator=torch.Generator().manual_seed(3)).tolist()
-    decoders = LlamaDecoder(lm.model), LlamaCpuDecoder(lm.model)
-    results = [decode(lm, decoder, PROMPTS, COUNTS, steps) for decoder in decoders]
+    results = [decode(lm, decoder, PROMPTS, COUNTS, steps) for decoder in (kind(lm.model), LlamaCpuDecoder(lm.model))]
     for left, right in zip(*results, strict=True):
         assert torch.allclose(left, right, atol=1e-4)
+
+
+def test_what_an_earlier_batch_left_in_the_memory_changes_nothing(llama):
+    steps = torch.randint(3, 260, (5, sum(COUNTS)), generator=torch.Generator().manual_seed(3)).tolist()
+    want = decode(llama, LlamaGraphDecoder(llama.model), PROMPTS, COUNTS, steps)
+    used = LlamaGraphDecoder(llama.model)
+    decode(llama, used, [[9] * 70] * 2, [20, 9], [[4] * 29] * 30)
+    decode(llama, used, PROMPTS, COUNTS, steps[::-1])
+    for left, right in zip(decode(llama, used, PROMPTS, COUNTS, steps), want, strict=True):
+        assert torch.allclose(left, right, atol=1e-5)
 
 
 def test_several_batches_of_rows_follow_one_reading_of_the_prompts(llama, gpt2):
@@ -108,13 +121,16 @@ def test_the_number_of_threads_changes_no_bit_between_the_matrix_products(llama,
 
 
 @pytest.mark.parametrize("padded", [False, True], ids=["equal lengths", "left-padded"])
-@pytest.mark.parametrize(("family", "fast"), [("llama-grouped", True), ("llama", False), ("opt", False)])
+@pytest.mark.parametrize(
+    ("family", "fast"), [("llama-grouped", True), ("llama-grouped", "graph"), ("llama", False), ("opt", False)]
+)
 def test_rows_that_stay_do_not_notice_rows_that_leave(make_lm, family, fast, padded):
     lm = make_lm(family)
     prompts = PROMPTS if padded else [p[:2] for p in PROMPTS]
     steps = torch.randint(3, 260, (4, sum(COUNTS)), generator=torch.Generator().manual_seed(4))
-    want = decode(lm, make_decoder(lm.model, fast), prompts, COUNTS, steps.tolist())
-    decoder = make_decoder(lm.model, fast)
+    make = LlamaGraphDecoder if fast == "graph" else partial(make_decoder, fast=fast)
+    want = decode(lm, make(lm.model), prompts, COUNTS, steps.tolist())
+    decoder = make(lm.model)
     width = max(map(len, prompts))
     padding = torch.tensor([width - len(p) for p in prompts])
     embedded = torch.stack([lm.embed(torch.tensor([0] * (width - len(p)) + p)) for p in prompts])

@@ -1,0 +1,115 @@
+"""On a GPU everything computes what it computes on a CPU. Without one these tests are skipped, and reported so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from softprompt.decoder import make_decoder
+from softprompt.llama_decoder import LlamaDecoder
+from softprompt.llama_graph_decoder import CELLS, WORTH_CAPTURING, LlamaGraphDecoder
+from softprompt.model import FrozenLM
+from softprompt.policy import evaluate
+from softprompt.prompts import SoftPromptTable, initial_prompts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+FAMILIES = ["llama", "llama-grouped", "mistral", "qwen2"]
+REQUESTS = [SampleRequest(0, (5, 9, 30), 5, 1), SampleRequest(1, (7, 8), 3, 2), SampleRequest(2, (12,), 20, 3)]
+
+
+@pytest.fixture(autouse=True)
+def exact_products():
+    """Products of float32 are not to be rounded to tf32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def on_gpu(lm: FrozenLM, dtype: torch.dtype = torch.float32) -> FrozenLM:
+    copy = FrozenLM.from_weights(**lm.export())
+    return FrozenLM(copy.model.to("cuda", dtype), lm.tokenizer)
+
+
+def logits_of(decoder: LlamaDecoder, lm: FrozenLM, steps: torch.Tensor, leave: bool) -> list[torch.Tensor]:
+    """Logits after each step of twelve rows behind two prompts, the shorter one left-padded; some rows leave."""
+    embedded = lm.embed(torch.tensor([[0, 5, 9], [4, 7, 7]], device=lm.device))
+    padding = torch.tensor([1, 0], device=lm.device)
+    with torch.inference_mode():
+        decoder.prefill(embedded, padding, len(steps) + 1)
+        decoder.begin(torch.arange(2, device=lm.device).repeat_interleave(6))
+        rows, found = torch.arange(12, device=lm.device), []
+        for number, ids in enumerate(steps.to(lm.device)):
+            if leave and number in (5, CELLS):
+                kept = torch.tensor([0, len(rows) - 1, *range(2, len(rows) - 2)], device=lm.device)
+                decoder.keep(kept)
+                rows = rows[kept]
+            found.append(decoder.step(ids[rows]).cpu())
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_graphs_compute_what_single_kernels_and_a_cpu_compute(make_lm, family):
+    lm = make_lm(family)
+    steps = torch.randint(3, 260, (CELLS + 30, 12), generator=torch.Generator().manual_seed(3))
+    gpu = on_gpu(lm)
+    graphs = make_decoder(gpu.model)
+    assert isinstance(graphs, LlamaGraphDecoder)
+    want = logits_of(LlamaDecoder(gpu.model), gpu, steps, leave=True)
+    on_cpu = logits_of(make_decoder(lm.model), lm, steps, leave=True)
+    for _ in range(3):  # the first time without most of the graphs
+        got = logits_of(graphs, gpu, steps, leave=True)
+        for number, (left, right, cpu) in enumerate(zip(got, want, on_cpu, strict=True)):
+            assert torch.allclose(left, right, atol=1e-3), number
+            assert torch.allclose(left, cpu, atol=2e-3), number
+    assert graphs._graphs and CELLS + 30 > WORTH_CAPTURING
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "gpt2", "gpt_neox", "opt"])
+def test_a_gpu_draws_what_a_cpu_draws(make_lm, family):
+    lm = make_lm(family)
+    prompts = initial_prompts(lm.embedding, 3, 4, torch.Generator().manual_seed(1))
+    config = GenerationConfig(max_new_tokens=24, temperature=1.3, top_k=40)
+    want = Sampler(lm, config).sample(prompts, REQUESTS)
+    sampler = Sampler(on_gpu(lm), config)
+    for _ in range(3):
+        got = sampler.sample(prompts.cuda(), REQUESTS)
+        same = (got.ids[:, 0].cpu() == want.ids[:, 0]).float().mean()
+        assert same >= 0.9, "first tokens differ by more than rounding can make them"
+        width = min(got.ids.shape[1], want.ids.shape[1])
+        equal = (got.ids[:, :width].cpu() == want.ids[:, :width]).cummin(dim=1).values & want.mask[:, :width]
+        assert torch.allclose(got.logprobs[:, :width].cpu()[equal], want.logprobs[:, :width][equal], atol=1e-2)
+        assert equal.float().sum() > 0.7 * want.mask.float().sum()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_gpu_and_a_cpu_learn_the_same(make_lm, family):
+    lm = make_lm(family)
+    start = initial_prompts(lm.embedding, 2, 10, torch.Generator().manual_seed(1))
+    ids = torch.randint(3, 260, (6, 9), generator=torch.Generator().manual_seed(2))
+    mask = torch.arange(9) < torch.tensor([9, 4, 1, 7, 9, 2])[:, None]
+    owners = torch.tensor([0, 1, 0, 1, 0, 1])
+    found = []
+    for one in (lm, on_gpu(lm)):
+        table = SoftPromptTable(start.to(one.device))
+        where = (ids.to(one.device), mask.to(one.device), True, owners.to(one.device))
+        logprobs, hidden = evaluate(one, table.prompts(), [(5, 9)] * 6, *where)
+        logprobs.sum().backward()
+        found.append([t.detach().cpu() for t in (logprobs, hidden, table.weight.grad)])
+    for left, right in zip(*found, strict=True):
+        assert torch.allclose(left, right, atol=2e-3, rtol=1e-3)
+
+
+def test_bfloat16_samples_and_learns_near_float32(llama):
+    lm, half = on_gpu(llama), on_gpu(llama, torch.bfloat16)
+    prompts = initial_prompts(lm.embedding, 3, 4, torch.Generator().manual_seed(1)).cuda()
+    samples = Sampler(half, GenerationConfig(max_new_tokens=8)).sample(prompts, REQUESTS)
+    assert torch.isfinite(samples.logprobs).all()
+    instructions = samples.instructions
+    both = [
+        evaluate(one, prompts, instructions, samples.ids, samples.mask, False, samples.terrain)[0] for one in (lm, half)
+    ]
+    assert (both[0] - both[1]).abs().mean() < 0.2
+    assert (samples.own_logprobs - both[1]).abs().mean() < 0.2
