@@ -15,6 +15,11 @@ from softprompt.llama_decoder import LlamaDecoder, is_llama_like
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
 
 
+SMALL_MODEL_BYTES = 2**27
+"""Up to this size graphs pay on a GPU in float32 too: behind a mask, attention in float32 has slow kernels only, which
+cost a larger model more than launching its kernels one by one (benchmarks/results/gpu.json)."""
+
+
 class Decoder(Protocol):
     """Reads prompts with ``prefill``, then decodes one batch of rows after another behind them.
 
@@ -61,10 +66,10 @@ def make_decoder(model: PreTrainedModel, fast: bool = True) -> Decoder:
     """
     if not (fast and is_llama_like(model)):
         return TransformersDecoder(model)
-    if model.device.type == "cuda":
+    exact = model.dtype == torch.float32
+    if model.device.type == "cuda" and not (exact and sum(p.nbytes for p in model.parameters()) > SMALL_MODEL_BYTES):
         return LlamaGraphDecoder(model)
-    on_cpu = model.device.type == "cpu" and model.dtype == torch.float32
-    return LlamaCpuDecoder(model) if on_cpu else LlamaDecoder(model)
+    return LlamaCpuDecoder(model) if exact and model.device.type == "cpu" else LlamaDecoder(model)
 
 
 class TransformersDecoder:

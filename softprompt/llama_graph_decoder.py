@@ -86,6 +86,7 @@ class LlamaGraphDecoder(LlamaDecoder):
             return
         rows, cells = self._room = max(size[0], self._room[0]), max(size[1], self._room[1])
         self._graphs.clear()
+        self._pool = None
         # Not empty: a cell is read before it is written, under a mask that does not help against NaN.
         self._memory = self._new_cache(self._prompts, rows, cells).zero_()
         self._ids, self._pads = torch.zeros(2, rows, dtype=torch.int64, device=self._memory.device)

@@ -67,6 +67,20 @@ def test_graphs_compute_what_single_kernels_and_a_cpu_compute(make_lm, family):
     assert graphs._graphs and CELLS + 30 > WORTH_CAPTURING
 
 
+def test_graphs_of_a_memory_that_grew_are_forgotten(llama):
+    sampler = Sampler(on_gpu(llama), GenerationConfig(max_new_tokens=24))
+    prompts = initial_prompts(llama.embedding, 3, 4, torch.Generator().manual_seed(1)).cuda()
+    few, many = [SampleRequest(0, (5, 9), 4, 1)], [SampleRequest(1, (5, 9), 40, 2)]
+    for _ in range(3):
+        before = sampler.sample(prompts, few)
+    assert sampler._decoder._graphs
+    for _ in range(3):
+        sampler.sample(prompts, many)
+    after = sampler.sample(prompts, few)
+    assert torch.equal(after.ids[:, 0], before.ids[:, 0])
+    assert torch.allclose(after.logprobs[:, 0], before.logprobs[:, 0], atol=1e-3)
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2", "gpt_neox", "opt"])
 def test_a_gpu_draws_what_a_cpu_draws(make_lm, family):
     lm = make_lm(family)
