@@ -2,9 +2,9 @@
 
 The bundled model, and a random one of the preset ``base`` (85 million parameters), each in float32 and in bfloat16:
 
-- sampling: 128 tokens of 4, and of 16, programs for each of 64 terrains: steps that are CUDA graphs; the same with their
-  kernels launched one by one; and, of the bundled model, transformers' generate with PEFT, one terrain a batch. The first
-  call, which captures the graphs, is told apart.
+- sampling: 128 tokens of 4, and of 16, programs for each of 64 terrains: steps that are CUDA graphs; the same with
+  their kernels launched one by one; and, of the bundled model, transformers' generate with PEFT, one terrain a batch.
+  The first call, which captures the graphs, is told apart.
 - learning: the policy's log-probabilities of 256 programs and their gradient by the prompts, and the memory it takes.
 - pretraining: a step of the preset ``base``, batch 256, whole and in four parts.
 

@@ -14,7 +14,6 @@ from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder, is_llama_like
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
 
-
 SMALL_MODEL_BYTES = 2**27
 """Up to this size graphs pay on a GPU in float32 too: behind a mask, attention in float32 has slow kernels only, which
 cost a larger model more than launching its kernels one by one (benchmarks/results/gpu.json)."""
