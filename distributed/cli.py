@@ -191,6 +191,17 @@ def pretrain(
     lr: Annotated[
         float | None, typer.Option(min=0, help="Peak learning rate.", show_default="that of the preset")
     ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Programs a step.", show_default="that of the preset")
+    ] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Parts that a batch is read in, so that it fits the memory: fewer are faster.",
+            show_default="that of the preset",
+        ),
+    ] = None,
     visits: Annotated[
         int | None, typer.Option(min=1, help="Steps that a prefix is tuned for.", show_default="those of the preset")
     ] = None,
@@ -257,7 +268,8 @@ def pretrain(
     corpus_card |= {"trained_on_above": above} if above else {}
     corpus_card |= {"hints": hints} if hints else {}
     told = build_hints(hints, programs, seed)
-    given = {name: value for name, value in {"steps": steps, "lr": lr}.items() if value}
+    asked = {"steps": steps, "lr": lr, "batch_size": batch_size, "accumulate": accumulate}
+    given = {name: value for name, value in asked.items() if value}
     prefixes = {name: value for name, value in {"visits": visits, "none": none}.items() if value is not None}
     try:
         share = {"hinted": hinted_share(PrefixConfig(**prefixes), hinted)} if hints else {}

@@ -238,7 +238,10 @@ def _commands(card: dict) -> list[str]:
     settings, name = card["pretrain"], card["pretrain"].get("preset", "tiny")
     usual = preset(name).model_dump(mode="json")
     chosen = {} if name == "tiny" else {"preset": name}
-    given = chosen | {name: settings[name] for name in ("steps", "lr", "seed") if settings[name] != usual[name]}
+    names = ("steps", "lr", "batch_size", "accumulate", "seed")
+    # A card from before a setting was there was made with its default.
+    differing = {name: settings[name] for name in names if settings.get(name, usual[name]) != usual[name]}
+    given = chosen | {name.replace("_", "-"): value for name, value in differing.items()}
     prefixes, usual = settings["prefixes"], usual["prefixes"]
     given |= {name: prefixes[name] for name in ("visits", "none") if prefixes[name] != usual[name]}
     start = {"start": _directory(len(before) - 1)} if before else {}
