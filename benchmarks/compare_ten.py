@@ -39,7 +39,7 @@ RUNS = {"ten": TEN, "shared": [*TEN, "method.network_lr=1e-12"], "nearest": []}
 
 
 def train(name: str, seed: int, count: int, folder: Path, overrides: list[str]) -> FinishedRun:
-    """Makes a run unless it is there."""
+    """Makes a run unless it is there; one that was interrupted goes on."""
     directory = folder / f"{name}-{seed}"
     if not (directory / "summary.json").exists():
         sample = f"{{count: {count}, difficulty: [0.0, 0.5], split: train, seed: {seed}}}"
@@ -55,8 +55,9 @@ def train(name: str, seed: int, count: int, folder: Path, overrides: list[str]) 
             f"train.run_name={directory.name}",
             "train.tracker=null",
         ]
+        again = ["--resume", str(directory)] if (directory / "config.json").exists() else []
         command = [sys.executable, "-m", "distributed.train", "--config", str(ROOT / "configs" / "quickstart.yml")]
-        subprocess.run([*command, *settings, *RUNS[name], *overrides], cwd=ROOT, check=True)
+        subprocess.run([*command, *again, *settings, *RUNS[name], *overrides], cwd=ROOT, check=True)
     return open_run(directory)
 
 
