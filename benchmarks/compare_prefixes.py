@@ -4,8 +4,9 @@ Every variant trains on the same corpus with the same steps and seed; those with
 rows to 40% that say nothing. Some good programs are kept from all of them, and are what prompts are tuned on in the
 end. A variant that is there already is not made again, and one that was interrupted goes on.
 
-    python benchmarks/compare_prefixes.py             # six models and runs, six minutes each; results/prefixes.json
+    python benchmarks/compare_prefixes.py             # six models and runs, ten minutes each; results/prefixes.json
     python benchmarks/compare_prefixes.py --filters   # ELM's filters of the corpus, with the shipped prefixes
+    python benchmarks/compare_prefixes.py --start runs/prefixes/none --lr 0.001   # all go on from one model
     python benchmarks/compare_prefixes.py --only none tuned --skip-runs
 """
 
@@ -80,6 +81,7 @@ class Study:
         world: scores programs.
         settings: those that make one model comparable with the next.
         folder: where the models are kept.
+        start: directory of a model that all go on from, or None.
         samples: programs for each share of valid ones.
     """
 
@@ -88,6 +90,7 @@ class Study:
     world: SodaraceWorld
     settings: Mapping[str, Any]
     folder: Path
+    start: Path | None
     samples: int
 
 
@@ -122,11 +125,12 @@ def figures(study: Study, name: str, variant: Variant, console: Console) -> dict
 def train(study: Study, variant: Variant, directory: Path, console: Console) -> Training:
     """Makes all steps of a variant, from where an interrupted call left it."""
     programs = above(study.programs, variant.above)
-    common = {key: study.settings[key] for key in ("steps", "batch_size", "seed")}
+    common = {key: study.settings[key] for key in ("steps", "batch_size", "seed", "lr") if key in study.settings}
     config = preset(study.settings["preset"], prefixes=PrefixConfig(**variant.prefixes), **common)
     hints = build_hints(variant.hints, programs, config.seed)
     terrain = next(iter(programs[0].fitness)) if programs else ""
-    training = Training([p.program for p in programs], study.world, terrain, config, directory, None, hints=hints)
+    texts = [p.program for p in programs]
+    training = Training(texts, study.world, terrain, config, directory, study.start, hints=hints)
     with interruptible(raising=False) as received:
         training.run(console, received)
     if received:
@@ -179,6 +183,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", default="tiny", choices=("tiny", "small", "base"), help="size of the models")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=32, help="programs a step")
+    parser.add_argument("--lr", type=float, help="peak learning rate; that of the preset if it is not given")
+    parser.add_argument("--start", type=Path, help="directory of a model of the same programs that all go on from")
     parser.add_argument("--seed", type=int, default=0, help="of the models")
     parser.add_argument("--held-out", type=int, default=32, help="programs that are kept from all variants")
     parser.add_argument("--samples", type=int, default=256, help="programs for each share of valid ones")
@@ -201,6 +207,8 @@ def compare(a: argparse.Namespace, console: Console) -> None:
         raise UserError(f"--corpus: {error}") from None
     programs, held_out = kept_apart(corpus, a.held_out, a.seed)
     settings: dict[str, Any] = {"preset": a.preset, "steps": a.steps, "batch_size": a.batch, "seed": a.seed}
+    settings |= {"lr": a.lr} if a.lr else {}
+    settings |= {"start": FrozenLM.load(a.start).hash} if a.start else {}
     settings |= {
         "held_out": a.held_out,
         "samples": a.samples,
@@ -208,7 +216,7 @@ def compare(a: argparse.Namespace, console: Console) -> None:
     }
     found: dict[str, dict[str, Any]] = {}
     with SodaraceWorld(WorldConfig(threads=0)) as world:
-        study = Study(programs, held_out, world, settings, a.runs.resolve(), a.samples)
+        study = Study(programs, held_out, world, settings, a.runs.resolve(), a.start, a.samples)
         for name in a.only or variants:
             console.print(f"[bold]{name}[/bold]")
             found[name] = figures(study, name, variants[name], console)

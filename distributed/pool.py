@@ -91,7 +91,7 @@ class RolloutPool(Pool):
         gpus_per_worker: float = 0.0,
         threads: int = 1,
         deadline_s: float = 300.0,
-        start_deadline_s: float = 120.0,
+        start_deadline_s: float = 300.0,
         max_attempts: int = 3,
         in_flight: int = 2,
         actor_options: Mapping[str, Any] | None = None,

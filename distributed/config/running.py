@@ -100,7 +100,7 @@ class RolloutsConfig(Section):
     """Updates that the learner may be ahead of the prompts that wrote a program; 0 waits for every program."""
     deadline_s: float = Field(300.0, gt=0)
     """Longest a request may take, in seconds; then its worker is replaced and the request is sent again."""
-    start_deadline_s: float = Field(120.0, gt=0)
+    start_deadline_s: float = Field(300.0, gt=0)
     """Longest the workers may take to start, in seconds."""
     max_attempts: int = Field(3, ge=1)
     """Failures of one request before the run ends with an error."""
