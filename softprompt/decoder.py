@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder, is_llama_like
+from softprompt.llama_small_decoder import cpu_decoder
 
 
 class Decoder(Protocol):
@@ -61,7 +61,7 @@ def make_decoder(model: PreTrainedModel, fast: bool = True) -> Decoder:
     if not (fast and is_llama_like(model)):
         return TransformersDecoder(model)
     on_cpu = model.device.type == "cpu" and model.dtype == torch.float32
-    return LlamaCpuDecoder(model) if on_cpu else LlamaDecoder(model)
+    return cpu_decoder(model) if on_cpu else LlamaDecoder(model)
 
 
 class TransformersDecoder:
