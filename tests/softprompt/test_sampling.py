@@ -325,6 +325,22 @@ def test_draws_follow_the_distribution_and_never_take_what_is_ruled_out():
     assert torch.allclose(logprobs, probabilities.log()[ids], atol=1e-5)
 
 
+@pytest.mark.parametrize("vocab_size", [5, 64, 130, 792])
+def test_the_compiled_draw_is_the_inverse_of_torchs_cumulative_distribution(vocab_size):
+    generator = torch.Generator().manual_seed(vocab_size)
+    logits = 3 * torch.randn(500, vocab_size, generator=generator)
+    logits[torch.rand(logits.shape, generator=generator) < 0.3] = -torch.inf
+    logits[:, 2] = 50 * torch.rand(500, generator=generator) - 40
+    uniforms = torch.rand(500, generator=generator)
+    uniforms[:2] = torch.tensor([0, 1 - 2**-24])
+    ids, logprobs = draw(logits, uniforms, config())
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    before = torch.cat([torch.zeros(500, 1), cumulative], dim=1).gather(1, ids[:, None])[:, 0]
+    assert (before <= uniforms + 1e-6).all() and (cumulative.gather(1, ids[:, None])[:, 0] > uniforms - 1e-6).all()
+    assert torch.allclose(logprobs, logits.log_softmax(-1).gather(1, ids[:, None])[:, 0], atol=1e-5)
+    assert logits.gather(1, ids[:, None]).isfinite().all() and ids[0] == logits[0].isfinite().nonzero()[0]
+
+
 def test_greedy_takes_the_likeliest_and_reports_the_models_own_logprob():
     logits = torch.tensor([[0.0, 2.0, 1.0]])
     ids, logprobs = draw(logits, torch.tensor([0.999]), config(do_sample=False, temperature=9))
