@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder, is_llama_like
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
+from softprompt.llama_small_decoder import cpu_decoder
 
 SMALL_MODEL_BYTES = 2**27
 """Up to this size graphs pay on a GPU in float32 too: behind a mask, attention in float32 has slow kernels only, which
@@ -68,7 +68,7 @@ def make_decoder(model: PreTrainedModel, fast: bool = True) -> Decoder:
     exact = model.dtype == torch.float32
     if model.device.type == "cuda" and not (exact and sum(p.nbytes for p in model.parameters()) > SMALL_MODEL_BYTES):
         return LlamaGraphDecoder(model)
-    return LlamaCpuDecoder(model) if exact and model.device.type == "cpu" else LlamaDecoder(model)
+    return cpu_decoder(model) if exact and model.device.type == "cpu" else LlamaDecoder(model)
 
 
 class TransformersDecoder:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from softprompt import draw_kernel
 from softprompt.decoder import make_decoder
 from softprompt.model import FrozenLM
 from softprompt.stop_strings import StopWatch, TokenTexts
+
+_draw_rows: Any = draw_kernel.draw_rows  # numba's type of a compiled function does not know its arguments
 
 
 class GenerationConfig(BaseModel):
@@ -235,6 +238,8 @@ def draw(logits: Tensor, uniforms: Tensor, config: GenerationConfig) -> tuple[Te
     Returns:
         Ids, shape (n,), and the log-probability each was drawn with, shape (n,).
     """
+    if config.do_sample and not config.shapes_logits and logits.is_cpu and logits.dtype == torch.float32:
+        return _draw_compiled(logits, uniforms)
     if config.do_sample:
         probabilities = shape_logits(logits, config).softmax(dim=-1)
         cumulative = probabilities.cumsum(dim=-1)
@@ -246,6 +251,12 @@ def draw(logits: Tensor, uniforms: Tensor, config: GenerationConfig) -> tuple[Te
         probabilities = logits.softmax(dim=-1)
         chosen = probabilities.argmax(dim=-1, keepdim=True)
     return chosen[:, 0], probabilities.gather(1, chosen)[:, 0].log()
+
+
+def _draw_compiled(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    chosen, logprobs = torch.empty(len(logits), dtype=torch.int64), torch.empty(len(logits))
+    _draw_rows(logits.detach().numpy(), uniforms.numpy(), chosen.numpy(), logprobs.numpy())
+    return chosen, logprobs
 
 
 def shape_logits(logits: Tensor, config: GenerationConfig) -> Tensor:

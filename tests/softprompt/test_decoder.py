@@ -7,12 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from numba import njit
 
-from softprompt import llama_cpu_decoder, llama_kernels
+from softprompt import llama_cpu_decoder, llama_kernels, llama_small_decoder
 from softprompt.decoder import Decoder, TransformersDecoder, make_decoder
 from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
+from softprompt.llama_small_decoder import LlamaSmallDecoder
 from softprompt.model import FrozenLM
 from tests.softprompt.conftest import GENERAL
 
@@ -43,9 +45,11 @@ def full(lm: FrozenLM, ids: list[int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAST)
-def test_llama_like_models_take_the_fast_path(make_lm, family):
+def test_llama_like_models_take_the_fast_path(make_lm, family, monkeypatch):
     lm = make_lm(family)
-    assert isinstance(make_decoder(lm.model), LlamaCpuDecoder)
+    assert isinstance(make_decoder(lm.model), LlamaSmallDecoder)
+    monkeypatch.setattr(llama_small_decoder, "SMALL_MODEL_BYTES", 0)
+    assert type(make_decoder(lm.model)) is LlamaCpuDecoder
     half = FrozenLM.from_weights(**lm.export()).model.to(torch.bfloat16)
     assert type(make_decoder(half)) is LlamaDecoder
 
@@ -76,14 +80,49 @@ def test_cached_equals_uncached(make_lm, family, fast, padded):
                 ids.append(new)
 
 
-@pytest.mark.parametrize("kind", [LlamaDecoder, LlamaGraphDecoder])
 @pytest.mark.parametrize("family", FAST)
-def test_the_decoders_for_other_devices_compute_what_the_one_for_a_cpu_does(make_lm, family, kind):
+def test_all_decoders_compute_the_same(make_lm, family):
     lm = make_lm(family)
-    steps = torch.randint(3, 260, (5, sum(COUNTS)), generator=torch.Generator().manual_seed(3)).tolist()
-    results = [decode(lm, decoder, PROMPTS, COUNTS, steps) for decoder in (kind(lm.model), LlamaCpuDecoder(lm.model))]
-    for left, right in zip(*results, strict=True):
-        assert torch.allclose(left, right, atol=1e-4)
+    generator = torch.Generator().manual_seed(3)
+    # Several blocks of cells, before and behind the end of the prompt.
+    prompts = [torch.randint(3, 260, (length,), generator=generator).tolist() for length in (19, 33, 16)]
+    steps = torch.randint(3, 260, (34, sum(COUNTS)), generator=generator).tolist()
+    kinds = LlamaDecoder, LlamaGraphDecoder, LlamaCpuDecoder, LlamaSmallDecoder
+    decoders = [kind(lm.model) for kind in kinds]
+    wanted, *results = [decode(lm, decoder, prompts, COUNTS, steps) for decoder in decoders]
+    for got in results:
+        for left, right in zip(wanted, got, strict=True):
+            assert torch.allclose(left, right, atol=1e-4)
+
+
+def test_the_kernels_exp_is_that_of_float32():
+    @njit
+    def exps(x, out):
+        for i in range(len(x)):
+            out[i] = llama_kernels.exp(x[i])
+
+    x = np.concatenate([np.linspace(-87, 88, 100_001), [-200, -np.inf, 0]]).astype(np.float32)
+    got = np.empty_like(x)
+    exps(x, got)
+    assert np.allclose(got[:-3], np.exp(x[:-3].astype(np.float64)), rtol=2.5e-7, atol=0)
+    assert got[-3:].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("n", "k", "m"), [(1, 1, 1), (6, 32, 16), (13, 47, 33), (100, 5, 40)])
+def test_products_with_packed_weights_are_those_of_torch_and_no_row_matters_to_another(n, k, m):
+    x, matrix, before = torch.randn(n, k), torch.randn(k, m), torch.randn(n, m)
+    panels, rows = llama_kernels.packed(matrix.numpy()), llama_kernels.rounded_up(n, llama_kernels.TILE_ROWS)
+
+    def products(inputs, rest):
+        padded = np.full((rows, k), rest, np.float32)
+        padded[: len(inputs)] = inputs
+        out = np.zeros((rows, llama_kernels.rounded_up(m, llama_kernels.WIDTH)), np.float32)
+        out[: len(inputs), :m] = before[-len(inputs) :]
+        llama_kernels.add_products(0, len(inputs), padded, panels, out)
+        return torch.from_numpy(out[: len(inputs), :m])
+
+    assert torch.allclose(products(x.numpy(), 0), before + x @ matrix, atol=1e-4)
+    assert torch.equal(products(x[-1:].numpy(), 1e6)[0], products(x.numpy(), 0)[-1])
 
 
 def test_what_an_earlier_batch_left_in_the_memory_changes_nothing(llama):
@@ -118,6 +157,16 @@ def test_the_number_of_threads_changes_no_bit_between_the_matrix_products(llama,
         llama_cpu_decoder._on_threads(llama_kernels.rms_norm, n, x, weight, np.float32(1e-6), out.numpy())
         results.append(out)
     assert torch.equal(*results) and results[0].abs().sum(1).gt(0).all()
+
+
+def test_the_number_of_threads_changes_no_bit_of_a_small_models_steps(llama, monkeypatch):
+    counts = [3 * llama_cpu_decoder.ROWS_A_THREAD + 1] + [0] * (len(PROMPTS) - 2) + [9]
+    steps = torch.randint(3, 260, (4, sum(counts)), generator=torch.Generator().manual_seed(3)).tolist()
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        results.append(decode(llama, LlamaSmallDecoder(llama.model), PROMPTS, counts, steps))
+    assert all(torch.equal(left, right) for left, right in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("padded", [False, True], ids=["equal lengths", "left-padded"])
