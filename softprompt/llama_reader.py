@@ -64,6 +64,11 @@ class Rows:
         """Of every cell."""
         return self.n_before + np.arange(self.starts[-1]) - np.repeat(self.starts[:-1], self.lengths)
 
+    @cached_property
+    def ends(self) -> Tensor | None:
+        """The last cell of each row, where rows are beginnings themselves: what follows needs no other states."""
+        return None if self.n_before else torch.from_numpy(self.starts[1:] - 1)
+
     def weights(self, n_heads: int) -> np.ndarray:
         """Where the weights of each row's attention begin, and how many there are."""
         lengths = np.array(self.lengths)
@@ -121,45 +126,57 @@ class LlamaReader:
         self._scale = np.float32(self._head_dim**-0.5)
         self._cos = self._sin = np.empty((0, self._head_dim // 2), np.float32)
 
-    def read(self, inputs: Tensor, rows: Rows, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Reads embedded tokens; differentiable in them and in what was read before.
+    def read(
+        self, inputs: Tensor, rows: Rows, past: Tensor | None = None, places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Reads embedded tokens; differentiable in them, unless ``places`` is given, and in what was read before.
 
         Args:
-            inputs: shape (cells, d_model), row after row.
+            inputs: shape (cells, d_model), row after row; or different tokens in any order.
             rows: what they are.
             past: what the beginnings left behind, None where there are none.
+            places: which of the inputs each cell is, shape (cells,). What the first layer projects depends on the
+                token alone, and is so worked out once for each.
 
         Returns:
-            Last hidden states, shape (cells, d_model), and what rows of one length s without beginnings leave behind:
-            keys and values, shape (layers, 2, rows, n_key_heads, s, head_dim); of others, nothing.
+            Last hidden states, shape (cells, d_model), and nothing. Of rows without beginnings, which are beginnings
+            themselves, all of one length s: those of their last cells, shape (rows, d_model), and what they leave
+            behind, keys and values, shape (layers, 2, rows, n_key_heads, s, head_dim).
         """
         if past is None:
             past = inputs.new_empty(len(self._layers), 2, rows.n_beginnings, self._n_keys, 0, self._head_dim)
         if torch.is_grad_enabled() and (inputs.requires_grad or past.requires_grad):
-            return _Read.apply(inputs, past, self, rows)
-        return self.forward(inputs, past, rows, None)
+            return _Read.apply(inputs, past, self, rows, places)
+        return self.forward(inputs, past, rows, places, None)
 
-    def forward(self, x: Tensor, past: Tensor, rows: Rows, kept: list[Any] | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: Tensor, past: Tensor, rows: Rows, places: Tensor | None, kept: list[Any] | None
+    ) -> tuple[Tensor, Tensor]:
         """As :meth:`read`, without gradients; what :meth:`backward` needs is added to ``kept`` if that is a list."""
         self._know_positions(rows.n_before + max(rows.lengths))
-        places = rows.weights(self._n_heads)
+        blocks, ends = rows.weights(self._n_heads), rows.ends
+        x = inputs if places is None else inputs.index_select(0, places)
         left = []
-        for layer, norms, before in zip(self._layers, self._norms, past, strict=True):
-            normed, factors = self._normalise(x, norms[0])
+        for index, (layer, norms, before) in enumerate(zip(self._layers, self._norms, past, strict=True)):
+            read, (normed, factors) = x, self._normalise(x if index else inputs, norms[0])
             qkv = _linear(normed, layer.qkv, layer.qkv_bias)
+            if index == 0 and places is not None:
+                qkv = qkv.index_select(0, places)
             self._rotate(qkv, rows)
             if rows.n_before == 0:
                 cells = qkv.view(len(rows.lengths), -1, self._n_heads + 2 * self._n_keys, self._head_dim)
                 left.append(cells[:, :, self._n_heads :].unflatten(2, (2, -1)).permute(2, 0, 3, 1, 4))
-            weights, mixed = torch.empty(int(places[-1])), torch.empty(len(x), self._n_heads * self._head_dim)
-            self._over_pairs(_attention.attend, qkv, before, rows, places, weights, mixed)
+            weights, mixed = torch.empty(int(blocks[-1])), torch.empty(len(x), self._n_heads * self._head_dim)
+            self._over_pairs(_attention.attend, qkv, before, rows, blocks, weights, mixed)
+            if ends is not None and index == len(self._layers) - 1:
+                mixed, x = mixed[ends], x[ends]
             middle = _linear(mixed, layer.out, layer.out_bias, x)
             normed, mlp_factors = self._normalise(middle, norms[1])
             gate_up = _linear(normed, layer.gate_up, layer.gate_up_bias)
-            gated = torch.empty(len(x), gate_up.shape[1] // 2)
+            gated = torch.empty(len(gate_up), gate_up.shape[1] // 2)
             _over_cells(_kernels.swiglu, gate_up, gated)
             if kept is not None:
-                kept.append(_Kept(x, factors, qkv, weights, middle, mlp_factors, gate_up))
+                kept.append(_Kept(read, factors, qkv, weights, middle, mlp_factors, gate_up))
             x = _linear(gated, layer.down, layer.down_bias, middle)
         final, factors = self._normalise(x, self._final_norm)
         if kept is not None:
@@ -179,7 +196,7 @@ class LlamaReader:
             left: gradient of what the rows left behind.
             own: whether the inputs need a gradient.
         """
-        places, past_gradient = rows.weights(self._n_heads), torch.empty_like(past)
+        blocks, past_gradient = rows.weights(self._n_heads), torch.empty_like(past)
         total = torch.zeros_like(gradient)
         _over_cells(_kernels.rms_norm_backward, kept[-1][0], self._final_norm, kept[-1][1], gradient, total)
         for index in reversed(range(len(self._layers))):
@@ -188,10 +205,11 @@ class LlamaReader:
             _over_cells(_kernels.swiglu_backward, of.gate_up, total @ layer.down.T, told)
             normed = told @ layer.gate_up.T
             _over_cells(_kernels.rms_norm_backward, of.middle, norms[1], of.mlp_factors, normed, total)
-            needed = own or index > 0
-            told = torch.empty_like(of.qkv)
-            memory = of.weights, total @ layer.out.T, needed, told, past_gradient[index]
-            self._over_pairs(_attention.attend_backward, of.qkv, past[index], rows, places, *memory)
+            mixed, needed, told = total @ layer.out.T, own or index > 0, torch.empty_like(of.qkv)
+            if rows.ends is not None and index == len(self._layers) - 1:
+                total, mixed = (_spread(x, rows.ends, len(told)) for x in (total, mixed))
+            memory = of.weights, mixed, needed, told, past_gradient[index]
+            self._over_pairs(_attention.attend_backward, of.qkv, past[index], rows, blocks, *memory)
             if needed:
                 if len(left):
                     cells = told.view(len(rows.lengths), -1, self._n_heads + 2 * self._n_keys, self._head_dim)
@@ -213,11 +231,11 @@ class LlamaReader:
         _over_cells(_kernels.rotate, qkv, self._cos, sin, rows.positions, *sizes)
 
     def _over_pairs(
-        self, kernel: Any, qkv: Tensor, past: Tensor, rows: Rows, places: np.ndarray, *arguments: Tensor | bool
+        self, kernel: Any, qkv: Tensor, past: Tensor, rows: Rows, blocks: np.ndarray, *arguments: Tensor | bool
     ) -> None:
         """Calls a kernel of attention for all pairs of a beginning and a head of keys."""
         sizes = self._n_heads, self._n_keys, max(rows.lengths)
-        memory = _arrays(qkv, past, rows.starts, rows.bounds, sizes, places, *arguments)
+        memory = _arrays(qkv, past, rows.starts, rows.bounds, sizes, blocks, *arguments)
         on_threads(kernel, rows.n_beginnings * self._n_keys, PAIRS_A_THREAD, *memory)
 
     def _know_positions(self, n: int) -> None:
@@ -235,18 +253,20 @@ class _Read(torch.autograd.Function):
     """A reader's reading, and its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, past: Tensor, reader: LlamaReader, rows: Rows) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, inputs: Tensor, past: Tensor, reader: LlamaReader, rows: Rows, places: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         ctx.kept, ctx.reader, ctx.rows = [], reader, rows
         ctx.save_for_backward(past)
-        return reader.forward(inputs.detach(), past.detach(), rows, ctx.kept)
+        return reader.forward(inputs.detach(), past.detach(), rows, places, ctx.kept)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, left: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, gradient: Tensor, left: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         (past,) = ctx.saved_tensors
         own, before = ctx.needs_input_grad[:2]
         found = ctx.reader.backward(ctx.kept, past, ctx.rows, gradient.contiguous(), left, own)
-        return found[0], found[1] if before else None, None, None
+        return found[0], found[1] if before else None, None, None, None
 
 
 def is_readable(model: PreTrainedModel) -> bool:
@@ -264,6 +284,11 @@ def is_readable(model: PreTrainedModel) -> bool:
 def _over_cells(kernel: Any, cells: Tensor, *arguments: Any) -> None:
     """Calls a kernel for all cells, which its first argument is the first of."""
     on_threads(kernel, len(cells), CELLS_A_THREAD, *_arrays(cells, *arguments))
+
+
+def _spread(x: Tensor, places: Tensor, n: int) -> Tensor:
+    """Puts rows into their places among n, the others of which are zero."""
+    return x.new_zeros(n, x.shape[1]).index_copy_(0, places, x)
 
 
 def _arrays(*arguments: Any) -> list[Any]:

@@ -183,8 +183,8 @@ class _ReadBeginnings(_Beginnings):
     def _begin(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Reads beginnings (n, cells, d_model); returns what they leave behind, and their last states (n, d_model)."""
         n, size, _ = inputs.shape
-        states, past = self._reader.read(inputs.flatten(0, 1), Rows([size] * n, range(n), n, 0))
-        return past, states.unflatten(0, (n, size))[:, -1]
+        ends, past = self._reader.read(inputs.flatten(0, 1), Rows([size] * n, range(n), n, 0))
+        return past, ends
 
     def go_on(self, rows: Sequence[int], responses: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """See :class:`_Beginnings`."""
@@ -202,8 +202,8 @@ class _ReadBeginnings(_Beginnings):
         targets = [row[:1] for row in responses]
         if order:
             packed = Rows([lengths[k] for k in order], [beginnings[k] for k in order], len(ends), self._inputs.shape[1])
-            inputs = self._lm.embed(torch.cat([responses[k][:-1] for k in order]))
-            states = torch.cat([states, self._reader.read(inputs, packed, past)[0]])
+            different, tokens = torch.cat([responses[k][:-1] for k in order]).unique(return_inverse=True)
+            states = torch.cat([states, self._reader.read(self._lm.embed(different), packed, past, tokens)[0]])
             targets += [responses[k][1:] for k in order]
         places = _row_by_row(lengths, order)
         logprobs, hidden = _token_logprobs(self._lm, (states,), torch.cat(targets))
