@@ -75,7 +75,7 @@ def _make_tile(rows: int, vectors: int) -> Any:
 _tile_4_2, _tile_4_1, _tile_1_2, _tile_1_1 = (_make_tile(rows, vectors) for rows in (4, 1) for vectors in (2, 1))
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def multiply(a, a0, a_row, a_step, b, b0, b_row, out, out0, out_row, rows, count, width, add):
     """Writes, or adds to ``out``, the product of matrices that are parts of contiguous arrays of float32.
 
