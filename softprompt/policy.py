@@ -10,11 +10,14 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from softprompt.llama_reader import LlamaReader, Rows
 from softprompt.model import FrozenLM
 from softprompt.prompts import take_prompts
 from softprompt.token_logprobs import token_logprobs
@@ -76,7 +79,9 @@ def evaluate(
         rows = [row for row in range(len(ids)) if len(before[row]) == size and lengths[row]]
         if not rows:
             continue
-        beginnings = _Beginnings(lm, prompts, [(owners[row], before[row]) for row in rows], want_hidden)
+        reader = LlamaReader.of(lm.model)
+        make = _Beginnings if reader is None else partial(_ReadBeginnings, reader)
+        beginnings = make(lm, prompts, [(owners[row], before[row]) for row in rows], want_hidden)
         place = {row: k for k, row in enumerate(rows)}
         for chunk in _chunks(sorted(rows, key=lengths.__getitem__), lengths, beginnings.cells_a_row, ids.device):
             responses = [ids[row, : lengths[row]] for row in chunk]
@@ -130,8 +135,13 @@ class _Beginnings:
         self._shared = len(different) < len(of_rows) and size >= WORTH_SHARING and _takes_cache(lm)
         self.cells_a_row = -1 if self._shared else size - 1
         if self._shared:
-            self._cache = DynamicCache(config=lm.model.config)
-            self._last = tuple(state[:, -1:] for state in _run(lm, self._inputs, want_hidden, self._cache))
+            self._read()
+
+    def _read(self) -> None:
+        """Reads the beginnings, which are shared."""
+        self._cache = DynamicCache(config=self._lm.model.config)
+        states = _run(self._lm, self._inputs, self._want_hidden, self._cache)
+        self._last = tuple(state[:, -1:] for state in states)
 
     def go_on(self, rows: Sequence[int], responses: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Returns log-probabilities (cells,) and hidden states (cells, d_model) of all response tokens, row by row.
@@ -158,6 +168,55 @@ class _Beginnings:
         return _token_logprobs(
             self._lm, tuple(state[numbers, positions] for state in states), torch.cat(list(responses))
         )
+
+
+class _ReadBeginnings(_Beginnings):
+    """The same by the reader of Llama-like models, which needs neither padding nor a copy of a beginning a row."""
+
+    def __init__(self, reader: LlamaReader, *arguments: Any) -> None:
+        self._reader = reader
+        super().__init__(*arguments)
+
+    def _read(self) -> None:
+        self._past, self._ends = self._begin(self._inputs)
+
+    def _begin(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Reads beginnings (n, cells, d_model); returns what they leave behind, and their last states (n, d_model)."""
+        n, size, _ = inputs.shape
+        ends, past = self._reader.read(inputs.flatten(0, 1), Rows([size] * n, range(n), n, 0))
+        return past, ends
+
+    def go_on(self, rows: Sequence[int], responses: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See :class:`_Beginnings`."""
+        if self._shared:
+            past, ends = self._past, self._ends
+            beginnings = [self._of_row[row] for row in rows]
+        else:
+            past, ends = self._begin(take_prompts(self._inputs, torch.tensor([self._of_row[row] for row in rows])))
+            beginnings = list(range(len(rows)))
+        lengths = [len(row) - 1 for row in responses]
+        # The reader wants rows with the same beginning together. First tokens follow the beginnings, so that states
+        # come as those of the ends, then those of all rows' tokens but their last.
+        order = sorted((k for k in range(len(rows)) if lengths[k]), key=beginnings.__getitem__)
+        states = take_prompts(ends, torch.tensor(beginnings))
+        targets = [row[:1] for row in responses]
+        if order:
+            packed = Rows([lengths[k] for k in order], [beginnings[k] for k in order], len(ends), self._inputs.shape[1])
+            different, tokens = torch.cat([responses[k][:-1] for k in order]).unique(return_inverse=True)
+            states = torch.cat([states, self._reader.read(self._lm.embed(different), packed, past, tokens)[0]])
+            targets += [responses[k][1:] for k in order]
+        places = _row_by_row(lengths, order)
+        logprobs, hidden = _token_logprobs(self._lm, (states,), torch.cat(targets))
+        return logprobs.index_select(0, places), hidden.index_select(0, places) if self._want_hidden else hidden
+
+
+def _row_by_row(lengths: Sequence[int], order: Sequence[int]) -> Tensor:
+    """Where each row's cells are, row by row: one of each row, then ``lengths`` more of these rows in this order."""
+    starts, total = {}, len(lengths)
+    for k in order:
+        starts[k] = total
+        total += lengths[k]
+    return torch.cat([torch.tensor([k, *range(starts.get(k, 0), starts.get(k, 0) + n)]) for k, n in enumerate(lengths)])
 
 
 def _run(lm: FrozenLM, inputs: Tensor, want_hidden: bool, cache: DynamicCache | None = None) -> States:
