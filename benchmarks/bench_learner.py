@@ -152,6 +152,7 @@ class Ceiling:
         self.weights = [torch.randn(size) for size in [(d, 3 * d), (d, d), (d, 2 * ff), (ff, d)]]
         self.head = torch.randn(d, config.vocab_size)
         self.lengths = update.mask.sum(dim=1).tolist()
+        self._operands: dict[tuple[int, ...], Tensor] = {}
         before, everything = len(update.instruction), torch.arange(len(self.lengths))
         self.reference = self._shapes([everything], before)
         self.policy = self._shapes(everything[torch.randperm(len(everything))].split(BATCH), N_SOFT_TOKENS + before)
@@ -180,11 +181,12 @@ class Ceiling:
                 self._run(*shape, backward=True)
 
     def _run(self, rows: int, length: int, before: int, tokens: int, backward: bool) -> None:
-        inputs = {width: torch.randn(rows * length, width) for width in {w for m in self.weights for w in m.shape}}
-        cells = torch.randn(rows * self.heads, length, self.head_dim)
+        widths = {w for m in self.weights for w in m.shape}
+        inputs = {width: self._operand(rows * length, width) for width in widths}
+        cells = self._operand(rows * self.heads, length, self.head_dim)
         # Attention looks back only, which is half of a square, and at all that stands before.
-        seen = torch.randn(rows * self.heads, before + length // 2, self.head_dim)
-        weights = torch.randn(rows * self.heads, length, before + length // 2)
+        seen = self._operand(rows * self.heads, before + length // 2, self.head_dim)
+        weights = self._operand(rows * self.heads, length, before + length // 2)
         for _ in range(self.layers):
             for weight in self.weights:
                 inputs[weight.shape[0]] @ weight
@@ -193,10 +195,15 @@ class Ceiling:
             for _ in range(3 if backward else 1):
                 torch.bmm(cells, seen.transpose(1, 2))
                 torch.bmm(weights, seen)
-        hidden = torch.randn(tokens, self.head.shape[0])
-        logits = hidden @ self.head
+        logits = self._operand(tokens, self.head.shape[0]) @ self.head
         if backward:
             logits @ self.head.T
+
+    def _operand(self, *size: int) -> Tensor:
+        """Numbers to multiply, drawn once for each size: only the products are to take time."""
+        if size not in self._operands:
+            self._operands[size] = torch.randn(size)
+        return self._operands[size]
 
 
 def check(update: Update) -> None:
