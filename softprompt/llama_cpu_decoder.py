@@ -5,10 +5,7 @@ What they compute themselves is in :mod:`softprompt.llama_kernels`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +16,7 @@ from transformers import PreTrainedModel
 from softprompt import llama_kernels
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_kernels import TILE_ROWS, WIDTH, Cells, rounded_up
+from softprompt.slices import on_threads
 
 ROWS_A_THREAD = 8
 
@@ -109,11 +107,11 @@ class LlamaCpuDecoder(LlamaDecoder):
         return np.ascontiguousarray(filled.reshape(layers, n, n_kv, -1, WIDTH, filled.shape[-1]).swapaxes(2, 3))
 
     def _normalise(self, x: Tensor, weight: np.ndarray, out: Tensor) -> None:
-        _on_threads(_rms_norm, len(x), x.numpy(), weight, np.float32(self._eps), out.numpy())
+        on_rows(_rms_norm, len(x), x.numpy(), weight, np.float32(self._eps), out.numpy())
 
     def _attend(self, layer: int, qkv: Tensor, out: Tensor) -> None:
         sizes = self._n_new, self._prompts.shape[-2], self._n_heads, np.float32(self._scale)
-        _on_threads(_attend, len(qkv), layer, qkv.numpy(), self._cells, *sizes, out.numpy())
+        on_rows(_attend, len(qkv), layer, qkv.numpy(), self._cells, *sizes, out.numpy())
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
@@ -131,19 +129,6 @@ def _add_product(total: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) 
         total.add_(bias)
 
 
-def _on_threads(kernel: Callable[..., None], n: int, *arguments: Any) -> None:
-    """Runs a kernel over n rows, in slices of whole tiles on as many threads as torch has; they change no result."""
-    threads = min(torch.get_num_threads(), n // ROWS_A_THREAD)
-    if threads <= 1:
-        kernel(0, n, *arguments)
-        return
-    tiles = -(-n // TILE_ROWS)
-    bounds = [min(n, tiles * k // threads * TILE_ROWS) for k in range(threads + 1)]
-    slices = zip(bounds, bounds[1:], strict=False)
-    for done in [_threads().submit(kernel, start, stop, *arguments) for start, stop in slices]:
-        done.result()
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")
+def on_rows(kernel: Callable[..., None], n: int, *arguments: Any) -> None:
+    """Runs a kernel over n rows, in slices of whole tiles; their number changes no result."""
+    on_threads(kernel, n, ROWS_A_THREAD, *arguments, whole=TILE_ROWS)

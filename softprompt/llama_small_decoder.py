@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.activations import SiLUActivation
 
 from softprompt import llama_kernels
-from softprompt.llama_cpu_decoder import LlamaCpuDecoder, _on_threads
+from softprompt.llama_cpu_decoder import LlamaCpuDecoder, on_rows
 from softprompt.llama_kernels import TILE_ROWS, WIDTH, Weights, Workspace, packed, rounded_up
 
 SMALL_MODEL_BYTES = 2**28
@@ -56,7 +56,7 @@ class LlamaSmallDecoder(LlamaCpuDecoder):
         n, (vocab_size, _) = len(ids), self._head.shape
         logits = np.empty((rounded_up(n, TILE_ROWS), rounded_up(vocab_size, WIDTH)), np.float32)
         sizes = self._n_new, self._prompts.shape[-2], self._n_heads, np.float32(self._scale), np.float32(self._eps)
-        _on_threads(_decode_step, n, ids.numpy(), self._weights, self._cells, self._work, *sizes, logits)
+        on_rows(_decode_step, n, ids.numpy(), self._weights, self._cells, self._work, *sizes, logits)
         return torch.from_numpy(logits)[:n, :vocab_size]
 
     def _allocate(self, n: int) -> None:

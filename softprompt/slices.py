@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 
-def on_threads(kernel: Callable[..., None], n: int, least: int, *arguments: Any) -> None:
+def on_threads(kernel: Callable[..., None], n: int, least: int, *arguments: Any, whole: int = 1) -> None:
     """Calls ``kernel(start, stop, *arguments)`` for slices that make up 0 to n.
 
     Args:
@@ -19,12 +19,14 @@ def on_threads(kernel: Callable[..., None], n: int, least: int, *arguments: Any)
         n: how much there is to do.
         least: what is worth a thread.
         arguments: the same for all slices.
+        whole: slices begin at multiples of this.
     """
     threads = min(torch.get_num_threads(), n // least)
     if threads <= 1:
         kernel(0, n, *arguments)
         return
-    bounds = [n * k // threads for k in range(threads + 1)]
+    pieces = -(-n // whole)
+    bounds = [min(n, pieces * k // threads * whole) for k in range(threads + 1)]
     slices = zip(bounds, bounds[1:], strict=False)
     for done in [_threads().submit(kernel, start, stop, *arguments) for start, stop in slices]:
         done.result()
@@ -32,4 +34,4 @@ def on_threads(kernel: Callable[..., None], n: int, least: int, *arguments: Any)
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="reader")
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="kernels")

@@ -154,7 +154,7 @@ def test_the_number_of_threads_changes_no_bit_between_the_matrix_products(llama,
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         out = torch.zeros(n, 32)
-        llama_cpu_decoder._on_threads(llama_kernels.rms_norm, n, x, weight, np.float32(1e-6), out.numpy())
+        llama_cpu_decoder.on_rows(llama_kernels.rms_norm, n, x, weight, np.float32(1e-6), out.numpy())
         results.append(out)
     assert torch.equal(*results) and results[0].abs().sum(1).gt(0).all()
 
