@@ -25,12 +25,15 @@ from softprompt.slices import on_threads
 from softprompt.tiles import LANES
 
 CELLS_A_THREAD, PAIRS_A_THREAD = 64, 2
+SMALL_MODEL_BYTES = 2**28
+"""Of larger models the products take the time, and their weights are not copied."""
+
 POSITIONS = 256
 """Angles are worked out for so many positions at a time."""
 
 _kernels: Any = reader_kernels  # numba's type of a compiled function does not know its arguments
 _attention: Any = attention_kernels
-_readers: WeakKeyDictionary[PreTrainedModel, LlamaReader | None] = WeakKeyDictionary()
+_readers: WeakKeyDictionary[PreTrainedModel, LlamaReader] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -270,9 +273,10 @@ class _Read(torch.autograd.Function):
 
 
 def is_readable(model: PreTrainedModel) -> bool:
-    """Whether :class:`LlamaReader` computes what this model computes."""
+    """Whether :class:`LlamaReader` computes what this model computes, and is worth a second copy of its weights."""
     return (
         is_llama_like(model)
+        and sum(p.nbytes for p in model.parameters()) <= SMALL_MODEL_BYTES
         and model.config.hidden_act == "silu"
         and model.model.layers[0].self_attn.head_dim % LANES == 0
         and all(

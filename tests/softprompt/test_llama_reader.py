@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt import policy
+from softprompt import llama_reader, policy
 from softprompt.llama_reader import LlamaReader
 from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
@@ -100,6 +100,13 @@ def test_changed_weights_are_read_anew(tokenizer, batch, monkeypatch):
         expected, _ = evaluate(lm, None, torch.tensor(INSTRUCTION), *batch)
     assert not torch.allclose(found, first, atol=1e-2)
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
+
+
+def test_large_models_are_not_copied(tokenizer, monkeypatch):
+    model = tiny_model("llama", tokenizer)
+    monkeypatch.setattr(llama_reader, "SMALL_MODEL_BYTES", sum(p.nbytes for p in model.parameters()) - 1)
+    with torch.no_grad():
+        assert LlamaReader.of(model) is None
 
 
 def test_it_leaves_alone_what_it_cannot_read(make_lm, tokenizer):
