@@ -51,7 +51,7 @@ class LlamaGraphDecoder(LlamaDecoder):
         self._n_rows, self._length = len(prompt_of), self._prompts.shape[-2]
         self._make_room(_rounded(self._n_rows, self._max_length))
         self._cos, self._sin = self._rotations
-        self._cache = self._memory
+        self._cache, self._padding = self._memory, None  # padding stands where graphs look for it
         self._cache[:, :, : self._n_rows, :, : self._length] = self._prompts.index_select(2, prompt_of)
         self._pads[: self._n_rows] = self._prompt_padding[prompt_of]
 
@@ -74,11 +74,8 @@ class LlamaGraphDecoder(LlamaDecoder):
 
     def keep(self, rows: Tensor) -> None:
         """See :class:`softprompt.decoder.Decoder`."""
-        places = torch.arange(len(rows), device=rows.device)
-        places = places[rows != places]
-        self._cache[:, :, places, :, : self._length] = self._cache[:, :, rows[places], :, : self._length]
+        super().keep(rows)
         self._pads[: len(rows)] = self._pads[rows]
-        self._n_rows = len(rows)
 
     def _make_room(self, size: Size) -> None:
         """Takes memory for so many rows and cells; graphs that know a smaller one are forgotten."""
@@ -116,9 +113,8 @@ class LlamaGraphDecoder(LlamaDecoder):
             cached_values.index_copy_(2, self._now, values[:, :, None])
             # The queries of a group stand where a sequence's would: each head of keys is then read once for all.
             grouped = queries.unflatten(1, (self._n_kv_heads, self._group))
-            return F.scaled_dot_product_attention(grouped, cached_keys, cached_values, mask, scale=self._scale).flatten(
-                1
-            )
+            mixed = F.scaled_dot_product_attention(grouped, cached_keys, cached_values, mask, scale=self._scale)
+            return mixed.flatten(1)
 
         hidden = self._embedding[self._ids[:rows]]
         return self._logits(self._blocks(hidden, self._now - self._pads[:rows], attend))

@@ -74,13 +74,13 @@ def evaluate(
     _check(lm, n_soft_tokens, before, lengths, mask)
     owners = [0] * len(ids) if prompts is None else list(range(len(ids))) if prompt_of is None else prompt_of.tolist()
 
+    reader = LlamaReader.of(lm.model)
+    make = _Beginnings if reader is None else partial(_ReadBeginnings, reader)
     rows_done, logprobs, hidden = [], [], []
     for size in sorted({len(row) for row in before}):
         rows = [row for row in range(len(ids)) if len(before[row]) == size and lengths[row]]
         if not rows:
             continue
-        reader = LlamaReader.of(lm.model)
-        make = _Beginnings if reader is None else partial(_ReadBeginnings, reader)
         beginnings = make(lm, prompts, [(owners[row], before[row]) for row in rows], want_hidden)
         place = {row: k for k, row in enumerate(rows)}
         for chunk in _chunks(sorted(rows, key=lengths.__getitem__), lengths, beginnings.cells_a_row, ids.device):
