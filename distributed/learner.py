@@ -106,6 +106,14 @@ class Learner:
         yield from self._imitate(warm.elites, warm.steps)
         self.version += 1
 
+    def close(self) -> Iterator[float]:
+        """Learns each terrain's best program of the whole run by likelihood; yields the nats a token after each step.
+
+        The learning rate falls to zero: what counts is the end, and no rollouts follow that would even it out.
+        """
+        yield from self._imitate(1, self.config.method.closing_steps, falls=True)
+        self.version += 1
+
     @torch.no_grad()
     def _be_born_from_elites(self) -> None:
         """Lets the rows of each prompt be the tokens of its terrain's best program, where there is one."""
@@ -113,7 +121,7 @@ class Learner:
             for elite in self.elites.best(terrain)[:1]:
                 rows.copy_(text_rows(self.lm.embedding, list(elite.ids), len(rows)))
 
-    def _imitate(self, best: int, steps: int) -> Iterator[float]:
+    def _imitate(self, best: int, steps: int, falls: bool = False) -> Iterator[float]:
         """Makes steps of likelihood on the best programs of each terrain; yields the nats a token after each.
 
         Only the prompts learn here: unfrozen layers of the language model stay as they are.
@@ -122,11 +130,13 @@ class Learner:
         if len(batch.ids) == 0:
             return
         optimizer = make_imitator(self.config, self.source)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0 if falls else 1.0, max(1, steps))
         for step in range(steps):
             self._zero_gradients()
             loss = self._imitation(batch, self._known(self.version, step))
             loss.backward()
             optimizer.step()
+            schedule.step()
             yield loss.item()
 
     def update(self, rollouts: Sequence[Rollouts]) -> PolicyStats:

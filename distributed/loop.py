@@ -1,10 +1,10 @@
-"""The main job in its order: untuned samples, warm start, PPO steps, evaluation."""
+"""The main job in its order: untuned samples, warm start, PPO steps, closing, evaluation."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +19,9 @@ from distributed.silence import complaints
 from distributed.snapshot import Best, Snapshot
 from distributed.tracking import NullTracker
 
-STAGES = ("untuned", "warm_start", "steps", "evaluation", "done")
+STAGES = ("untuned", "warm_start", "steps", "closing", "evaluation", "done")
 
-UNTUNED, WARM, STEP, CHECK, FINAL = range(5)
+UNTUNED, WARM, STEP, CHECK, FINAL, CLOSED = range(6)
 """What a request is for; part of its seed, so that no two parts of a run draw the same programs."""
 
 
@@ -86,6 +86,8 @@ class TrainingLoop:
                 self.display.phase("steps", self.config.train.total_steps)
             self._step()
             return
+        elif self.stage == "closing":
+            self._close()
         elif self.stage == "evaluation":
             self._evaluate()
         if self.stage != "done":
@@ -164,13 +166,23 @@ class TrainingLoop:
         if self.config.warm_start.steps == 0 and not self.config.warm_start.born_from_elite:
             return
         self.display.phase("warm start", self.config.warm_start.steps)
-        for k, nats in enumerate(self.learner.warm_start()):
-            self.tracker.log({"warm_start/nats_per_token": nats}, k)
+        self.warm = self._imitated("warm start", self.learner.warm_start(), WARM)
+
+    def _close(self) -> None:
+        """Learns what the whole run found by likelihood alone."""
+        if self.config.method.closing_steps and len(self.learner.elites):
+            self.display.phase("closing", self.config.method.closing_steps)
+            self._imitated("closing", self.learner.close(), CLOSED)
+
+    def _imitated(self, phase: str, steps: Iterator[float], purpose: int) -> list[np.ndarray]:
+        """Lets steps of likelihood happen; returns the fitness of each terrain's programs behind what they made."""
+        for k, nats in enumerate(steps):
+            self.tracker.log({f"{phase.replace(' ', '_')}/nats_per_token": nats}, k)
             self.display.advance()
-        own = self._check(WARM, 0, "after the warm start")
-        self.warm = own
+        own = self._check(purpose, 0, f"after the {phase}")
         self._best.note(self.learner.snapshot(), [f.mean() for f in own])
-        self._record({"phase": "warm start", **self._fitness_metrics(own)}, show=False)
+        self._record({"phase": phase, **self._fitness_metrics(own)}, show=False)
+        return own
 
     def _step(self) -> None:
         """Collects rollouts, updates, records."""

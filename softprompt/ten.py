@@ -24,7 +24,8 @@ class TenSettings:
         hidden: width of the body.
         layers: layers of the body.
         channels: profiles that the features consist of, one behind the other and equally long.
-        terrain_id: whether a vector learnt for each trained terrain joins the features.
+        terrain_id: whether a vector learnt for each trained terrain joins the features. A terrain that was not trained
+            on has that of the trained one whose features are nearest.
     """
 
     body: Literal["mlp", "conv"] = "mlp"
@@ -79,7 +80,7 @@ class TerrainEmbeddingNetwork(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.body = _body(features.shape[1], settings)
-            self.ids = nn.Embedding(len(features) + 1, settings.hidden) if settings.terrain_id else None
+            self.ids = nn.Embedding(len(features), settings.hidden) if settings.terrain_id else None
             self.norm = nn.LayerNorm(settings.hidden)
             self.head = nn.Linear(settings.hidden, shared.numel())
         nn.init.zeros_(self.head.weight)
@@ -102,11 +103,11 @@ class TerrainEmbeddingNetwork(nn.Module):
     def prompts(self, known: Tensor | None = None) -> Tensor:
         """Returns the prompts of all trained terrains, shape (n_terrains, n_soft_tokens, d_model); see PromptSource.
 
-        A terrain that is not ``known`` is given the id of an unknown terrain, which is how that id is learnt.
+        A terrain that is not ``known`` is told as a new one would be: it has the id of the nearest of the others.
         """
         ids = torch.arange(len(self.features), device=self.features.device)
         if known is not None:
-            ids = torch.where(known, ids, len(ids))
+            ids = torch.where(known, ids, self._nearest(self.features, not_itself=True))
         return self._prompts(self.features, ids)
 
     @torch.no_grad()
@@ -127,16 +128,25 @@ class TerrainEmbeddingNetwork(nn.Module):
                 f"the network reads {self.features.shape[1]} features of a terrain, and these are "
                 f"{' x '.join(map(str, features.shape[1:]))}"
             )
-        unknown = torch.full((len(features),), len(self.features), device=self.features.device)
-        return self._prompts(features.to(self.features), unknown)
+        features = features.to(self.features)
+        return self._prompts(features, self._nearest(features))
 
     def _prompts(self, features: Tensor, ids: Tensor) -> Tensor:
         """From features (b, n_features) and ids (b,) to prompts (b, n_soft_tokens, d_model)."""
-        known = ((features - self.center) / self.scale).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
-        hidden = self.body(known)
+        hidden = self.body(self._normalised(features))
         if self.ids is not None:
             hidden = hidden + self.ids(ids)
         return self.shared + self.head(self.norm(hidden)).unflatten(1, self.shared.shape[1:])
+
+    def _normalised(self, features: Tensor) -> Tensor:
+        return ((features - self.center) / self.scale).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+
+    def _nearest(self, features: Tensor, not_itself: bool = False) -> Tensor:
+        """Which trained terrain is most like each of these, shape (b, n_features) to (b,)."""
+        distance = torch.cdist(self._normalised(features), self._normalised(self.features))
+        if not_itself and len(distance) > 1:
+            distance.fill_diagonal_(torch.inf)
+        return distance.argmin(dim=1)
 
 
 def _deviations(centered: Tensor, channels: int) -> Tensor:

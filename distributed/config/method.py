@@ -123,6 +123,10 @@ class MethodConfig(Section):
     replay_steps: int = Field(0, ge=0)
     """Steps of likelihood alone, on the replayed programs, after each PPO step; cheap, as they are few."""
 
+    closing_steps: int = Field(0, ge=0)
+    """Steps of likelihood on each terrain's best program when the PPO steps are over. A prompt then writes that program
+    nearly always: the mean rises, and there is hardly any variety."""
+
     replay_transfer: int = Field(8, ge=0)
     """On how many other terrains, drawn by chance, a terrain's best program of a request is tried, to be elite there;
     it costs simulation, no sampling. Without replay nothing is tried."""

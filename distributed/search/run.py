@@ -241,9 +241,10 @@ class _Search:
         directory.mkdir(exist_ok=True)
         (directory / "config.json").write_text(config.model_dump_json(by_alias=True, indent=2) + "\n")
         loop = self._loop(config, tracker)
-        loop.load_state_dict({**best["loop"], "stage": "evaluation"})
+        loop.load_state_dict({**best["loop"], "stage": "closing"})
         with loop.pool, loop.display:
-            loop.advance()
+            while loop.stage != "done":
+                loop.advance()
         run_id = self.record.mlflow.get(str(best["member"]))
         save_checkpoint(directory, loop.step, {"loop": loop.state_dict(), "run": {"mlflow_run_id": run_id}})
         finish(loop, self.lm, self.world, directory, self.console)

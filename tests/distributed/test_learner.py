@@ -94,10 +94,23 @@ def test_replay_steps_pull_towards_the_best_program(lm):
     assert nats[1] < 0.7 * nats[0]
 
 
+def test_closing_teaches_each_terrain_its_single_best_program(lm):
+    closed, mixed = (make(lm, method__closing_steps=40, method__replay_size=2)[0] for _ in range(2))
+    for learner in (closed, mixed):
+        learner.elites.add(0, [5, 6, 7, lm.eos_id], 3.0)
+        learner.elites.add(0, [9, 9, lm.eos_id], 2.0)
+    nats = list(closed.close())
+    assert len(nats) == 40 and nats[-1] < 0.5 * nats[0] and closed.version == 1
+    list(mixed._imitate(2, 40))
+    best, both = (closed.elites.batch(best=k) for k in (1, 2))
+    assert closed._imitation(best).item() < mixed._imitation(best).item()
+    assert closed._imitation(both).item() > mixed._imitation(both).item()
+
+
 def test_an_empty_memory_of_best_programs_is_no_error(lm):
-    learner, run = make(lm, method__replay_steps=2)
+    learner, run = make(lm, method__replay_steps=2, method__closing_steps=2)
     start = learner.prompt_state().prompts
-    assert list(learner.warm_start()) == []
+    assert list(learner.warm_start()) == [] and list(learner.close()) == []
     np.testing.assert_array_equal(learner.prompt_state().prompts, start)
 
 

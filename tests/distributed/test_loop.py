@@ -42,6 +42,20 @@ def test_stages_come_in_their_order_and_programs_are_counted(lm):
     assert [len(loop.tuned[t]["programs"]) for t in LETTERS] == [8, 8]
 
 
+def test_closing_comes_behind_the_steps_takes_no_programs_for_training_and_survives_a_restart(lm):
+    settings = {"method__closing_steps": 30}
+    first = loop_of(config(**settings), lm)
+    while first.stage != "closing":
+        first.advance()
+    rollouts, before = first.rollouts, first.learner.prompt_state().prompts
+    restored = loop_of(config(**settings), lm)
+    restored.load_state_dict(first.state_dict())
+    finish(first)
+    assert first.history[-1]["phase"] == "closing" and first.rollouts == rollouts
+    assert not np.array_equal(first.learner.prompt_state().prompts, before)
+    assert outcome(finish(restored)) == outcome(first)
+
+
 def test_the_same_seed_is_the_same_run_and_another_seed_another(lm, whole):
     assert outcome(finish(loop_of(config(), lm))) == outcome(whole)
     assert outcome(finish(loop_of(config(train__seed=6), lm)))["prompts"] != outcome(whole)["prompts"]

@@ -46,18 +46,27 @@ def test_at_the_start_every_terrain_has_the_shared_prompt(settings):
 @pytest.mark.parametrize("settings", BODIES)
 def test_terrains_come_to_differ_and_a_terrain_alike_gets_a_prompt_alike(settings):
     ten, targets = network(settings), torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(2))
-    assert fit(ten, targets, torch.tensor([False] * 4)) < 1e-2
+    assert fit(ten, targets) < 1e-2
     near = ten.prompts_for(features() + 1e-3)
     assert (near - targets).square().mean() < 2e-2
 
 
-def test_an_unknown_terrain_is_told_by_features_alone_and_a_known_one_by_its_id_too():
-    ten = network(BODIES[1])
+def test_a_new_terrain_has_the_id_of_the_nearest_trained_one_and_one_that_is_told_as_new_that_of_another():
+    places = torch.tensor([[0.0], [1.0], [3.0], [7.0]]) * torch.ones(12)
+    shared = torch.randn(3, 8, generator=torch.Generator().manual_seed(9))
+    ten = TerrainEmbeddingNetwork(shared, places, BODIES[1])
     fit(ten, torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(2)))
+    torch.testing.assert_close(ten.prompts_for(places), ten.prompts())
+    torch.testing.assert_close(ten.prompts_for(places[[2]] + 0.5), ten._prompts(places[[2]] + 0.5, torch.tensor([2])))
     told, hidden = ten.prompts(), ten.prompts(torch.tensor([True, False, True, False]))
     assert torch.equal(told[[0, 2]], hidden[[0, 2]])
-    torch.testing.assert_close(hidden[[1, 3]], ten.prompts_for(features()[[1, 3]]))
+    torch.testing.assert_close(hidden[[1, 3]], ten._prompts(places[[1, 3]], torch.tensor([0, 2])))
     assert (told[1] - hidden[1]).abs().max() > 1e-3
+
+
+def test_the_only_terrain_of_a_network_keeps_its_id_when_it_is_told_as_new():
+    ten = TerrainEmbeddingNetwork(torch.zeros(2, 4), features()[:1], BODIES[1])
+    assert torch.equal(ten.prompts(torch.tensor([False])), ten.prompts())
 
 
 def test_a_call_gives_the_prompts_of_the_terrains_asked_for():
