@@ -32,6 +32,9 @@ CHECK_EVERY = 500
 LOOKED_AT = 128
 """Programs of a look."""
 
+TUNED_FOR = (0, 50, 150)
+"""Steps of a prompt after which a look says what a held-out program costs behind it."""
+
 TRAINING = "training"
 """Where in the model's directory an unfinished training keeps its checkpoints."""
 
@@ -162,7 +165,7 @@ class Training:
         lm = FrozenLM(copy.deepcopy(stage.model), stage.tokenizer, stage.token_counts.numpy())
         texts, _ = sample_programs(lm, self._terrain.instruction, LOOKED_AT, seed=0)
         scores = self._world.score([Attempt(self._terrain.name, text) for text in texts])
-        steered = stage.held_out_steered((0, 50, 150))
+        steered = stage.held_out_steered(TUNED_FOR)
         names = ("behind_an_untrained_prompt", "after_50_steps_of_the_prompt", "after_150")
         nats = {"alone": stage.held_out_loss(), **dict(zip(names, steered, strict=True))}
         stage.model.train()

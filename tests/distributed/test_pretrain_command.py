@@ -38,6 +38,7 @@ def world(monkeypatch):
     """Looks after every second step, at few programs; the figures of the card have tests of their own."""
     monkeypatch.setattr(pretrain_command, "CHECK_EVERY", 2)
     monkeypatch.setattr(pretrain_command, "LOOKED_AT", 4)
+    monkeypatch.setattr(pretrain_command, "TUNED_FOR", (0, 1, 3))
     monkeypatch.setattr(pretrain_command, "measure_model", lambda *_, **__: FIGURES)
     with SodaraceWorld(WorldConfig(seconds=1)) as world:
         yield world
