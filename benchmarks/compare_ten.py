@@ -1,14 +1,15 @@
 """What a terrain embedding network is worth on terrains it never saw, against what a researcher would do without one.
 
 All are trained on the same 32 terrains of mixed families, with equally many programs, and write for 32 terrains of the
-other split. A prompt for a terrain that none was trained on comes from
+other split; with each seed on others. A prompt for a terrain that none was trained on comes from
 
 - ten: the network, from the terrain's features;
 - nearest: the table's prompt of the trained terrain whose features are most like the new one's;
 - shared: one prompt for all terrains (the network, held at zero);
 - none: the bare language model.
 
-    python benchmarks/compare_ten.py              # three runs of some minutes; writes results/ten.json
+    python benchmarks/compare_ten.py                        # twelve runs of two minutes; writes results/ten.json
+    python benchmarks/compare_ten.py --steps 32 --seeds 0   # with more programs
 """
 
 from __future__ import annotations
@@ -35,12 +36,17 @@ from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TEN = ["method.prompt_source=ten"]
-RUNS = {"ten": TEN, "shared": [*TEN, "method.network_lr=1e-12"], "nearest": []}
+# Rows fit their programs sooner than a network does.
+RUNS = {
+    "ten": [*TEN, "method.closing_steps=150"],
+    "shared": [*TEN, "method.network_lr=1e-12", "method.closing_steps=100"],
+    "nearest": ["method.closing_steps=100"],
+}
 
 
-def train(name: str, seed: int, count: int, folder: Path, overrides: list[str]) -> FinishedRun:
+def train(name: str, seed: int, steps: int, count: int, folder: Path, overrides: list[str]) -> FinishedRun:
     """Makes a run unless it is there; one that was interrupted goes on."""
-    directory = folder / f"{name}-{seed}"
+    directory = folder / f"{name}-{steps}-{seed}"
     if not (directory / "summary.json").exists():
         sample = f"{{count: {count}, difficulty: [0.0, 0.5], split: train, seed: {seed}}}"
         settings = [
@@ -48,6 +54,7 @@ def train(name: str, seed: int, count: int, folder: Path, overrides: list[str]) 
             "terrains.names=[]",
             f"method.num_rollouts={4 * count}",
             f"train.batch_size={2 * count}",
+            f"train.total_steps={steps}",
             "warm_start.samples=128",
             "evaluation.samples_per_terrain=16",
             f"train.seed={seed}",
@@ -96,13 +103,43 @@ def against(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
     return [float(np.mean(difference)), *interval(difference)]
 
 
-def show(found: dict[str, Any]) -> Table:
-    table = Table(title=f"Mean fitness on {found['terrains']} terrains that none was trained on")
-    for heading in ("prompt", "mean", "ten is better by (95% over terrains)"):
+def measure(seed: int, steps: int, count: int, samples: int, folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """What the prompts of one seed's runs are worth: on new terrains by terrain, and each on its own on average."""
+    with SodaraceWorld(WorldConfig(seconds=20, threads=0)) as world:
+        names = sample_terrains(DRAWN_FAMILIES, count, (0.0, 0.5), "held_out", seed)
+        terrains = [world.terrain(name) for name in names]
+        means: dict[str, list[float]] = {}
+        own: dict[str, float] = {}
+        for name in RUNS:
+            run = train(name, seed, steps, count, folder, overrides)
+            if not means:
+                means["none"] = mean_fitness(run, None, terrains, samples, world)
+            means[name] = mean_fitness(run, prompts_for(run, name, terrains, world), terrains, samples, world)
+            own[name] = float(np.mean([row.tuned_mean for row in run.summary.terrains.values()]))
+    by_terrain = {name: dict(zip(names, values, strict=True)) for name, values in means.items()}
+    return {"own": own, "by_terrain": by_terrain}
+
+
+def compare(seeds: dict[str, Any]) -> dict[str, Any]:
+    """Means over seeds and terrains, and what the network gains on each terrain."""
+    kinds = next(iter(seeds.values()))["by_terrain"]
+    every = {k: np.concatenate([list(s["by_terrain"][k].values()) for s in seeds.values()]) for k in kinds}
+    return {
+        "mean": {name: float(values.mean()) for name, values in every.items()},
+        "own": {name: float(np.mean([s["own"][name] for s in seeds.values()])) for name in RUNS},
+        "ten_against": {name: against(every["ten"], values) for name, values in every.items() if name != "ten"},
+        "seeds": seeds,
+    }
+
+
+def show(found: dict[str, Any], steps: int, terrains: int) -> Table:
+    title = f"Mean fitness after {steps} steps: {len(found['seeds'])} seeds, each with {terrains} new terrains"
+    table = Table(title=title)
+    for heading in ("prompt", "own terrains", "new terrains", "ten is better by (95% over terrains)"):
         table.add_column(heading, justify="left" if heading == "prompt" else "right")
-    for name, values in found["by_terrain"].items():
+    for name, mean in found["mean"].items():
         gain = "" if name == "ten" else "{:.1f} ({:.1f} to {:.1f})".format(*found["ten_against"][name])
-        table.add_row(name, f"{np.mean(list(values.values())):.1f}", gain)
+        table.add_row(name, f"{found['own'][name]:.1f}" if name in found["own"] else "", f"{mean:.1f}", gain)
     return table
 
 
@@ -110,32 +147,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--terrains", type=int, default=32, help="in each of both splits")
     parser.add_argument("--samples", type=int, default=32, help="programs a terrain")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=12, help="PPO steps, of 4 programs a terrain each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3], help="each with terrains of its own")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ten", help="where the runs are kept")
     parser.add_argument("--out", type=Path, default=RESULTS / "ten.json")
     parser.add_argument("overrides", nargs="*", help="settings of all runs, such as train.total_steps=16")
     a = parser.parse_args()
-    world = SodaraceWorld(WorldConfig(seconds=20, threads=0))
-    names = sample_terrains(DRAWN_FAMILIES, a.terrains, (0.0, 0.5), "held_out", a.seed)
-    terrains = [world.terrain(name) for name in names]
-    means: dict[str, list[float]] = {}
-    for name in RUNS:
-        run = train(name, a.seed, a.terrains, a.runs.resolve(), a.overrides)
-        if not means:
-            means["none"] = mean_fitness(run, None, terrains, a.samples, world)
-        means[name] = mean_fitness(run, prompts_for(run, name, terrains, world), terrains, a.samples, world)
-    ten = np.array(means["ten"])
-    found = {
-        "terrains": a.terrains,
-        "samples": a.samples,
-        "seed": a.seed,
-        "mean": {name: float(np.mean(values)) for name, values in means.items()},
-        "ten_against": {name: against(ten, np.array(values)) for name, values in means.items() if name != "ten"},
-        "by_terrain": {name: dict(zip(names, values, strict=True)) for name, values in means.items()},
+    measured = {
+        str(seed): measure(seed, a.steps, a.terrains, a.samples, a.runs.resolve(), a.overrides) for seed in a.seeds
     }
-    merge(a.out, found)
-    Console(width=100).print(show(found))
-    world.close()
+    found = compare(measured)
+    merge(a.out, {f"after_{a.steps}_steps": {"terrains": a.terrains, "samples": a.samples, **found}})
+    Console(width=100).print(show(found, a.steps, a.terrains))
 
 
 if __name__ == "__main__":

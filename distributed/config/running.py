@@ -163,9 +163,9 @@ class TenConfig(Section):
     """Width of the layers."""
     layers: int = Field(2, ge=1)
     """Layers before the last, which starts at zero."""
-    terrain_id: bool = False
+    terrain_id: bool = True
     """Whether the network is also told which of the run's terrains it is; of a new one, which is most like it."""
-    id_dropout: float = Field(0.25, ge=0, le=1)
+    id_dropout: float = Field(0.0, ge=0, le=1)
     """Chance that a terrain is told as a new one instead, in a step, by the id of the nearest of the others."""
 
 
