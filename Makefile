@@ -28,10 +28,10 @@ train: setup ## Train on CONFIG (configs/quickstart.yml); ARGS is passed on, as 
 	@$(BIN)/terraprompt train --config $(CONFIG) $(ARGS)
 
 test: check ## Check the code and run the fast tests
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
-test-all: check ## Check the code and run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test-all: test ## Check the code and run all tests; the slow ones have the machine for themselves
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: setup ## Lint, formatting, types
 	@$(BIN)/ruff check .

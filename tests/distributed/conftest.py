@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from softprompt.model import FrozenLM
 from softprompt.tokenizer import train_tokenizer
 from tests.distributed.finished_runs import make_run, save_base
 from tests.softprompt.conftest import VOCAB, tiny_model
+
+
+# Ray runs workers at low priority, and another process of the tests would keep them from ever starting.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_a_run_leaves_its_files_and_a_summary_of_the_agreed_form(whole):
     ("number", "status", "ray"),
     [
         (signal.SIGINT, 130, "false"),
-        (signal.SIGTERM, 143, "true"),
+        pytest.param(signal.SIGTERM, 143, "true", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, "true", marks=pytest.mark.slow),
     ],
 )
