@@ -3,7 +3,7 @@
 Each run is a process of its own, exactly as a person runs it; runs that are there already are not made again, and one
 that was interrupted goes on. What is compared is the final evaluation of the tuned prompts, on fresh programs.
 
-    python benchmarks/compare_recipes.py                  # 72 runs, about 40 seconds each; writes results/recipes.json
+    python benchmarks/compare_recipes.py                  # 75 runs, about 40 seconds each; writes results/recipes.json
     python benchmarks/compare_recipes.py --only quickstart grpo --seeds 0
 """
 
@@ -34,6 +34,7 @@ RECIPES: dict[str, list[str]] = {
     "no replay": ["method.replay_weight=0", "method.replay_steps=0"],
     "replay of one elite": ["method.replay_size=1"],
     "replay of four elites": ["method.replay_size=4"],
+    "closing": ["method.closing_steps=60"],
     "two passes": ["method.ppo_epochs=2"],
     "groups half as large": ["method.num_rollouts=20", "train.batch_size=20", "train.total_steps=64"],
     "groups twice as large": ["method.num_rollouts=80", "train.batch_size=80", "train.total_steps=16"],

@@ -8,8 +8,9 @@ other split; with each seed on others. A prompt for a terrain that none was trai
 - shared: one prompt for all terrains (the network, held at zero);
 - none: the bare language model.
 
-    python benchmarks/compare_ten.py                        # twelve runs of two minutes; writes results/ten.json
-    python benchmarks/compare_ten.py --steps 32 --seeds 0   # with more programs
+    python benchmarks/compare_ten.py                            # twelve runs of two minutes; writes results/ten.json
+    python benchmarks/compare_ten.py --steps 32 --seeds 0       # with more programs
+    python benchmarks/compare_ten.py --prompts ten -- ten.terrain_id=false      # the network made differently
 """
 
 from __future__ import annotations
@@ -103,14 +104,16 @@ def against(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
     return [float(np.mean(difference)), *interval(difference)]
 
 
-def measure(seed: int, steps: int, count: int, samples: int, folder: Path, overrides: list[str]) -> dict[str, Any]:
+def measure(
+    prompts: list[str], seed: int, steps: int, count: int, samples: int, folder: Path, overrides: list[str]
+) -> dict[str, Any]:
     """What the prompts of one seed's runs are worth: on new terrains by terrain, and each on its own on average."""
     with SodaraceWorld(WorldConfig(seconds=20, threads=0)) as world:
         names = sample_terrains(DRAWN_FAMILIES, count, (0.0, 0.5), "held_out", seed)
         terrains = [world.terrain(name) for name in names]
         means: dict[str, list[float]] = {}
         own: dict[str, float] = {}
-        for name in RUNS:
+        for name in prompts:
             run = train(name, seed, steps, count, folder, overrides)
             if not means:
                 means["none"] = mean_fitness(run, None, terrains, samples, world)
@@ -126,7 +129,7 @@ def compare(seeds: dict[str, Any]) -> dict[str, Any]:
     every = {k: np.concatenate([list(s["by_terrain"][k].values()) for s in seeds.values()]) for k in kinds}
     return {
         "mean": {name: float(values.mean()) for name, values in every.items()},
-        "own": {name: float(np.mean([s["own"][name] for s in seeds.values()])) for name in RUNS},
+        "own": {name: float(np.mean([s["own"][name] for s in seeds.values()])) for name in kinds if name != "none"},
         "ten_against": {name: against(every["ten"], values) for name, values in every.items() if name != "ten"},
         "seeds": seeds,
     }
@@ -149,15 +152,20 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=32, help="programs a terrain")
     parser.add_argument("--steps", type=int, default=12, help="PPO steps, of 4 programs a terrain each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3], help="each with terrains of its own")
+    parser.add_argument("--prompts", nargs="+", default=list(RUNS), choices=list(RUNS), help="which, ten among them")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ten", help="where the runs are kept")
     parser.add_argument("--out", type=Path, default=RESULTS / "ten.json")
     parser.add_argument("overrides", nargs="*", help="settings of all runs, such as train.total_steps=16")
     a = parser.parse_args()
+    if "ten" not in a.prompts:
+        parser.error("--prompts: ten has to be among them, as all are compared with it")
+    folder = a.runs.resolve().joinpath(*["_".join(a.overrides)] if a.overrides else [])
     measured = {
-        str(seed): measure(seed, a.steps, a.terrains, a.samples, a.runs.resolve(), a.overrides) for seed in a.seeds
+        str(seed): measure(a.prompts, seed, a.steps, a.terrains, a.samples, folder, a.overrides) for seed in a.seeds
     }
     found = compare(measured)
-    merge(a.out, {f"after_{a.steps}_steps": {"terrains": a.terrains, "samples": a.samples, **found}})
+    key = " ".join([f"after_{a.steps}_steps", *a.overrides])
+    merge(a.out, {key: {"terrains": a.terrains, "samples": a.samples, **found}})
     Console(width=100).print(show(found, a.steps, a.terrains))
 
 

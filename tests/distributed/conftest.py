@@ -19,7 +19,6 @@ from softprompt.tokenizer import train_tokenizer
 from tests.distributed.finished_runs import make_run, save_base
 from tests.softprompt.conftest import VOCAB, tiny_model
 
-
 # Ray runs workers at low priority, and another process of the tests would keep them from ever starting.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
