@@ -24,4 +24,4 @@ def test_ten_thousand_programs_leave_no_process_and_no_memory_and_killed_sandbox
     assert (found["known_programs_scored_wrong"], found["crashed_again"]) == (0, 0)
     assert (found["processes_left"], found["threads_left"]) == (0, 0)
     assert found["megabytes_late"] < found["megabytes_early"] + 20
-    assert found["sandbox_megabytes_late"] < found["sandbox_megabytes_halfway"] + 20
+    assert found["sandbox_megabytes_last_quarter"] < found["sandbox_megabytes_third_quarter"] + 20
