@@ -165,17 +165,16 @@ class TrainingLoop:
         """Learns the elites by likelihood, then measures what that alone reached."""
         if self.config.warm_start.steps == 0 and not self.config.warm_start.born_from_elite:
             return
-        self.display.phase("warm start", self.config.warm_start.steps)
-        self.warm = self._imitated("warm start", self.learner.warm_start(), WARM)
+        self.warm = self._imitated("warm start", self.config.warm_start.steps, self.learner.warm_start(), WARM)
 
     def _close(self) -> None:
         """Learns what the whole run found by likelihood alone."""
         if self.config.method.closing_steps and len(self.learner.elites):
-            self.display.phase("closing", self.config.method.closing_steps)
-            self._imitated("closing", self.learner.close(), CLOSED)
+            self._imitated("closing", self.config.method.closing_steps, self.learner.close(), CLOSED)
 
-    def _imitated(self, phase: str, steps: Iterator[float], purpose: int) -> list[np.ndarray]:
+    def _imitated(self, phase: str, total: int, steps: Iterator[float], purpose: int) -> list[np.ndarray]:
         """Lets steps of likelihood happen; returns the fitness of each terrain's programs behind what they made."""
+        self.display.phase(phase, total)
         for k, nats in enumerate(steps):
             self.tracker.log({f"{phase.replace(' ', '_')}/nats_per_token": nats}, k)
             self.display.advance()

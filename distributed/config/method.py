@@ -125,7 +125,7 @@ class MethodConfig(Section):
 
     closing_steps: int = Field(0, ge=0)
     """Steps of likelihood on each terrain's best program when the PPO steps are over. A prompt then writes that program
-    nearly always: the mean rises, and there is hardly any variety."""
+    nearly always: there is hardly any variety, and with many terrains a higher mean (docs/networks.md)."""
 
     replay_transfer: int = Field(8, ge=0)
     """On how many other terrains, drawn by chance, a terrain's best program of a request is tried, to be elite there;
