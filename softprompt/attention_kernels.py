@@ -7,24 +7,27 @@ after row. What rows tell their beginning is so added up in the order of rows, h
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+from typing import Any
 
-from softprompt.reader_kernels import FAST, ONE, exp
+import numpy as np
+
+from softprompt.elementwise_kernels import ZERO, softmax, softmax_backward
+from softprompt.kernel_cache import inlined, kernel
 from softprompt.tiles import LANES, multiply
 
-ZERO = np.float32(0)
 QUERIES = 4
 """Queries of a row that are taken together."""
 
 
-@njit(inline="always")
-def padded(n):
+def padded(n: Any) -> Any:
     """The next multiple of what tiles are wide."""
     return (n + LANES - 1) // LANES * LANES
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+_padded = inlined(fastmath=set())(padded)
+
+
+@kernel
 def attend(start, stop, qkv, past, starts, bounds, sizes, places, weights, out):
     """Writes the means of the values under the attention's weights, and keeps the weights.
 
@@ -41,34 +44,36 @@ def attend(start, stop, qkv, past, starts, bounds, sizes, places, weights, out):
         out: shape (cells, n_heads d).
     """
     n_heads, n_keys, longest = sizes
-    s, d, group, width = past.shape[3], past.shape[4], n_heads // n_keys, padded(past.shape[3] + longest)
+    s, d, group, width = past.shape[3], past.shape[4], n_heads // n_keys, _padded(past.shape[3] + longest)
     keys, values = np.zeros((d, width), np.float32), np.zeros((width, d), np.float32)
     for pair in range(start, stop):
         beginning, g = pair // n_keys, pair % n_keys
         key, value = (n_heads + g) * d, (n_heads + n_keys + g) * d
         for j in range(s):
-            keys[:, j] = past[0, beginning, g, j]
-            values[j] = past[1, beginning, g, j]
+            for i in range(d):
+                keys[i, j] = past[0, beginning, g, j, i]
+                values[j, i] = past[1, beginning, g, j, i]
         for r in range(bounds[beginning], bounds[beginning + 1]):
             first, n = starts[r], starts[r + 1] - starts[r]
-            line = padded(s + n)
+            line = _padded(s + n)
             for j in range(n):
-                keys[:, s + j] = qkv[first + j, key : key + d]
-                values[s + j] = qkv[first + j, value : value + d]
+                for i in range(d):
+                    keys[i, s + j] = qkv[first + j, key + i]
+                    values[s + j, i] = qkv[first + j, value + i]
             for h in range(g * group, (g + 1) * group):
                 for i in range(0, n, QUERIES):
                     rows, block = min(QUERIES, n - i), places[r] + (h * n + i) * line
                     seen, query = s + i + rows, (first + i) * qkv.shape[1] + h * d
                     multiply(
-                        qkv, query, qkv.shape[1], 1, keys, 0, width, weights, block, line, rows, d, padded(seen), False
+                        qkv, query, qkv.shape[1], 1, keys, 0, width, weights, block, line, rows, d, _padded(seen), False
                     )
                     for k in range(rows):
-                        _softmax(weights[block + k * line : block + (k + 1) * line], s + i + k + 1)
+                        softmax(weights[block + k * line : block + (k + 1) * line], s + i + k + 1)
                     mixed = (first + i) * out.shape[1] + h * d
                     multiply(weights, block, line, 1, values, 0, d, out, mixed, out.shape[1], rows, seen, d, False)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@kernel
 def attend_backward(start, stop, qkv, past, starts, bounds, sizes, places, weights, gradient, own, out, past_out):
     """Writes the gradients of queries, keys and values, and of the beginnings' keys and values.
 
@@ -91,7 +96,7 @@ def attend_backward(start, stop, qkv, past, starts, bounds, sizes, places, weigh
         past_out: the gradient of past.
     """
     n_heads, n_keys, longest = sizes
-    s, d, group, width = past.shape[3], past.shape[4], n_heads // n_keys, padded(past.shape[3] + longest)
+    s, d, group, width = past.shape[3], past.shape[4], n_heads // n_keys, _padded(past.shape[3] + longest)
     keys, values = np.zeros((width, d), np.float32), np.zeros((d, width), np.float32)
     d_keys, d_values = np.zeros((width, d), np.float32), np.zeros((width, d), np.float32)
     scores = np.zeros(longest * width, np.float32)
@@ -99,28 +104,32 @@ def attend_backward(start, stop, qkv, past, starts, bounds, sizes, places, weigh
     for pair in range(start, stop):
         beginning, g = pair // n_keys, pair % n_keys
         key, value = (n_heads + g) * d, (n_heads + n_keys + g) * d
-        d_keys[:s], d_values[:s] = ZERO, ZERO
         for j in range(s):
-            keys[j] = past[0, beginning, g, j]
-            values[:, j] = past[1, beginning, g, j]
+            for i in range(d):
+                keys[j, i] = past[0, beginning, g, j, i]
+                values[i, j] = past[1, beginning, g, j, i]
+                d_keys[j, i] = d_values[j, i] = ZERO
         for r in range(bounds[beginning], bounds[beginning + 1]):
             first, n = starts[r], starts[r + 1] - starts[r]
-            line, needed = padded(s + n), s + n if own else s
-            d_keys[s:line], d_values[s:line] = ZERO, ZERO
+            line, needed = _padded(s + n), s + n if own else s
+            for j in range(s, line):
+                for i in range(d):
+                    d_keys[j, i] = d_values[j, i] = ZERO
             for j in range(n):
-                keys[s + j] = qkv[first + j, key : key + d]
-                values[:, s + j] = qkv[first + j, value : value + d]
+                for i in range(d):
+                    keys[s + j, i] = qkv[first + j, key + i]
+                    values[i, s + j] = qkv[first + j, value + i]
             for h in range(g * group, (g + 1) * group):
                 block, query, told = places[r] + h * n * line, first * wide + h * d, first * narrow + h * d
                 for i in range(0, n, QUERIES):
                     rows, seen = min(QUERIES, n - i), s + min(i + QUERIES, n)
                     multiply(
                         gradient, told + i * narrow, narrow, 1, values, 0, width, scores, i * line, line,
-                        rows, d, padded(seen), False,
+                        rows, d, _padded(seen), False,
                     )  # fmt: skip
                     for k in range(i, i + rows):
                         p = weights[block + k * line : block + (k + 1) * line]
-                        _softmax_backward(p, scores[k * line : (k + 1) * line], s + k + 1)
+                        softmax_backward(p, scores[k * line : (k + 1) * line], s + k + 1)
                     if own:
                         place = query + i * wide
                         multiply(scores, i * line, line, 1, keys, 0, d, out, place, wide, rows, seen, d, False)
@@ -129,55 +138,19 @@ def attend_backward(start, stop, qkv, past, starts, bounds, sizes, places, weigh
                     since, place = max(j - s, 0), j * d
                     left, terms = since * line + j, n - since
                     multiply(
-                        scores,
-                        left,
-                        1,
-                        line,
-                        qkv,
-                        query + since * wide,
-                        wide,
-                        d_keys,
-                        place,
-                        d,
-                        QUERIES,
-                        terms,
-                        d,
-                        True,
-                    )
+                        scores, left, 1, line, qkv, query + since * wide, wide, d_keys, place, d,
+                        QUERIES, terms, d, True,
+                    )  # fmt: skip
                     multiply(
                         weights, block + left, 1, line, gradient, told + since * narrow, narrow, d_values, place, d,
                         QUERIES, terms, d, True,
                     )  # fmt: skip
             if own:
                 for j in range(n):
-                    out[first + j, key : key + d] = d_keys[s + j]
-                    out[first + j, value : value + d] = d_values[s + j]
-        past_out[0, beginning, g], past_out[1, beginning, g] = d_keys[:s], d_values[:s]
-
-
-@njit(inline="always")
-def _softmax(x, n):
-    """Replaces the first n numbers of x by their softmax, and the others by zero."""
-    largest = x[0]
-    for j in range(1, n):
-        largest = max(largest, x[j])
-    total = ZERO
-    for j in range(n):
-        power = exp(x[j] - largest)
-        x[j] = power
-        total += power
-    factor = ONE / total
-    for j in range(n):
-        x[j] *= factor
-    x[n:] = ZERO
-
-
-@njit(inline="always")
-def _softmax_backward(p, x, n):
-    """Replaces the first n numbers of x, gradients of a softmax p, by those of its argument, the others by zero."""
-    along = ZERO
-    for j in range(n):
-        along += p[j] * x[j]
-    for j in range(n):
-        x[j] = p[j] * (x[j] - along)
-    x[n:] = ZERO
+                    for i in range(d):
+                        out[first + j, key + i] = d_keys[s + j, i]
+                        out[first + j, value + i] = d_values[s + j, i]
+        for j in range(s):
+            for i in range(d):
+                past_out[0, beginning, g, j, i] = d_keys[j, i]
+                past_out[1, beginning, g, j, i] = d_values[j, i]

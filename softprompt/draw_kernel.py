@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from softprompt.llama_kernels import REORDERED_SUMS, exp, largest
+from softprompt.elementwise_kernels import exp, largest
+from softprompt.kernel_cache import REORDERED_SUMS, inlined, kernel
 
 BLOCK = 64
 """Tokens whose probabilities are summed at once; the drawn one is then looked for in one block."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=REORDERED_SUMS)
+@kernel
 def draw_rows(logits, uniforms, chosen, logprobs):
     """Inverts each row's cumulative distribution at its uniform number; see :func:`softprompt.sampling.draw`.
 
@@ -26,7 +26,7 @@ def draw_rows(logits, uniforms, chosen, logprobs):
     for r in range(n):
         for i in range(vocab_size):
             likelihoods[i] = logits[r, i]
-        top = largest(likelihoods)
+        top = largest(likelihoods, vocab_size)
         for i in range(vocab_size):
             likelihoods[i] = exp(likelihoods[i] - top)
         total = _sum_blocks(likelihoods, sums)
@@ -34,7 +34,7 @@ def draw_rows(logits, uniforms, chosen, logprobs):
         logprobs[r] = logits[r, chosen[r]] - top - np.log(total)
 
 
-@njit(error_model="numpy", fastmath=REORDERED_SUMS)
+@inlined(fastmath=REORDERED_SUMS)
 def _sum_blocks(likelihoods, sums):
     """Writes the sum of each block, and returns the sum of all."""
     total = 0.0
@@ -47,7 +47,7 @@ def _sum_blocks(likelihoods, sums):
     return total
 
 
-@njit(error_model="numpy")
+@inlined(fastmath=set())
 def _invert(likelihoods, sums, threshold):
     """The first token whose cumulative sum is above the threshold, or the last possible one if rounding leaves none."""
     below, b = 0.0, 0

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 
 from softprompt import llama_kernels
 from softprompt.llama_decoder import LlamaDecoder
-from softprompt.llama_kernels import TILE_ROWS, WIDTH, Cells, rounded_up
+from softprompt.llama_kernels import Cells
 from softprompt.slices import on_threads
+from softprompt.tiles import TILE_ROWS, WIDTH, rounded_up
 
 ROWS_A_THREAD = 8
 

@@ -16,7 +16,8 @@ from transformers.activations import SiLUActivation
 
 from softprompt import llama_kernels
 from softprompt.llama_cpu_decoder import LlamaCpuDecoder, on_rows
-from softprompt.llama_kernels import TILE_ROWS, WIDTH, Weights, Workspace, packed, rounded_up
+from softprompt.llama_kernels import Weights, Workspace
+from softprompt.tiles import TILE_ROWS, WIDTH, packed, rounded_up
 
 SMALL_MODEL_BYTES = 2**28
 """Weights up to this size are copied in the order in which products read them."""

@@ -6,50 +6,13 @@ but one factor a row. Rows do not see one another, so slices of them may run on 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
-FAST = {"reassoc", "contract", "nsz", "nnan"}
-"""Sums may be reordered, which is what vector instructions need; the order is the same in every call."""
-
-LOG2_E, LN_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
-HALF, ONE, LARGEST = np.float32(0.5), np.float32(1), np.float32(87)
-COEFFICIENTS = tuple(
-    np.float32(c) for c in (1.9875691e-4, 1.3981999e-3, 8.3334519e-3, 4.1665796e-2, 1.6666666e-1, 5.0000000e-1)
-)
-"""Of the polynomial behind 1 + x + x^2 p(x) for e^x, |x| <= ln(2) / 2 (Moshier, Cephes library, expf)."""
+from softprompt.elementwise_kernels import ONE, ZERO, normalise, sigmoid, silu
+from softprompt.kernel_cache import kernel
 
 
-@intrinsic
-def _float_of_bits(typing_context: Any, bits: Any) -> Any:
-    """The float32 that has the bits of an int32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-@njit(inline="always")
-def exp(x):
-    """e^x to 2e-7 of itself, for x between -87 and 87, at whose ends others are taken; loops over it are vectorised."""
-    x = min(max(x, -LARGEST), LARGEST)
-    power = np.floor(x * LOG2_E + HALF)
-    x -= power * LN_2
-    p = COEFFICIENTS[0]
-    p = p * x + COEFFICIENTS[1]
-    p = p * x + COEFFICIENTS[2]
-    p = p * x + COEFFICIENTS[3]
-    p = p * x + COEFFICIENTS[4]
-    p = p * x + COEFFICIENTS[5]
-    return (p * x * x + x + ONE) * _float_of_bits(np.int32((np.int32(power) + np.int32(127)) << np.int32(23)))
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@kernel
 def rms_norm(start, stop, x, weight, eps, out, factors):
     """Writes ``x / sqrt(mean(x^2) + eps) * weight`` of rows start to stop (Zhang and Sennrich 2019, section 4).
 
@@ -62,18 +25,11 @@ def rms_norm(start, stop, x, weight, eps, out, factors):
         out: shape (n, d).
         factors: 1 / sqrt(mean(x^2) + eps) is written here, shape (n,).
     """
-    d = x.shape[1]
     for r in range(start, stop):
-        total = np.float32(0)
-        for i in range(d):
-            total += x[r, i] * x[r, i]
-        factor = ONE / np.sqrt(total / np.float32(d) + eps)
-        factors[r] = factor
-        for i in range(d):
-            out[r, i] = x[r, i] * factor * weight[i]
+        factors[r] = normalise(r, x, weight, eps, out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@kernel
 def rms_norm_backward(start, stop, x, weight, factors, gradient, total):
     """Adds the gradient of x to a total: with y = x f w, that is f (w g - x f^2 mean(w g x)).
 
@@ -88,7 +44,7 @@ def rms_norm_backward(start, stop, x, weight, factors, gradient, total):
     """
     d = x.shape[1]
     for r in range(start, stop):
-        along = np.float32(0)
+        along = ZERO
         for i in range(d):
             along += gradient[r, i] * weight[i] * x[r, i]
         factor = factors[r]
@@ -97,7 +53,7 @@ def rms_norm_backward(start, stop, x, weight, factors, gradient, total):
             total[r, i] += factor * (gradient[r, i] * weight[i] - along * x[r, i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@kernel
 def rotate(start, stop, qkv, cos, sin, positions, n_heads, n_keys, scale):
     """Rotates queries and keys in place (Su et al. 2021, arXiv 2104.09864, section 3.4.2), and scales the queries.
 
@@ -126,7 +82,7 @@ def rotate(start, stop, qkv, cos, sin, positions, n_heads, n_keys, scale):
                 qkv[r, second + i] = b * cos[position, i] + a * sin[position, i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@kernel
 def swiglu(start, stop, gate_up, out):
     """Writes silu(gate) up (Shazeer 2020, arXiv 2002.05202).
 
@@ -139,11 +95,10 @@ def swiglu(start, stop, gate_up, out):
     d = out.shape[1]
     for r in range(start, stop):
         for i in range(d):
-            gate = gate_up[r, i]
-            out[r, i] = gate / (ONE + exp(-gate)) * gate_up[r, d + i]
+            out[r, i] = silu(gate_up[r, i]) * gate_up[r, d + i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@kernel
 def swiglu_backward(start, stop, gate_up, gradient, out):
     """Writes the gradients of gates and of what they let through.
 
@@ -158,7 +113,7 @@ def swiglu_backward(start, stop, gate_up, gradient, out):
     d = gradient.shape[1]
     for r in range(start, stop):
         for i in range(d):
-            out[r, d + i] = ONE / (ONE + exp(-gate_up[r, i]))
+            out[r, d + i] = sigmoid(gate_up[r, i])
         for i in range(d):
             gate, share = gate_up[r, i], out[r, d + i]
             out[r, i] = gradient[r, i] * gate_up[r, d + i] * share * (ONE + gate * (ONE - share))
