@@ -55,7 +55,9 @@ def test_the_measure_is_the_divergence_of_whole_distributions(llama, prompts):
 
     measured = Donor(llama, prompts[:1], programs).distance(prompts[:1, :2])
     with torch.no_grad():
-        assert_as_accurate(measured, by_transformers(llama), by_transformers(doubled(llama)), ulps=64)
+        theirs, exact = by_transformers(llama), by_transformers(doubled(llama))
+    # The roundings are those of log-probabilities, which are ten times as large as their differences.
+    assert_as_accurate(measured, theirs, exact, ulps=80)
 
 
 def test_a_model_with_logits_of_its_own_kind_is_measured_on_the_stored_tokens(llama, prompts, monkeypatch):
