@@ -7,10 +7,10 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all check format bench clean
+.PHONY: help setup train test test-all test-processors check format bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 # torch goes first and by itself: it is the large one, and pip then takes whatever build of it is already chosen.
 .venv/.ready: pyproject.toml constraints.txt
@@ -32,6 +32,9 @@ test: check ## Check the code and run the fast tests
 
 test-all: test ## Check the code and run all tests; the slow ones have the machine for themselves
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-processors: setup ## Run the tests of arithmetic as other processors would; ARGS=--short for the lowest alone
+	@$(BIN)/python -m tests.processors $(ARGS)
 
 check: setup ## Lint, formatting, types
 	@$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from softprompt.prompts import random_rows
 from softprompt.residual import ResidualPrompts
 from softprompt.ten import TerrainEmbeddingNetwork
 from terrains.base import Terrain
+from tests.accuracy import assert_rounded
 from tests.distributed.finished_runs import FITNESS
 from tests.distributed.tiny_runs import config
 
@@ -57,13 +58,14 @@ def test_a_saved_prompt_is_where_every_terrain_starts(lm, peft):
 
 
 def test_norms_are_matched_where_that_is_asked_for(lm, peft):
-    typical = lm.embedding.norm(dim=-1).mean()
+    typical = lm.embedding.double().norm(dim=-1).mean()
     assert start(lm, str(peft)).norm(dim=-1).mean() > 5 * typical
     matched = start(lm, str(peft), method__match_norms=True)
-    torch.testing.assert_close(matched.norm(dim=-1), typical.expand(2, 3))
-    cosine = torch.nn.functional.cosine_similarity(matched, start(lm, str(peft)), dim=-1)
-    torch.testing.assert_close(cosine, torch.ones(2, 3))
-    assert start(lm, method__match_norms=True).norm(dim=-1).std() < 1e-4 < start(lm).norm(dim=-1).std()
+    assert_rounded(matched.double().norm(dim=-1), typical.expand(2, 3))
+    cosine = torch.nn.functional.cosine_similarity(matched.double(), start(lm, str(peft)).double(), dim=-1)
+    assert_rounded(cosine, torch.ones(2, 3))
+    assert_rounded(start(lm, method__match_norms=True).double().norm(dim=-1), typical.expand(2, 3))
+    assert start(lm).norm(dim=-1).std() > 1e-2 * typical
 
 
 def test_a_runs_prompts_go_to_the_terrains_of_their_names(lm, run):

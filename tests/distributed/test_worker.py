@@ -18,15 +18,16 @@ from distributed.messages import LayerWeights, PromptState, RolloutRequest, Roll
 from distributed.pool import LocalPool, RolloutPool
 from distributed.worker import RolloutWorker, instruction_ids
 from softprompt.model import FrozenLM
-from softprompt.sampling import GenerationConfig
+from softprompt.sampling import GenerationConfig, Samples
 from softprompt.tokenizer import train_tokenizer
 from softprompt.unfreezing import UnfrozenLM, top_layers
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
+from tests.softprompt.drawing import assert_drawn
 
 Arguments = tuple[dict[str, Any], dict[str, Any]]
 TERRAINS = ["a", "e", "i"]
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.arithmetic]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,16 @@ def assert_same(left: Rollouts, right: Rollouts) -> None:
         np.testing.assert_array_equal(one, other, err_msg=name)
     for name in ("request_id", "version", "programs", "failures"):
         assert getattr(left, name) == getattr(right, name)
+
+
+def assert_what_float64_draws(worker: RolloutWorker, request: RolloutRequest) -> None:
+    """A worker draws from its model's own distribution behind the prompts of the groups."""
+    rollouts, asked = worker.generate(request, STATE), worker._sample_requests(request)
+    ids, mask, logprobs = (torch.from_numpy(getattr(rollouts, name)) for name in ("ids", "mask", "logprobs"))
+    position = torch.tensor([r.terrain for r in asked for _ in range(r.count)])
+    instructions = [r.instruction for r in asked for _ in range(r.count)]
+    samples = Samples(ids, mask, logprobs, logprobs, position, instructions)
+    assert_drawn(worker.lm, worker._prompts(request, STATE), asked, samples, GenerationConfig(max_new_tokens=24))
 
 
 def test_rollouts_hold_what_was_asked(worker: RolloutWorker) -> None:
@@ -164,9 +175,13 @@ def test_layers_act_where_a_prompt_does_and_the_frozen_model_stays(arguments: Ar
 
 
 def test_mixed_request_equals_its_terrains_one_by_one(worker: RolloutWorker) -> None:
-    mixed = worker.generate(REQUESTS[0], STATE)
-    alone = [worker.generate(replace(REQUESTS[0], groups=(group,)), STATE) for group in REQUESTS[0].groups]
-    assert mixed.programs == [program for rollouts in alone for program in rollouts.programs]
+    alone = [replace(REQUESTS[0], groups=(group,)) for group in REQUESTS[0].groups]
+    asked = worker._sample_requests(REQUESTS[0])
+    assert [(r.instruction, r.count, r.seed) for r in asked] == [
+        (r.instruction, r.count, r.seed) for request in alone for r in worker._sample_requests(request)
+    ]
+    for request in (REQUESTS[0], *alone):
+        assert_what_float64_draws(worker, request)
 
 
 def test_two_groups_of_one_terrain_differ(worker: RolloutWorker) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from transformers import (
@@ -25,14 +27,16 @@ from softprompt.model import FrozenLM
 from softprompt.tokenizer import train_tokenizer
 
 VOCAB = 264
+THREADS = int(os.environ.get("TERRAPROMPT_TEST_THREADS", "1"))
+"""Tiny matrices are slower on several threads than on one."""
+
 GENERAL = ("gpt2", "gpt_neox", "opt")
 """Families that are decoded with transformers' own forward."""
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny matrices are slower on several threads than on one."""
-    torch.set_num_threads(1)
+def few_threads():
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,11 @@ from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
 from softprompt.llama_small_decoder import LlamaSmallDecoder
 from softprompt.model import FrozenLM
+from tests.accuracy import assert_as_accurate
 from tests.softprompt.conftest import GENERAL
+from tests.softprompt.exact import doubled, logits_behind
+
+pytestmark = pytest.mark.arithmetic
 
 FAST = ["llama", "llama-grouped", "mistral", "qwen2"]
 PROMPTS = [[5, 9, 30], [7, 7, 8, 100, 41], [12, 3]]
@@ -39,9 +43,19 @@ def decode(
         return logits + [decoder.step(torch.tensor(ids)) for ids in steps]
 
 
-def full(lm: FrozenLM, ids: list[int]) -> torch.Tensor:
-    with torch.no_grad():
-        return lm.model(torch.tensor([ids])).logits[0, -1]
+def full(lm: FrozenLM, prompts: list[list[int]], counts: list[int], steps: list[list[int]]) -> list[torch.Tensor]:
+    """The same by transformers, each row alone and read at once."""
+    rows = []
+    for row, prompt in enumerate(prompt for prompt, n in zip(prompts, counts, strict=True) for _ in range(n)):
+        ids = torch.tensor([*prompt, *(step[row] for step in steps)])
+        with torch.no_grad():
+            rows.append(logits_behind(lm, None, ids)[0][len(prompt) - 1 :])
+    return list(torch.stack(rows, dim=1))
+
+
+def assert_decoded(got: list[torch.Tensor], theirs: list[torch.Tensor], exact: list[torch.Tensor]) -> None:
+    assert len(got) == len(theirs) == len(exact)
+    assert_as_accurate(torch.stack(got), torch.stack(theirs), torch.stack(exact))
 
 
 @pytest.mark.parametrize("family", FAST)
@@ -71,13 +85,7 @@ def test_cached_equals_uncached(make_lm, family, fast, padded):
     prompts = PROMPTS if padded else [p[:2] for p in PROMPTS]
     steps = torch.randint(3, 260, (6, sum(COUNTS)), generator=torch.Generator().manual_seed(3)).tolist()
     got = decode(lm, make_decoder(lm.model, fast), prompts, COUNTS, steps)
-    sequences = [list(p) for p, n in zip(prompts, COUNTS, strict=True) for _ in range(n)]
-    for number, logits in enumerate(got):
-        want = torch.stack([full(lm, ids) for ids in sequences])
-        assert torch.allclose(logits, want, atol=1e-4), number
-        if number < len(steps):
-            for ids, new in zip(sequences, steps[number], strict=True):
-                ids.append(new)
+    assert_decoded(got, *(full(of, prompts, COUNTS, steps) for of in (lm, doubled(lm))))
 
 
 @pytest.mark.parametrize("family", FAST)
@@ -88,11 +96,9 @@ def test_all_decoders_compute_the_same(make_lm, family):
     prompts = [torch.randint(3, 260, (length,), generator=generator).tolist() for length in (19, 33, 16)]
     steps = torch.randint(3, 260, (34, sum(COUNTS)), generator=generator).tolist()
     kinds = LlamaDecoder, LlamaGraphDecoder, LlamaCpuDecoder, LlamaSmallDecoder
-    decoders = [kind(lm.model) for kind in kinds]
-    wanted, *results = [decode(lm, decoder, prompts, COUNTS, steps) for decoder in decoders]
-    for got in results:
-        for left, right in zip(wanted, got, strict=True):
-            assert torch.allclose(left, right, atol=1e-4)
+    theirs, exact = (full(of, prompts, COUNTS, steps) for of in (lm, doubled(lm)))
+    for kind in kinds:
+        assert_decoded(decode(lm, kind(lm.model), prompts, COUNTS, steps), theirs, exact)
 
 
 def test_the_kernels_exp_is_that_of_float32():
@@ -104,7 +110,8 @@ def test_the_kernels_exp_is_that_of_float32():
     x = np.concatenate([np.linspace(-87, 88, 100_001), [-200, -np.inf, 0]]).astype(np.float32)
     got = np.empty_like(x)
     exps(x, got)
-    assert np.allclose(got[:-3], np.exp(x[:-3].astype(np.float64)), rtol=2.5e-7, atol=0)
+    exact, theirs = np.exp(x[:-3].astype(np.float64)), np.exp(x[:-3])
+    assert_as_accurate(got[:-3] / exact, theirs / exact, np.ones(len(exact)), ulps=4)
     assert got[-3:].tolist() == [0, 0, 1]
 
 
@@ -121,30 +128,32 @@ def test_products_with_packed_weights_are_those_of_torch_and_no_row_matters_to_a
         llama_kernels.add_products(0, len(inputs), padded, panels, out)
         return torch.from_numpy(out[: len(inputs), :m])
 
-    assert torch.allclose(products(x.numpy(), 0), before + x @ matrix, atol=1e-4)
+    exact = before.double() + x.double() @ matrix.double()
+    assert_as_accurate(products(x.numpy(), 0), before + x @ matrix, exact)
     assert torch.equal(products(x[-1:].numpy(), 1e6)[0], products(x.numpy(), 0)[-1])
 
 
 def test_what_an_earlier_batch_left_in_the_memory_changes_nothing(llama):
     steps = torch.randint(3, 260, (5, sum(COUNTS)), generator=torch.Generator().manual_seed(3)).tolist()
-    want = decode(llama, LlamaGraphDecoder(llama.model), PROMPTS, COUNTS, steps)
+    theirs, exact = (full(of, PROMPTS, COUNTS, steps) for of in (llama, doubled(llama)))
     used = LlamaGraphDecoder(llama.model)
     decode(llama, used, [[9] * 70] * 2, [20, 9], [[4] * 29] * 30)
     decode(llama, used, PROMPTS, COUNTS, steps[::-1])
-    for left, right in zip(decode(llama, used, PROMPTS, COUNTS, steps), want, strict=True):
-        assert torch.allclose(left, right, atol=1e-5)
+    assert_decoded(decode(llama, used, PROMPTS, COUNTS, steps), theirs, exact)
 
 
 def test_several_batches_of_rows_follow_one_reading_of_the_prompts(llama, gpt2):
     steps = torch.randint(3, 260, (4, sum(COUNTS)), generator=torch.Generator().manual_seed(3))
-    for decoder, lm in ((make_decoder(llama.model), llama), (make_decoder(gpt2.model), gpt2)):
-        want = decode(lm, decoder, PROMPTS, COUNTS, steps.tolist())
+    for lm in (llama, gpt2):
+        decoder = make_decoder(lm.model)
+        theirs, exact = (full(of, PROMPTS, COUNTS, steps.tolist()) for of in (lm, doubled(lm)))
+        assert_decoded(decode(lm, decoder, PROMPTS, COUNTS, steps.tolist()), theirs, exact)
         # The decoder has read the prompts, and begins anew behind them, with rows in another order.
         rows = torch.tensor([5, 0, 3])
         with torch.inference_mode():
             decoder.begin(torch.arange(len(PROMPTS)).repeat_interleave(torch.tensor(COUNTS))[rows])
-            for number, ids in enumerate(steps):
-                assert torch.allclose(decoder.step(ids[rows]), want[number + 1][rows], atol=1e-4)
+            for number, ids in enumerate(steps, start=1):
+                assert_as_accurate(decoder.step(ids[rows]), theirs[number][rows], exact[number][rows])
 
 
 def test_the_number_of_threads_changes_no_bit_between_the_matrix_products(llama, monkeypatch):
@@ -178,7 +187,7 @@ def test_rows_that_stay_do_not_notice_rows_that_leave(make_lm, family, fast, pad
     prompts = PROMPTS if padded else [p[:2] for p in PROMPTS]
     steps = torch.randint(3, 260, (4, sum(COUNTS)), generator=torch.Generator().manual_seed(4))
     make = LlamaGraphDecoder if fast == "graph" else partial(make_decoder, fast=fast)
-    want = decode(lm, make(lm.model), prompts, COUNTS, steps.tolist())
+    theirs, exact = (full(of, prompts, COUNTS, steps.tolist()) for of in (lm, doubled(lm)))
     decoder = make(lm.model)
     width = max(map(len, prompts))
     padding = torch.tensor([width - len(p) for p in prompts])
@@ -191,7 +200,7 @@ def test_rows_that_stay_do_not_notice_rows_that_leave(make_lm, family, fast, pad
             rows = rows[kept]
             decoder.keep(torch.tensor(kept))
             logits = decoder.step(steps[number, rows])
-            assert torch.allclose(logits, want[number + 1][rows], atol=1e-4), number
+            assert_as_accurate(logits, theirs[number + 1][rows], exact[number + 1][rows])
 
 
 def test_bfloat16_stays_near_transformers(llama, tokenizer):
@@ -204,5 +213,6 @@ def test_bfloat16_stays_near_transformers(llama, tokenizer):
         with torch.inference_mode():
             decoder.prefill(embedded, torch.zeros(2, dtype=torch.int64), 2)
             decoder.begin(torch.tensor([0, 0, 1, 1]))
-            results.append(decoder.step(torch.tensor([4, 5, 6, 7])).log_softmax(-1).exp())
-    assert (results[0] - results[1]).abs().sum(-1).max() < 0.1
+            results.append(decoder.step(torch.tensor([4, 5, 6, 7])).softmax(-1))
+    exact = full(doubled(lm), [[5, 9, 30], [7, 8, 9]], [2, 2], [[4, 5, 6, 7]])[-1].softmax(-1)
+    assert_as_accurate(*results, exact)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 from softprompt.estimators import dr_grpo, gae, grpo, rank_advantages, reinforce_pp, rloo
 from softprompt.estimators.shaping import savage_scores
 from softprompt.ppo import whiten
+from tests.accuracy import assert_as_accurate, assert_rounded
+
+pytestmark = pytest.mark.arithmetic
 
 GROUPED = [rloo, grpo, dr_grpo, rank_advantages]
 ALL = [*GROUPED, reinforce_pp]
@@ -37,30 +41,35 @@ def test_gae_golden_numbers():
     mask = torch.tensor([[True, True, True], [True, False, False]])
     advantages, returns = gae(rewards, values, mask, gamma=0.9, lam=0.5)
     # delta: 0 + .9 - .5 = .4, 1 + 1.35 - 1 = 1.35, 2 - 1.5 = .5; A_2 = .5, A_1 = 1.35 + .45 * .5, A_0 = .4 + .45 * A_1.
-    torch.testing.assert_close(advantages, torch.tensor([[1.10875, 1.575, 0.5], [2.0, 0.0, 0.0]]))
-    torch.testing.assert_close(returns, torch.tensor([[1.60875, 2.575, 2.0], [3.0, 0.0, 0.0]]))
+    assert_rounded(advantages, [[1.10875, 1.575, 0.5], [2.0, 0.0, 0.0]])
+    assert_rounded(returns, [[1.60875, 2.575, 2.0], [3.0, 0.0, 0.0]])
 
 
 def test_gae_whitened_over_the_padded_batch_equals_trlx():
     generator = torch.Generator().manual_seed(0)
     mask = torch.arange(6) < torch.tensor([6, 2, 4])[:, None]
     rewards, values = torch.randn(2, 3, 6, generator=generator) * mask
-    last, reversed_advantages = torch.zeros(3), []
-    for t in reversed(range(6)):
-        following = values[:, t + 1] if t < 5 else 0.0
-        last = rewards[:, t] + 0.95 * following - values[:, t] + 0.95 * 0.9 * last
-        reversed_advantages.append(last)
-    expected = torch.stack(reversed_advantages[::-1], dim=1)
+
+    def by_trlx(rewards, values):
+        last, reversed_advantages = torch.zeros(3), []
+        for t in reversed(range(6)):
+            following = values[:, t + 1] if t < 5 else 0.0
+            last = rewards[:, t] + 0.95 * following - values[:, t] + 0.95 * 0.9 * last
+            reversed_advantages.append(last)
+        advantages = torch.stack(reversed_advantages[::-1], dim=1)
+        variance, mean = torch.var_mean(advantages)
+        return advantages + values, (advantages - mean) / (variance + 1e-8).sqrt()
+
     advantages, returns = gae(rewards, values, mask, gamma=0.95, lam=0.9)
-    torch.testing.assert_close(returns, expected + values)
-    variance, mean = torch.var_mean(expected)
-    torch.testing.assert_close(whiten(advantages), (expected - mean) / (variance + 1e-8).sqrt())
+    theirs, exact = by_trlx(rewards, values), by_trlx(rewards.double(), values.double())
+    assert_as_accurate(returns, theirs[0], exact[0])
+    assert_as_accurate(whiten(advantages), theirs[1], exact[1])
 
 
 def test_gae_without_a_critic_is_the_reward_to_go():
     rewards = torch.tensor([[1.0, 2.0, 4.0]])
     advantages, _ = gae(rewards, torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool), gamma=1.0, lam=1.0)
-    torch.testing.assert_close(advantages, torch.tensor([[7.0, 6.0, 4.0]]))
+    assert_rounded(advantages, [[7.0, 6.0, 4.0]])
 
 
 def test_gae_returns_carry_no_gradient_to_the_critic():
@@ -72,19 +81,19 @@ def test_gae_returns_carry_no_gradient_to_the_critic():
 def test_rloo_golden_numbers():
     advantages = per_program(rloo(rewards_of([1.0, 10.0, 2.0, 4.0, 6.0]), MASK, TERRAIN))
     # Terrain 7: 1 - 4, 2 - 3.5, 6 - 1.5; terrain 2: 10 - 4, 4 - 10.
-    torch.testing.assert_close(advantages, torch.tensor([-3.0, 6.0, -1.5, -6.0, 4.5]))
+    assert_rounded(advantages, [-3.0, 6.0, -1.5, -6.0, 4.5])
 
 
 def test_grpo_golden_numbers():
     advantages = per_program(grpo(rewards_of([1.0, 10.0, 2.0, 4.0, 6.0]), MASK, TERRAIN, epsilon=0.0))
     # Terrain 7: mean 3, std sqrt(7); terrain 2: mean 7, std sqrt(18).
     a, b = math.sqrt(7), math.sqrt(18)
-    torch.testing.assert_close(advantages, torch.tensor([-2 / a, 3 / b, -1 / a, -3 / b, 3 / a]))
+    assert_rounded(advantages, [-2 / a, 3 / b, -1 / a, -3 / b, 3 / a])
 
 
 def test_dr_grpo_golden_numbers():
     advantages = per_program(dr_grpo(rewards_of([1.0, 10.0, 2.0, 4.0, 6.0]), MASK, TERRAIN))
-    torch.testing.assert_close(advantages, torch.tensor([-2.0, 3.0, -1.0, -3.0, 3.0]))
+    assert_rounded(advantages, [-2.0, 3.0, -1.0, -3.0, 3.0])
 
 
 def test_reinforce_pp_whitens_rewards_to_go():
@@ -92,21 +101,22 @@ def test_reinforce_pp_whitens_rewards_to_go():
     mask = torch.tensor([[True, True, True], [True, False, False]])
     advantages = reinforce_pp(rewards, mask, torch.tensor([0, 1]))
     # To go: 7, 6, 4 and 5; mean 5.5, unbiased variance 5/3.
-    expected = torch.tensor([[1.5, 0.5, -1.5], [-0.5, 0.0, 0.0]]) / math.sqrt(5 / 3)
-    torch.testing.assert_close(advantages, expected)
+    deviation = math.sqrt(5 / 3)
+    assert_rounded(advantages, [[1.5 / deviation, 0.5 / deviation, -1.5 / deviation], [-0.5 / deviation, 0.0, 0.0]])
 
 
 def test_rank_advantages_golden_numbers():
     advantages = per_program(rank_advantages(rewards_of([-1.0, 500.0, 2.0, 4.0, 2.0]), MASK, TERRAIN))
     # Savage scores of 3: 1/3 - 1, 1/3 + 1/2 - 1, 1/3 + 1/2 + 1 - 1; the upper two are tied. Of 2: -1/2, 1/2.
     tied = (-1 / 6 + 5 / 6) / 2
-    torch.testing.assert_close(advantages, torch.tensor([-2 / 3, 0.5, tied, -0.5, tied]))
+    assert_rounded(advantages, [-2 / 3, 0.5, tied, -0.5, tied])
 
 
 def test_savage_scores_favour_the_top():
     scores = savage_scores(torch.arange(32.0))
-    assert scores[-1].item() == pytest.approx(3.0585, abs=1e-4)
-    assert scores[0].item() == pytest.approx(1 / 32 - 1)
+    exact = [sum(1 / k for k in range(32 - rank, 33)) - 1 for rank in range(32)]
+    assert_rounded(scores, exact)
+    assert round(exact[-1], 4) == 3.0585
     assert (scores[1:] > scores[:-1]).all()
 
 
@@ -147,8 +157,12 @@ def test_a_group_in_which_nothing_is_valid_has_no_advantage(estimator):
 def test_tokens_of_a_group_without_signal_do_not_count_in_whitening():
     rewards = rewards_of([-50.0, 3.0, -60.0, 2.0, -70.0])
     gated = reinforce_pp(rewards, MASK, TERRAIN, torch.tensor([False, True, False, True, False]))
-    alone = reinforce_pp(rewards[TERRAIN == 2], MASK[TERRAIN == 2], TERRAIN[TERRAIN == 2])
-    torch.testing.assert_close(gated[TERRAIN == 2], alone)
+    # To go in terrain 2: 3; and 2, 0.5, 0.25.
+    to_go = np.array([[3.0, 0.0, 0.0], [2.0, 0.5, 0.25]])
+    real = to_go[to_go > 0]
+    exact = np.where(to_go > 0, (to_go - real.mean()) / real.std(ddof=1), 0)
+    assert_rounded(gated[TERRAIN == 2], exact)
+    assert_rounded(reinforce_pp(rewards[TERRAIN == 2], MASK[TERRAIN == 2], TERRAIN[TERRAIN == 2]), exact)
 
 
 @pytest.mark.parametrize("estimator", GROUPED)
@@ -157,4 +171,6 @@ def test_a_mixed_batch_equals_its_terrains_one_by_one(estimator):
     together = estimator(rewards, MASK, TERRAIN)
     for terrain in (2, 7):
         rows = TERRAIN == terrain
-        torch.testing.assert_close(together[rows], estimator(rewards[rows], MASK[rows], TERRAIN[rows]))
+        exact = estimator(rewards[rows].double(), MASK[rows], TERRAIN[rows])
+        assert_rounded(together[rows], exact)
+        assert_rounded(estimator(rewards[rows], MASK[rows], TERRAIN[rows]), exact)

@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softprompt.estimators.evolution import centered_ranks, evolution_gradient, perturbations
+from tests.accuracy import assert_both_accurate
+
+pytestmark = pytest.mark.arithmetic
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -55,4 +58,5 @@ def test_going_against_the_gradient_climbs_and_leaves_a_terrain_without_signal_a
 def test_the_size_of_the_perturbation_does_not_change_the_direction():
     rows, plus, minus = torch.ones(1, 2, 8), torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [0.0]])
     small, large = (evolution_gradient(perturbations(rows, 2, n, chance()), plus, minus) for n in (0.01, 10.0))
-    torch.testing.assert_close(small, large)
+    exact = evolution_gradient(perturbations(rows, 2, 1.0, chance()).double(), plus, minus)
+    assert_both_accurate(small, large, exact)

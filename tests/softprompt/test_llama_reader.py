@@ -7,7 +7,11 @@ from softprompt import llama_reader, policy
 from softprompt.llama_reader import LlamaReader
 from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
+from tests.accuracy import assert_as_accurate
 from tests.softprompt.conftest import tiny_model
+from tests.softprompt.exact import doubled, one_by_one
+
+pytestmark = pytest.mark.arithmetic
 
 FAMILIES = ["llama", "llama-grouped", "mistral", "qwen2"]
 LENGTHS = (6, 1, 9, 4, 0, 9, 13)
@@ -34,10 +38,19 @@ def never(*arguments, **keywords):
     raise AssertionError("transformers' forward was called")
 
 
-def found_by(lm, batch, n_prompts, n_soft_tokens, owners, instruction=INSTRUCTION):
+def together(lm, prompts, batch, owners):
+    return evaluate(lm, prompts, [INSTRUCTION] * len(batch[0]), *batch, want_hidden=True, prompt_of=owners)
+
+
+def alone(lm, prompts, batch, owners):
+    """The same by transformers, row by row."""
+    return one_by_one(lm, prompts if owners is None else prompts[owners], [INSTRUCTION] * len(batch[0]), *batch)
+
+
+def found_by(read, lm, batch, prompts, owners):
     """Log-probabilities, hidden states, and the gradient of the prompts for some weighing of both."""
-    prompts = prompts_for(lm, n_prompts, n_soft_tokens).requires_grad_()
-    logprobs, hidden = evaluate(lm, prompts, [instruction] * len(batch[0]), *batch, want_hidden=True, prompt_of=owners)
+    prompts = prompts.to(lm.embedding.dtype, copy=True).requires_grad_()
+    logprobs, hidden = read(lm, prompts, batch, owners)
     weights = torch.rand(batch[0].shape, generator=torch.Generator().manual_seed(5))
     loss = (logprobs * weights).sum() + (hidden.sin() * weights[..., None]).sum()
     return logprobs, hidden, torch.autograd.grad(loss, prompts)[0]
@@ -55,29 +68,31 @@ def test_it_reads_as_transformers_does(
 ):
     monkeypatch.setattr(policy, "CPU_CHUNK_CELLS", chunk_cells)
     lm = make_lm(family)
+    asked = batch, prompts_for(lm, n_prompts, n_soft_tokens), owners
     with monkeypatch.context() as patched:
         patched.setattr(policy, "_run", never)
-        found = found_by(lm, batch, n_prompts, n_soft_tokens, owners)
+        found = found_by(together, lm, *asked)
     transformers_alone(monkeypatch)
-    expected = found_by(lm, batch, n_prompts, n_soft_tokens, owners)
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=3e-5, rtol=3e-5)
+    packed = found_by(together, lm, *asked)
+    theirs, exact = (found_by(alone, of, *asked) for of in (lm, doubled(lm)))
+    for ours, general, plain, truth in zip(found, packed, theirs, exact, strict=True):
+        assert_as_accurate(ours, plain, truth)
+        assert_as_accurate(general, plain, truth)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_reference_is_that_of_transformers(make_lm, batch, family, monkeypatch):
+def test_reference_is_that_of_transformers(make_lm, batch, family):
     lm, instructions = make_lm(family), [INSTRUCTION * (1 + row % 2) for row in range(len(LENGTHS))]
     with torch.no_grad():
         found, _ = evaluate(lm, None, instructions, *batch)
-        transformers_alone(monkeypatch)
-        expected, _ = evaluate(lm, None, instructions, *batch)
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
+        theirs, exact = (one_by_one(of, None, instructions, *batch)[0] for of in (lm, doubled(lm)))
+    assert_as_accurate(found, theirs, exact)
 
 
 def test_the_same_call_gives_the_same_bits_and_writes_to_no_weight(make_lm, batch):
     lm = make_lm("llama-grouped")
     before = lm.hash
-    first, second = (found_by(lm, batch, 3, 6, OWNERS) for _ in range(2))
+    first, second = (found_by(together, lm, batch, prompts_for(lm, 3, 6), OWNERS) for _ in range(2))
     assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
     assert lm.hash == before
 
@@ -90,16 +105,15 @@ def test_a_second_backward_pass_gives_the_same_gradient(make_lm, batch):
     assert torch.equal(torch.autograd.grad(total, prompts)[0], first)
 
 
-def test_changed_weights_are_read_anew(tokenizer, batch, monkeypatch):
+def test_changed_weights_are_read_anew(tokenizer, batch):
     lm = FrozenLM(tiny_model("llama", tokenizer), tokenizer)
     with torch.no_grad():
         first, _ = evaluate(lm, None, torch.tensor(INSTRUCTION), *batch)
         lm.model.model.layers[0].mlp.gate_proj.weight.mul_(-1)
         found, _ = evaluate(lm, None, torch.tensor(INSTRUCTION), *batch)
-        transformers_alone(monkeypatch)
-        expected, _ = evaluate(lm, None, torch.tensor(INSTRUCTION), *batch)
+        theirs, exact = (one_by_one(of, None, [INSTRUCTION] * len(batch[0]), *batch)[0] for of in (lm, doubled(lm)))
     assert not torch.allclose(found, first, atol=1e-2)
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
+    assert_as_accurate(found, theirs, exact)
 
 
 def test_large_models_are_not_copied(tokenizer, monkeypatch):

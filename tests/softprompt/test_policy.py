@@ -16,6 +16,10 @@ from softprompt.prompts import SoftPromptTable
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.token_logprobs import token_logprobs
 from softprompt.value_head import ValueHead
+from tests.accuracy import assert_as_accurate, assert_both_accurate
+from tests.softprompt.exact import doubled, one_by_one
+
+pytestmark = pytest.mark.arithmetic
 
 INSTRUCTION = torch.tensor([5, 9, 11])
 LENGTHS = (6, 1, 9, 4, 0, 9)
@@ -60,43 +64,29 @@ def prompts_for(lm: FrozenLM, n_rows: int, n_soft_tokens: int = 4) -> torch.Tens
     return torch.randn(n_rows, n_soft_tokens, lm.d_model, generator=torch.Generator().manual_seed(4)) * scale
 
 
-def one_by_one(lm, prompts, instructions, ids, mask):
-    """The plain way: each row alone, without padding, all logits of the model."""
-    expected, hidden = torch.zeros(ids.shape), torch.zeros(*ids.shape, lm.d_model)
-    for row in range(len(ids)):
-        n = int(mask[row].sum())
-        tokens = torch.cat([instructions[row], ids[row, :n]])
-        embedded = torch.cat([prompts[row], lm.embed(tokens)])[None]
-        output = lm.model(inputs_embeds=embedded, output_hidden_states=True)
-        cells = slice(embedded.shape[1] - n - 1, embedded.shape[1] - 1)
-        logprobs = output.logits[0].log_softmax(-1)[cells]
-        expected[row, :n] = logprobs.gather(1, ids[row, :n, None])[:, 0]
-        hidden[row, :n] = output.hidden_states[-1][0, cells]
-    return expected, hidden
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("chunk_cells", [1, 40, 4096])
 def test_batch_equals_rows_one_by_one(lm_of, batch, family, chunk_cells, monkeypatch):
     monkeypatch.setattr(policy, "CPU_CHUNK_CELLS", chunk_cells)
     lm, (ids, mask) = lm_of(family), batch
     prompts = prompts_for(lm, len(ids))
-    logprobs, hidden = evaluate(lm, prompts, INSTRUCTION, ids, mask, want_hidden=True)
-    expected, expected_hidden = one_by_one(lm, prompts, [INSTRUCTION] * len(ids), ids, mask)
-    torch.testing.assert_close(logprobs, expected, atol=2e-5, rtol=1e-5)
-    torch.testing.assert_close(hidden, expected_hidden, atol=2e-5, rtol=1e-5)
+    found = evaluate(lm, prompts, INSTRUCTION, ids, mask, want_hidden=True)
+    theirs, exact = (one_by_one(of, prompts, [INSTRUCTION] * len(ids), ids, mask) for of in (lm, doubled(lm)))
+    for triple in zip(found, theirs, exact, strict=True):
+        assert_as_accurate(*triple)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gpt_neox", "opt", "gemma2"])
 def test_gradient_of_a_batch_equals_that_of_rows_one_by_one(lm_of, batch, family):
     lm, (ids, mask) = lm_of(family), batch
-    prompts = prompts_for(lm, len(ids)).requires_grad_()
     weights = torch.rand(ids.shape, generator=torch.Generator().manual_seed(5))
-    (evaluate(lm, prompts, INSTRUCTION, ids, mask)[0] * weights).sum().backward()
-    found, prompts.grad = prompts.grad, None
-    (one_by_one(lm, prompts, [INSTRUCTION] * len(ids), ids, mask)[0] * weights).sum().backward()
-    assert found.abs().max() > 1e-2
-    torch.testing.assert_close(found, prompts.grad, atol=1e-4, rtol=1e-4)
+    found = []
+    for read, of in ((evaluate, lm), (one_by_one, lm), (one_by_one, doubled(lm))):
+        prompts = prompts_for(lm, len(ids)).to(of.embedding.dtype).requires_grad_()
+        logprobs, _ = read(of, prompts, [INSTRUCTION.tolist()] * len(ids), ids, mask)
+        found += torch.autograd.grad((logprobs * weights).sum(), prompts)
+    assert found[0].abs().max() > 1e-2
+    assert_as_accurate(*found)
 
 
 def test_every_linear_head_is_tried():
@@ -108,8 +98,8 @@ def test_each_row_may_have_its_own_instruction(llama, batch):
     prompts = prompts_for(llama, len(ids))
     instructions = [tuple(range(4, 4 + n)) for n in (3, 0, 1, 5, 2, 4)]
     logprobs, _ = evaluate(llama, prompts, instructions, ids, mask)
-    tensors = [torch.tensor(row, dtype=torch.int64) for row in instructions]
-    torch.testing.assert_close(logprobs, one_by_one(llama, prompts, tensors, ids, mask)[0], atol=2e-5, rtol=1e-5)
+    theirs, exact = (one_by_one(of, prompts, instructions, ids, mask)[0] for of in (llama, doubled(llama)))
+    assert_as_accurate(logprobs, theirs, exact)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -156,8 +146,9 @@ def test_evaluated_equals_sampled(llama, prompts):
     config = GenerationConfig(max_new_tokens=12)
     requests = [SampleRequest(terrain, tuple(INSTRUCTION.tolist()), 3, seed=terrain) for terrain in (2, 0)]
     samples = Sampler(llama, config).sample(prompts, requests)
-    logprobs, _ = evaluate(llama, prompts[samples.terrain], samples.instructions, samples.ids, samples.mask)
-    torch.testing.assert_close(logprobs, samples.logprobs, atol=2e-5, rtol=1e-5)
+    drawn = prompts[samples.terrain], samples.instructions, samples.ids, samples.mask
+    logprobs, _ = evaluate(llama, *drawn)
+    assert_both_accurate(logprobs, samples.logprobs, one_by_one(doubled(llama), *drawn)[0])
 
 
 def test_nothing_real_is_all_zeros(llama):
@@ -184,18 +175,21 @@ def test_wrong_requests_are_told(llama, batch):
 def test_token_logprobs_in_chunks_equal_log_softmax(with_bias, monkeypatch):
     monkeypatch.setattr("softprompt.token_logprobs.CHUNK_CELLS", 3 * 50)
     generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(8, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(50, 6, generator=generator, dtype=torch.float64)
-    bias = torch.randn(50, generator=generator, dtype=torch.float64) if with_bias else None
-    targets = torch.randint(50, (8,), generator=generator)
-    upstream = torch.randn(8, generator=generator)
-    logits = torch.nn.functional.linear(hidden, weight, bias)
-    expected = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
-    found = token_logprobs(hidden, weight, bias, targets)
-    torch.testing.assert_close(found, expected.float())
-    (expected_gradient,) = torch.autograd.grad(expected, hidden, upstream.double())
-    (gradient,) = torch.autograd.grad(found, hidden, upstream)
-    torch.testing.assert_close(gradient, expected_gradient, atol=1e-6, rtol=1e-5)
+    hidden, weight = torch.randn(8, 6, generator=generator), torch.randn(50, 6, generator=generator)
+    bias = torch.randn(50, generator=generator) if with_bias else None
+    targets, upstream = torch.randint(50, (8,), generator=generator), torch.randn(8, generator=generator)
+
+    def by_torch(hidden, weight, bias, targets):
+        logits = torch.nn.functional.linear(hidden, weight, bias)
+        return logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
+
+    found = []
+    for dtype, function in ((torch.float32, token_logprobs), (torch.float32, by_torch), (torch.float64, by_torch)):
+        inputs = hidden.to(dtype, copy=True).requires_grad_()
+        logprobs = function(inputs, weight.to(dtype), None if bias is None else bias.to(dtype), targets)
+        found.append((logprobs, *torch.autograd.grad(logprobs, inputs, upstream.to(dtype))))
+    for triple in zip(*found, strict=True):
+        assert_as_accurate(*triple)
 
 
 def test_untrained_critic_predicts_nothing_and_learns():

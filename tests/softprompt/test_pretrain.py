@@ -10,6 +10,10 @@ from softprompt.model import FrozenLM
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain import Stage2
 from softprompt.pretrain_config import PRESETS, PretrainConfig, preset
+from tests.accuracy import assert_as_accurate, assert_both_accurate
+from tests.softprompt.exact import Float64, doubled, one_by_one
+
+pytestmark = pytest.mark.arithmetic
 
 INSTRUCTION = "import math\n"
 PROGRAMS = [
@@ -59,14 +63,15 @@ def test_the_loss_without_prefix_is_the_likelihood_of_the_saved_model(trained, t
     stage, _, _ = trained
     stage.save(tmp_path)
     lm = FrozenLM.load(tmp_path)
-    program = stage.held_out[0]
+    programs, skip = stage.held_out[:12], stage.instruction_tokens
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(p[skip:]) for p in programs], batch_first=True)
+    mask = torch.arange(ids.shape[1]) < torch.tensor([len(p) - skip for p in programs])[:, None]
+    asked = None, [p[:skip] for p in programs], ids, mask
     with torch.no_grad():
-        logits = lm.model(torch.tensor([program])).logits[0].log_softmax(-1)
-        nats = stage._nats([program], None).item()
-    skip = stage.instruction_tokens
-    expected = -sum(logits[i - 1, program[i]].item() for i in range(skip, len(program)))
-    assert nats == pytest.approx(expected, rel=1e-4)
-    assert program[-1] == lm.eos_id
+        nats = stage._nats(programs, None)
+        theirs, exact = (-one_by_one(of, *asked)[0].sum(1) for of in (lm, doubled(lm)))
+    assert_as_accurate(nats, theirs, exact)
+    assert all(p[-1] == lm.eos_id for p in programs)
 
 
 def test_the_same_seed_trains_the_same_model():
@@ -106,18 +111,24 @@ def test_a_training_goes_on_bit_for_bit():
 
 @pytest.mark.parametrize("none", [0.0, 1.0])
 def test_parts_of_a_batch_add_up_to_its_gradient(none):
-    gradients = []
-    for parts in (1, 3):
+    def gradients(parts, exact=False):
         config = TINY.model_copy(
             update={"accumulate": parts, "prefixes": TINY.prefixes.model_copy(update={"none": none, "untrained": 0.0})}
         )
         stage = Stage2(PROGRAMS, INSTRUCTION, config)
         programs, slot = stage._prefixes.next(stage._order)
-        stage._backward(programs, slot)
-        rows = [] if slot is None else [slot.rows.grad]
-        gradients.append([p.grad for p in stage.model.parameters()] + rows)
-    for whole, added in zip(*gradients, strict=True):
-        torch.testing.assert_close(added, whole, atol=1e-6, rtol=1e-4)
+        if exact:
+            stage.model.double()
+            if slot is not None:
+                slot.rows = slot.rows.detach().double().requires_grad_()
+            with Float64():
+                stage._backward(programs, slot)
+        else:
+            stage._backward(programs, slot)
+        return [p.grad for p in stage.model.parameters()] + ([] if slot is None else [slot.rows.grad])
+
+    for whole, added, exact in zip(gradients(1), gradients(3), gradients(1, exact=True), strict=True):
+        assert_both_accurate(added, whole, exact)
 
 
 def test_bfloat16_leaves_weights_in_float32_and_learns():

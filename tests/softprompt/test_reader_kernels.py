@@ -8,6 +8,9 @@ from numba import njit
 from softprompt import attention_kernels, reader_kernels
 from softprompt.slices import on_threads
 from softprompt.tiles import LANES, multiply
+from tests.accuracy import assert_as_accurate, assert_rounded
+
+pytestmark = pytest.mark.arithmetic
 
 EPS = np.float32(1e-6)
 
@@ -16,12 +19,17 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def exact(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(array).double().requires_grad_()
+PRECISIONS = torch.float32, torch.float64
+"""What torch computes in is as accurate as a kernel must be; and what is exact."""
 
 
-def assert_close(found: np.ndarray, expected: torch.Tensor, atol: float = 2e-6) -> None:
-    np.testing.assert_allclose(found, expected.detach().numpy(), atol=atol, rtol=2e-6)
+def tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    return torch.from_numpy(array).to(dtype, copy=True).requires_grad_()
+
+
+def assert_all_as_accurate(ours, theirs, exact) -> None:
+    for triple in zip(ours, theirs, exact, strict=True):
+        assert_as_accurate(*triple)
 
 
 @njit
@@ -31,9 +39,12 @@ def exponentials(x):
 
 def test_exponential_is_that_of_numpy_up_to_rounding():
     x = np.concatenate([np.linspace(-87, 87, 20001), random(1000) * 1e-3, [0]]).astype(np.float32)
-    np.testing.assert_allclose(exponentials(x), np.exp(x.astype(np.float64)), rtol=1e-5)
-    near = x[np.abs(x) < 1]
-    np.testing.assert_allclose(exponentials(near), np.exp(near.astype(np.float64)), rtol=3e-7)
+    exact = np.exp(x.astype(np.float64))
+    # Shares of the exact value, over 1 + |x|: so much of itself e^x changes when x is rounded.
+    ours, theirs = (1 + (found / exact - 1) / (1 + np.abs(x)) for found in (exponentials(x), np.exp(x)))
+    assert_as_accurate(ours, theirs, np.ones(len(x)), ulps=2)
+    near = np.abs(x) < 1
+    assert_as_accurate(exponentials(x[near]) / exact[near], np.exp(x[near]) / exact[near], np.ones(near.sum()), ulps=4)
     assert np.isfinite(exponentials(np.array([-1e30, -1e3, 1e3, 1e30], np.float32))).all()
 
 
@@ -42,10 +53,13 @@ def test_norm_and_its_gradient_are_those_of_torch():
     out, factors, total = np.empty_like(x), np.empty(5, np.float32), before.copy()
     reader_kernels.rms_norm(0, 5, x, weight, EPS, out, factors)
     reader_kernels.rms_norm_backward(0, 5, x, weight, factors, gradient, total)
-    inputs = exact(x)
-    expected = torch.rms_norm(inputs, (24,), torch.from_numpy(weight).double(), float(EPS))
-    assert_close(out, expected)
-    assert_close(total - before, torch.autograd.grad(expected, inputs, torch.from_numpy(gradient).double())[0])
+
+    def by_torch(dtype):
+        inputs, told = tensor(x, dtype), torch.from_numpy(gradient).to(dtype)
+        normed = torch.rms_norm(inputs, (24,), torch.from_numpy(weight).to(dtype), float(EPS))
+        return normed, torch.from_numpy(before).to(dtype) + torch.autograd.grad(normed, inputs, told)[0]
+
+    assert_all_as_accurate((out, total), *map(by_torch, PRECISIONS))
 
 
 def test_gated_unit_and_its_gradient_are_those_of_torch():
@@ -53,26 +67,34 @@ def test_gated_unit_and_its_gradient_are_those_of_torch():
     out, told = np.empty_like(gradient), np.empty_like(gate_up)
     reader_kernels.swiglu(0, 5, gate_up, out)
     reader_kernels.swiglu_backward(0, 5, gate_up, gradient, told)
-    inputs = exact(gate_up)
-    expected = torch.nn.functional.silu(inputs[:, :24]) * inputs[:, 24:]
-    assert_close(out, expected, atol=1e-5)
-    found = torch.autograd.grad(expected, inputs, torch.from_numpy(gradient).double())[0]
-    assert_close(told, found, atol=1e-5)
+
+    def by_torch(dtype):
+        inputs = tensor(gate_up, dtype)
+        gated = torch.nn.functional.silu(inputs[:, :24]) * inputs[:, 24:]
+        return gated, torch.autograd.grad(gated, inputs, torch.from_numpy(gradient).to(dtype))[0]
+
+    assert_all_as_accurate((out, told), *map(by_torch, PRECISIONS))
 
 
 def test_rotation_turns_pairs_and_with_negated_sines_back():
     n_heads, n_keys, d, scale = 4, 2, 8, np.float32(0.5)
     qkv, positions, angles = random(5, 64), np.array([0, 3, 1, 1, 2]), random(4, 4, seed=1)
+    cos, sin = np.cos(angles), np.sin(angles)
     turned = qkv.copy()
-    reader_kernels.rotate(0, 5, turned, np.cos(angles), np.sin(angles), positions, n_heads, n_keys, scale)
+    reader_kernels.rotate(0, 5, turned, cos, sin, positions, n_heads, n_keys, scale)
     assert np.array_equal(turned[:, 48:], qkv[:, 48:])
-    pairs = qkv.reshape(5, 8, 2, 4)[:, :6].astype(np.float64)
-    expected = (pairs[:, :, 0] + 1j * pairs[:, :, 1]) * np.exp(1j * angles[positions].astype(np.float64))[:, None]
-    expected[:, :n_heads] *= 0.5
-    found = turned.reshape(5, 8, 2, d // 2)[:, :6]
-    np.testing.assert_allclose(found[:, :, 0] + 1j * found[:, :, 1], expected, atol=2e-6)
-    reader_kernels.rotate(0, 5, turned, np.cos(angles), -np.sin(angles), positions, n_heads, n_keys, np.float32(2))
-    np.testing.assert_allclose(turned, qkv, atol=2e-6)
+
+    def by_numpy(real, whole):
+        pairs = qkv.reshape(5, 8, 2, 4)[:, :6].astype(real)
+        turns = (cos.astype(real) + 1j * sin.astype(real)).astype(whole)
+        numbers = (pairs[:, :, 0] + 1j * pairs[:, :, 1]).astype(whole) * turns[positions][:, None]
+        numbers[:, :n_heads] *= 0.5
+        return np.stack([numbers.real, numbers.imag], axis=2)
+
+    theirs, exact = by_numpy(np.float32, np.complex64), by_numpy(np.float64, np.complex128)
+    assert_as_accurate(turned.reshape(5, 8, 2, d // 2)[:, :6], theirs, exact)
+    reader_kernels.rotate(0, 5, turned, cos, -sin, positions, n_heads, n_keys, np.float32(2))
+    assert_rounded(turned, qkv)
 
 
 @njit
@@ -86,10 +108,11 @@ def product(a, a_row, a_step, b, out, rows, count, add):
 def test_product_of_tiles_is_that_of_numpy(rows, count, width):
     a, b, before = random(rows, count), random(count, width, seed=1), random(rows, width, seed=2)
     across, out = np.ascontiguousarray(a.T), before.copy()
+    theirs, exact = a @ b, a.astype(np.float64) @ b
     product(a, count, 1, b, out, rows, count, True)
-    np.testing.assert_allclose(out, before + a @ b, atol=1e-5)
+    assert_as_accurate(out, before + theirs, before + exact)
     product(across, 1, rows, b, out, rows, count, False)
-    np.testing.assert_allclose(out, a @ b, atol=1e-5)
+    assert_as_accurate(out, theirs, exact)
 
 
 class Attention:
@@ -121,8 +144,8 @@ class Attention:
         call(attention_kernels.attend_backward, 4 * self.n_keys, *self.arguments(), self.gradient, own, *found)
         return found
 
-    def expected(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        qkv, past = exact(self.qkv), exact(self.past)
+    def by_torch(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        qkv, past = tensor(self.qkv, dtype), tensor(self.past, dtype)
         rows = []
         for length, start, beginning in zip(self.lengths, self.starts, self.beginnings, strict=False):
             cells = qkv[start : start + length].unflatten(1, (-1, self.d)).transpose(0, 1)
@@ -134,7 +157,7 @@ class Attention:
             )
             rows.append(out[0].transpose(0, 1).flatten(1))
         out = torch.cat(rows)
-        return out, *torch.autograd.grad(out, (qkv, past), torch.from_numpy(self.gradient).double())
+        return out, *torch.autograd.grad(out, (qkv, past), torch.from_numpy(self.gradient).to(dtype))
 
 
 def at_once(kernel, n, *arguments):
@@ -150,12 +173,10 @@ def in_parts(kernel, n, *arguments):
 @pytest.mark.parametrize("n_heads, n_keys", [(2, 2), (6, 2)])
 def test_attention_and_its_gradient_are_those_of_torch(s, n_heads, n_keys):
     attention = Attention(s, n_heads, n_keys)
-    out, qkv, past = attention.expected()
-    assert_close(attention.forward(at_once), out, atol=1e-5)
-    found = attention.backward(at_once, own=True)
-    assert_close(found[0], qkv, atol=2e-5)
-    assert_close(found[1], past, atol=2e-5)
-    assert_close(attention.backward(at_once, own=False)[1], past, atol=2e-5)
+    theirs, exact = map(attention.by_torch, PRECISIONS)
+    out = attention.forward(at_once)
+    assert_all_as_accurate((out, *attention.backward(at_once, own=True)), theirs, exact)
+    assert_as_accurate(attention.backward(at_once, own=False)[1], theirs[2], exact[2])
 
 
 def test_slices_of_attention_change_no_bit():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from softprompt.prompts import take_prompts
 from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
 from softprompt.ten_format import SETTINGS_FILE, WEIGHTS_FILE, load_network, save_network
+from tests.accuracy import assert_both_accurate
+
+pytestmark = pytest.mark.arithmetic
 
 BODIES = [
     TenSettings(hidden=16),
@@ -56,11 +61,17 @@ def test_a_new_terrain_has_the_id_of_the_nearest_trained_one_and_one_that_is_tol
     shared = torch.randn(3, 8, generator=torch.Generator().manual_seed(9))
     ten = TerrainEmbeddingNetwork(shared, places, BODIES[1])
     fit(ten, torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(2)))
-    torch.testing.assert_close(ten.prompts_for(places), ten.prompts())
-    torch.testing.assert_close(ten.prompts_for(places[[2]] + 0.5), ten._prompts(places[[2]] + 0.5, torch.tensor([2])))
+    exact = copy.deepcopy(ten).double()
+
+    def assert_ids(found: torch.Tensor, places: torch.Tensor, ids: list[int]) -> None:
+        ours, truth = (of._prompts(places.to(of.shared), torch.tensor(ids)) for of in (ten, exact))
+        assert_both_accurate(found, ours, truth)
+
+    assert_ids(ten.prompts_for(places), places, [0, 1, 2, 3])
+    assert_ids(ten.prompts_for(places[[2]] + 0.5), places[[2]] + 0.5, [2])
     told, hidden = ten.prompts(), ten.prompts(torch.tensor([True, False, True, False]))
     assert torch.equal(told[[0, 2]], hidden[[0, 2]])
-    torch.testing.assert_close(hidden[[1, 3]], ten._prompts(places[[1, 3]], torch.tensor([0, 2])))
+    assert_ids(hidden[[1, 3]], places[[1, 3]], [0, 2])
     assert (told[1] - hidden[1]).abs().max() > 1e-3
 
 
