@@ -81,21 +81,6 @@ class EliteBuffer:
         self._elites[terrain] = kept
         return new in kept
 
-    def update(self, ids: Tensor, mask: Tensor, terrain: Tensor, fitness: Tensor, valid: Tensor) -> int:
-        """Offers the valid programs of a batch; returns how many entered.
-
-        Args:
-            ids: right-padded, shape (b, l).
-            mask: which cells are real, shape (b, l) bool.
-            terrain: shape (b,).
-            fitness: shape (b,).
-            valid: which programs may become elites, shape (b,) bool.
-        """
-        entered = 0
-        for row in valid.nonzero()[:, 0].tolist():
-            entered += self.add(int(terrain[row]), ids[row][mask[row]].tolist(), float(fitness[row]))
-        return entered
-
     def batch(self, terrains: Iterable[int] | None = None, best: int | None = None) -> EliteBatch:
         """Returns elites as tensors to learn from; an empty batch where there are none.
 
