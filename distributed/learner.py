@@ -157,10 +157,11 @@ class Learner:
             order = torch.randperm(len(batch.ids), generator=generator)
             for rows in order.split(train.batch_size):
                 stats.append(self._step(batch, rows, known))
+            # As in trlx, whatever the number of steps of the optimizer in a pass.
+            self._kl.update(info["policy/kl_per_program"], train.batch_size)
         imitation = list(self._imitate(method.replay_size, method.replay_steps))
         if imitation:
             info["losses/replay_steps_loss"] = imitation[-1]
-        self._kl.update(info["policy/kl_per_program"], len(batch.ids))
         self.version += 1
         mean = {key: float(np.mean([s[key] for s in stats])) for key in stats[0]}
         return mean | info | self._watch(before)
