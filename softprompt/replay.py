@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +70,12 @@ class EliteBuffer:
         return tuple(self._elites[terrain])
 
     def add(self, terrain: int, ids: Iterable[int], fitness: float) -> bool:
-        """Offers a program; returns whether it entered or rose. One already known keeps its higher fitness."""
+        """Offers a program; returns whether it entered or rose. One already known keeps its higher fitness.
+
+        A program without tokens, or whose fitness is no number, is turned away.
+        """
         new = Elite(tuple(ids), fitness)
-        if not new.ids:
+        if not new.ids or not math.isfinite(fitness):
             return False
         known = self._elites[terrain]
         if any(elite.ids == new.ids and elite.fitness >= fitness for elite in known):
