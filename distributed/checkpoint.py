@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -88,7 +89,7 @@ def save_checkpoint(
             extras(draft)
         _write_manifest(draft)
         _put_in_place(draft, final)
-        if score is not None:
+        if score is not None and math.isfinite(score):
             _point_at_best(folder, final, score)
         _forget(folder, keep)
     except OSError as error:

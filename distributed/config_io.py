@@ -96,11 +96,6 @@ def with_settings(config: RunConfig, changed: Mapping[str, Any]) -> RunConfig:
     return _validate(sections, "", tuple(changed))
 
 
-def dump_config(config: RunConfig) -> str:
-    """Writes all settings as YAML, which ``load_config`` reads back to an equal configuration."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
 def _parse(text: str, source: str) -> Mapping[str, Any]:
     """Parses YAML that is a mapping; an empty file is one without settings."""
     try:

@@ -12,6 +12,10 @@ class UserError(Exception):
     """Something that the user can put right. The message is one line; commands print it and exit with 2."""
 
 
+class DivergedError(UserError):
+    """A run whose numbers are no longer finite; the message names the terrain, the step and what to change."""
+
+
 def nearest(name: object, options: Iterable[str]) -> str | None:
     """Returns the option that is spelt most like a name, or None when none is like it. Case does not matter."""
     by_spelling = {option.casefold(): option for option in options}

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from distributed.advantages import RewardScaling, estimate
 from distributed.batch import Batch, join, mean_reward, spread
@@ -20,6 +22,7 @@ from distributed.snapshot import Snapshot
 from distributed.sources import make_source
 from distributed.statetree import copied
 from softprompt.estimators import evolution_gradient, perturbations
+from softprompt.finite import check_parameters, check_step
 from softprompt.kl import k1, k3, make_kl_controller
 from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
@@ -135,9 +138,9 @@ class Learner:
             self._zero_gradients()
             loss = self._imitation(batch, self._known(self.version, step))
             loss.backward()
-            optimizer.step()
-            schedule.step()
+            self._make_step(optimizer, schedule, loss.item())
             yield loss.item()
+        check_parameters(_trained(optimizer))
 
     def update(self, rollouts: Sequence[Rollouts]) -> PolicyStats:
         """Makes one PPO step from rollouts: ppo_epochs passes, each in batches of their own order.
@@ -147,6 +150,10 @@ class Learner:
 
         Returns:
             Statistics under trlx's names, and each terrain's drift and gradient norm under its index.
+
+        Raises:
+            NotFiniteError: a loss, a gradient or what the optimizer made of it is not finite; a learner that has
+                raised this is of no use any more.
         """
         method, train = self.config.method, self.config.train
         stats: list[PolicyStats] = []
@@ -157,10 +164,11 @@ class Learner:
             order = torch.randperm(len(batch.ids), generator=generator)
             for rows in order.split(train.batch_size):
                 stats.append(self._step(batch, rows, known))
+            # As in trlx, whatever the number of steps of the optimizer in a pass.
+            self._kl.update(info["policy/kl_per_program"], train.batch_size)
         imitation = list(self._imitate(method.replay_size, method.replay_steps))
         if imitation:
             info["losses/replay_steps_loss"] = imitation[-1]
-        self._kl.update(info["policy/kl_per_program"], len(batch.ids))
         self.version += 1
         mean = {key: float(np.mean([s[key] for s in stats])) for key in stats[0]}
         return mean | info | self._watch(before)
@@ -187,8 +195,7 @@ class Learner:
         self._zero_gradients()
         self._gradient += evolution_gradient(self._perturbations(), plus, minus)
         self.source.rows.grad = self._gradient.clone()
-        self._optimizer.step()
-        self._schedule.step()
+        self._make_step(self._optimizer, self._schedule, 0.0)
         rewards = np.concatenate([r.rewards[:, 0] for r in every])
         info = {"reward/mean": float(rewards.mean()), "rollout_scores/std": float(rewards.std())}
         info |= {f"spread/{k}": spread(own) for k, own in enumerate(scores.T)}
@@ -358,9 +365,14 @@ class Learner:
             imitation = self._imitation(self.elites.batch(best=method.replay_size), known)
             (method.replay_weight * imitation).backward()
             totals["losses/replay_loss"] = imitation.item()
-        self._optimizer.step()
-        self._schedule.step()
+        self._make_step(self._optimizer, self._schedule, totals["losses/total_loss"])
         return totals
+
+    def _make_step(self, optimizer: Optimizer, schedule: LRScheduler, loss: float) -> None:
+        """Moves what is trained by its gradients, once it is seen that they are numbers."""
+        check_step(loss, _trained(optimizer), self._gradient)
+        optimizer.step()
+        schedule.step()
 
     def _loss(self, batch: Batch, known: Tensor | None) -> tuple[Tensor, PolicyStats]:
         method = self.config.method
@@ -383,6 +395,7 @@ class Learner:
 
     def _watch(self, before: Tensor) -> PolicyStats:
         """Of each terrain's prompt: drift, the last gradient's norm, and how far this update has moved it."""
+        check_parameters(_trained(self._optimizer))
         prompts = self._materialised()
         watched = {"grad_norm": self._gradient.flatten(1).norm(dim=1), "moved": relative_step(prompts, before)}
         if self.config.method.measure_soft_embedding_drift:
@@ -390,6 +403,11 @@ class Learner:
         stats = {f"{name}/{k}": float(v) for name, values in watched.items() for k, v in enumerate(values)}
         groups = enumerate(self._optimizer.param_groups)
         return stats | {f"learning_rate_group_{k}": float(group["lr"]) for k, group in groups}
+
+
+def _trained(optimizer: Optimizer) -> list[Tensor]:
+    """What an optimizer moves."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def _unfreeze(lm: FrozenLM, n_layers: int) -> UnfrozenLM | None:

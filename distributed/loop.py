@@ -12,12 +12,14 @@ import numpy as np
 
 from distributed.config import RunConfig
 from distributed.display import Display
+from distributed.errors import DivergedError
 from distributed.learner import Learner
 from distributed.messages import PromptState, RolloutRequest, Rollouts, cut
 from distributed.pool_base import Pool
 from distributed.silence import complaints
 from distributed.snapshot import Best, Snapshot
 from distributed.tracking import NullTracker
+from softprompt.finite import NotFiniteError
 
 STAGES = ("untuned", "warm_start", "steps", "closing", "evaluation", "done")
 
@@ -76,7 +78,17 @@ class TrainingLoop:
         return self._seconds + time.monotonic() - self._since
 
     def advance(self) -> None:
-        """Does the next piece of the run: a stage, or one PPO step of the stage ``steps``."""
+        """Does the next piece of the run: a stage, or one PPO step of the stage ``steps``.
+
+        Raises:
+            DivergedError: numbers are not finite any more; the loop is of no use then, its last state is.
+        """
+        try:
+            self._advance()
+        except NotFiniteError as error:
+            raise DivergedError(self._says_what_diverged(error)) from error
+
+    def _advance(self) -> None:
         if self.stage == "untuned":
             self._sample_untuned()
         elif self.stage == "warm_start":
@@ -332,6 +344,14 @@ class TrainingLoop:
             head, _, tail = key.rpartition("/")
             renamed[f"{head}/{self.terrains[int(tail)]}" if tail.isdigit() else key] = value
         return renamed
+
+    def _says_what_diverged(self, error: NotFiniteError) -> str:
+        names = ", ".join(self.terrains[k] for k in error.terrains) or "all terrains"
+        where = f"step {self.step + 1}" if self.stage == "steps" else self.stage.replace("_", " ")
+        remedy = "look at the language model's weights, or set compute.dtype to float32"
+        if self.stage != STAGES[0]:
+            remedy = f"lower optimizer.kwargs.lr, now {self.config.optimizer.kwargs.lr:g}, or method.init_kl_coef"
+        return f"{where}, {names}: {error.what} is NaN or infinite; {remedy}"
 
     def _record(self, metrics: dict[str, Any], show: bool = True) -> None:
         entry = {"step": self.step, **metrics, "seconds": self.seconds}

@@ -16,6 +16,7 @@ from distributed.cluster import resource_summary
 from distributed.host import HostFactory, Slot, Worker
 from distributed.messages import PromptState, RolloutRequest, Rollouts
 from distributed.pool_base import OnResult, Pool, RolloutError, Ticket, describe, one_line
+from softprompt.finite import NotFiniteError
 
 logger = logging.getLogger("terraprompt")
 
@@ -57,6 +58,8 @@ class LocalPool(Pool):
         for request in ticket.requests:
             try:
                 result = self._worker.generate(request, ticket.state)
+            except NotFiniteError:
+                raise
             except Exception as error:
                 self.errors += 1
                 raise RolloutError(f"{describe(request)} failed: {one_line(error)}") from error
@@ -227,6 +230,9 @@ class RolloutPool(Pool):
         except RayTaskError as error:
             if not slot.started:
                 raise self._fail(f"{slot.name} cannot start: {one_line(error)}") from error
+            if isinstance(error.cause, NotFiniteError):  # every worker would say the same
+                slot.pop().job.ticket.error = error.cause
+                return
             self.errors += 1
             self._charge(slot.pop().job, f"{slot.name} raised {one_line(error)}")
         except RayActorError as error:

@@ -10,6 +10,7 @@ from typing import Self
 from ray.exceptions import RayError
 
 from distributed.messages import PromptState, RolloutRequest, Rollouts
+from softprompt.finite import NotFiniteError
 
 OnResult = Callable[[Rollouts], None]
 
@@ -26,7 +27,7 @@ class Ticket:
     state: PromptState
     results: dict[int, Rollouts] = field(default_factory=dict)
     unseen: list[Rollouts] = field(default_factory=list)
-    error: RolloutError | None = None
+    error: RolloutError | NotFiniteError | None = None
 
     def __post_init__(self) -> None:
         if len({request.id for request in self.requests}) != len(self.requests):
@@ -75,6 +76,7 @@ class Pool:
 
         Raises:
             RolloutError: a request failed too often, or no worker can be had.
+            NotFiniteError: the language model's numbers have broken down, which no other worker can mend.
         """
         raise NotImplementedError
 

@@ -21,6 +21,7 @@ from distributed.checkpoint import CheckpointError, latest, load_checkpoint, sav
 from distributed.errors import UserError
 from distributed.interruption import exit_status, interruptible
 from distributed.model_card import is_walker, measure_model, sample_programs
+from softprompt.finite import NotFiniteError
 from softprompt.model import FrozenLM
 from softprompt.pretrain import Stage2
 from softprompt.pretrain_config import PretrainConfig, preset
@@ -122,7 +123,16 @@ class Training:
         """Makes all steps; ends early, and keeps what was made, when a signal is received.
 
         The model is written at every look, so that an interrupted training leaves the last one.
+
+        Raises:
+            UserError: the loss is no number any more.
         """
+        try:
+            self._run(console, received)
+        except NotFiniteError as error:
+            raise UserError(f"{error}; lower --lr. What was written at the last look stays in {self._out}") from error
+
+    def _run(self, console: Console, received: list[int]) -> None:
         before, began, last = self.seconds, time.monotonic(), self.stage.config.steps
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

@@ -120,6 +120,8 @@ class SoftPromptWriter(PythonModel):
                     logits = logits.expand(n, -1)
                 if step < self._min_new_tokens:
                     logits = logits.index_fill(1, self._ends, -torch.inf)
+                if not bool(torch.isfinite(logits.logsumexp(dim=-1)).all()):
+                    raise MlflowException("the logits are NaN or infinite: the prompt or the base model is damaged")
                 chosen = draw(logits, uniforms[alive, step], options)
                 for row, token in zip(alive.tolist(), chosen.tolist(), strict=True):
                     written[row].append(token)

@@ -63,17 +63,17 @@ class Best:
         self.fitness = np.full(len(first.state.prompts), -np.inf)
 
     def note(self, snapshot: Snapshot, means: Sequence[float]) -> None:
-        """Takes over what is better than anything before.
+        """Takes over what is better than anything before; a mean that is not finite is not.
 
         Args:
             snapshot: the policy that wrote programs.
             means: their mean fitness, by terrain.
         """
         if self._whole:
-            if np.mean(means) > np.mean(self.fitness):
+            if np.isfinite(means).all() and np.mean(means) > np.mean(self.fitness):
                 self.snapshot, self.fitness = snapshot, np.array(means, dtype=float)
             return
-        better = np.array(means) > self.fitness
+        better = np.isfinite(means) & (np.array(means) > self.fitness)
         new, old = snapshot.state.prompts, self.snapshot.state.prompts
         assert new is not None and old is not None
         prompts = np.where(better[:, None, None], new, old)

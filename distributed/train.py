@@ -15,7 +15,7 @@ from distributed.assemble import check_positions, connect, load_lm, make_pool, m
 from distributed.checkpoint import Checkpoint, CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.config import RunConfig
 from distributed.display import Display, make_console
-from distributed.errors import UserError
+from distributed.errors import DivergedError, UserError
 from distributed.finish import finish
 from distributed.interruption import Interrupted, exit_status, interruptible
 from distributed.learner import Learner
@@ -61,6 +61,8 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
                 again = f"continue with: terraprompt train --config ... --resume {directory}"
                 if not kept:
                     _forget(directory)
+                if isinstance(error, DivergedError) and kept:
+                    raise UserError(f"{error}; the last good checkpoint is {latest(directory)}") from error
                 if isinstance(error, RolloutError):
                     raise UserError(f"{error}; {again}" if kept else str(error)) from error
                 # Whatever a signal has broken on its way is no error of the run.
@@ -116,7 +118,7 @@ def _run(loop: TrainingLoop, keeper: _Keeper, received: list[int]) -> None:
             if (stage, step) == (loop.stage, loop.step):
                 raise RuntimeError(f"the run does not go on from {stage}, step {step}")
     except BaseException as error:
-        if received or isinstance(error, RolloutError):
+        if received or isinstance(error, RolloutError | DivergedError):
             keeper.save()
         if received:
             # By the exception, which Ray may have made another one of, the tracker would take it for a failure.

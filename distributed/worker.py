@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +13,14 @@ import numpy as np
 import torch
 
 from distributed.messages import LayerWeights, PromptState, RolloutRequest, Rollouts, Trial
+from softprompt.finite import NotFiniteError
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.unfreezing import UnfrozenLM
 from terrains.base import Attempt, Counting, Score, Terrain, World
+
+NOT_FINITE = "not_finite"
+"""Failure kind of a program whose reward or fitness the world gives as NaN or infinite."""
 
 TRIALS = 12
 """Part of the seeds that decide on which other terrains programs are tried."""
@@ -65,12 +70,18 @@ class RolloutWorker:
         Args:
             request: what is asked.
             state: the soft prompts to act with.
+
+        Raises:
+            NotFiniteError: the language model's logits are not finite behind some of the prompts.
         """
         began = time.perf_counter()
         with torch_threads(self._threads):
             samplers = self._tuned(state.layers) if state.layers and request.use_prompt else self._frozen
             sampler = samplers[request.explore]
-            samples = sampler.sample(self._prompts(request, state), self._sample_requests(request))
+            try:
+                samples = sampler.sample(self._prompts(request, state), self._sample_requests(request))
+            except NotFiniteError as error:
+                raise NotFiniteError(error.what, sorted({request.groups[i][0] for i in error.terrains})) from None
         ids, mask = samples.ids.cpu().numpy(), samples.mask.cpu().numpy()
         terrain = np.repeat(*np.array(request.groups, dtype=np.int64).T)
         programs = self._texts(terrain, ids, mask)
@@ -156,7 +167,7 @@ class RolloutWorker:
         """Scores of each program, on its own terrain or on all, all in one call, so that the world can share work."""
         rows = [self._names if everywhere else [self._names[index]] for index in terrain]
         attempts = [Attempt(name, program) for names, program in zip(rows, programs, strict=True) for name in names]
-        scores = iter(self.world.score(attempts))
+        scores = map(finite, self.world.score(attempts))
         return [[next(scores) for _ in names] for names in rows]
 
     def _trials(
@@ -173,11 +184,19 @@ class RolloutWorker:
                 row = max(valid, key=lambda i: scores[i][0].fitness)
                 drawn = chance.choice(others, min(request.try_on, len(others)), replace=False)
                 chosen += [(row, int(k)) for k in drawn]
-        found = self.world.score([Attempt(self._names[k], programs[row]) for row, k in chosen]) if chosen else []
+        attempts = [Attempt(self._names[k], programs[row]) for row, k in chosen]
+        found = map(finite, self.world.score(attempts)) if attempts else ()
         return tuple(
             Trial(row, k, None if score.failure else score.fitness)
             for (row, k), score in zip(chosen, found, strict=True)
         )
+
+
+def finite(score: Score) -> Score:
+    """A world's score; where that is no number, a failure, as nothing can be learnt from it."""
+    if math.isfinite(score.reward) and math.isfinite(score.fitness):
+        return score
+    return Score(0.0, 0.0, NOT_FINITE, f"reward {score.reward}, fitness {score.fitness}")
 
 
 def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from distributed.registry import FINGERPRINT, PREFIX, Registry, default_store, m
 from distributed.run_folder import open_run
 from distributed.tracking import store_uri
 from distributed.worker import instruction_ids
+from softprompt.finite import NotFiniteError
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
 from terrains.sodarace.physics import trace
@@ -85,7 +86,10 @@ def _from_run(terrain: Terrain, source: str, seed: int) -> Written:
     lm = run.load_policy()
     instruction = instruction_ids(lm, terrain.instruction)
     config = GenerationConfig(**run.config.method.gen_kwargs.sampler_settings(len(instruction)))
-    samples = Sampler(lm, config).sample(prompt, [SampleRequest(0, instruction, 1, seed)])
+    try:
+        samples = Sampler(lm, config).sample(prompt, [SampleRequest(0, instruction, 1, seed)])
+    except NotFiniteError as error:
+        raise UserError(f"--from: {error}: the prompt or the language model of {source} is damaged") from None
     tokens = samples.ids[0][samples.mask[0]].tolist()
     # Decoded behind its instruction: some tokenizers trim what comes first.
     start, whole = lm.tokenizer.batch_decode(

@@ -114,25 +114,6 @@ def value_loss(
     return loss, stats
 
 
-def ppo_loss(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    cliprange: float,
-    values: Tensor,
-    old_values: Tensor,
-    returns: Tensor,
-    cliprange_value: float,
-    vf_coef: float,
-) -> tuple[Tensor, PolicyStats]:
-    """Returns :func:`policy_loss` plus ``vf_coef`` times :func:`value_loss`, and the statistics of both."""
-    policy, policy_stats = policy_loss(logprobs, old_logprobs, advantages, mask, cliprange)
-    value, value_stats = value_loss(values, old_values, returns, mask, cliprange_value)
-    loss = policy + vf_coef * value
-    return loss, {**policy_stats, **value_stats, "losses/total_loss": loss.item()}
-
-
 def tensor_stats(name: str, x: Tensor, mask: Tensor) -> PolicyStats:
     """Returns mean, min, max and (biased) std over masked-in cells under ``name/``; zeros where there are none."""
     chosen = x.detach()[mask]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from softprompt.batch_order import BatchOrder
+from softprompt.finite import NotFiniteError
 from softprompt.hint_rows import Hints, encode_hints
 from softprompt.model import FrozenLM, quiet_bars
 from softprompt.prefixes import Batch, Slot, TunedPrefixes
@@ -83,7 +84,11 @@ class Stage2:
         return [ids + [self.tokenizer.eos_token_id] for ids in self.tokenizer(list(programs))["input_ids"]]
 
     def train(self) -> Iterator[dict[str, float]]:
-        """Makes the steps that are left; yields ``step``, ``loss`` (nats a token, behind its prefix) and ``lr``."""
+        """Makes the steps that are left; yields ``step``, ``loss`` (nats a token, behind its prefix) and ``lr``.
+
+        Raises:
+            NotFiniteError: a loss or gradient is no number; nothing was moved by it.
+        """
         config = self.config
         self.model.train()
         while self.step < config.steps:
@@ -94,7 +99,9 @@ class Stage2:
             nats = self._backward(programs, slot)
             if slot:
                 slot.tune()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            if not math.isfinite(nats) or not math.isfinite(float(norm)):
+                raise NotFiniteError(f"step {self.step + 1} of {config.steps}: the loss or its gradient")
             self._optimizer.step()
             self._optimizer.zero_grad()
             self.step += 1

@@ -219,17 +219,6 @@ def prompt_drift(prompts: Tensor, start: Tensor) -> Tensor:
     return (prompts.detach() - start.detach()).norm(dim=-1).mean(dim=-1)
 
 
-def gradient_norms(weight: Tensor) -> Tensor:
-    """Returns the L2 norm of each terrain's gradient, shape (n_terrains,); zeros before the first backward pass.
-
-    Args:
-        weight: a parameter of shape (n_terrains, ...).
-    """
-    if weight.grad is None:
-        return torch.zeros(len(weight))
-    return weight.grad.detach().flatten(1).norm(dim=1)
-
-
 def relative_step(prompts: Tensor, before: Tensor) -> Tensor:
     """Returns how far each terrain's prompt has moved, as a share of its length, shape (n_terrains,).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +70,12 @@ class EliteBuffer:
         return tuple(self._elites[terrain])
 
     def add(self, terrain: int, ids: Iterable[int], fitness: float) -> bool:
-        """Offers a program; returns whether it entered or rose. One already known keeps its higher fitness."""
+        """Offers a program; returns whether it entered or rose. One already known keeps its higher fitness.
+
+        A program without tokens, or whose fitness is no number, is turned away.
+        """
         new = Elite(tuple(ids), fitness)
-        if not new.ids:
+        if not new.ids or not math.isfinite(fitness):
             return False
         known = self._elites[terrain]
         if any(elite.ids == new.ids and elite.fitness >= fitness for elite in known):
@@ -80,21 +84,6 @@ class EliteBuffer:
         kept = sorted([*others, new], key=lambda elite: -elite.fitness)[: self.k]
         self._elites[terrain] = kept
         return new in kept
-
-    def update(self, ids: Tensor, mask: Tensor, terrain: Tensor, fitness: Tensor, valid: Tensor) -> int:
-        """Offers the valid programs of a batch; returns how many entered.
-
-        Args:
-            ids: right-padded, shape (b, l).
-            mask: which cells are real, shape (b, l) bool.
-            terrain: shape (b,).
-            fitness: shape (b,).
-            valid: which programs may become elites, shape (b,) bool.
-        """
-        entered = 0
-        for row in valid.nonzero()[:, 0].tolist():
-            entered += self.add(int(terrain[row]), ids[row][mask[row]].tolist(), float(fitness[row]))
-        return entered
 
     def batch(self, terrains: Iterable[int] | None = None, best: int | None = None) -> EliteBatch:
         """Returns elites as tensors to learn from; an empty batch where there are none.

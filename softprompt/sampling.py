@@ -12,6 +12,7 @@ from torch import Tensor
 
 from softprompt import draw_kernel
 from softprompt.decoder import make_decoder
+from softprompt.finite import check_rows
 from softprompt.model import FrozenLM
 from softprompt.stop_strings import StopWatch, TokenTexts
 
@@ -151,6 +152,7 @@ class Sampler:
 
         Raises:
             ValueError: nothing to draw, nothing to begin with, or more positions needed than the model has.
+            NotFiniteError: the model's logits are not finite behind some of the prompts.
         """
         self._check(prompts, requests)
         instructions = [request.instruction for request in requests for _ in range(request.count)]
@@ -160,7 +162,9 @@ class Sampler:
         # Made outside inference mode, they may take part in a loss.
         tables = drawn.tables(len(instructions), self.lm.pad_id)
         terrain = [request.terrain for request in requests for _ in range(request.count)]
-        return Samples(*tables, torch.tensor(terrain, device=self.lm.device), instructions)
+        samples = Samples(*tables, torch.tensor(terrain, device=self.lm.device), instructions)
+        check_rows("a token's log-probability", samples.logprobs + samples.own_logprobs, samples.terrain)
+        return samples
 
     def _decode(self, prompts: Tensor | None, requests: Sequence[SampleRequest], watch: StopWatch | None) -> _Drawn:
         """Reads all prompts, then draws the programs behind them, as many side by side as the decoder likes."""
@@ -246,7 +250,8 @@ def draw(logits: Tensor, uniforms: Tensor, config: GenerationConfig) -> tuple[Te
         # Below the total even after rounding: the first entry above the threshold always exists and is never ruled out.
         total = cumulative[:, -1:]
         threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-        chosen = torch.searchsorted(cumulative, threshold, right=True)
+        # Behind logits that are no numbers there is no such entry; their log-probability tells.
+        chosen = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=logits.shape[-1] - 1)
     else:
         probabilities = logits.softmax(dim=-1)
         chosen = probabilities.argmax(dim=-1, keepdim=True)

@@ -141,9 +141,10 @@ class MethodConfig(Section):
     init_kl_coef: float = Field(0.05, ge=0)
     """Coefficient of the divergence from the language model without its prompt, at the start."""
     target: float | None = Field(None, gt=0)
-    """Divergence that the coefficient is adapted to; null keeps the coefficient."""
+    """Nats of divergence a program that the coefficient is adapted to, once a pass over the rollouts as in trlx; null
+    keeps it. Measured by the mean of log p/q, where trlx takes that of p/q - 1 - log p/q, which is larger."""
     horizon: int = Field(10_000, ge=1)
-    """Programs over which the coefficient adapts."""
+    """Programs over which the coefficient adapts; as in trlx a pass counts as train.batch_size of them."""
     kl_in: Literal["reward", "loss"] = "reward"
     """Where the divergence counts: taken from the reward of each token, or added to the loss."""
 
@@ -160,12 +161,12 @@ class MethodConfig(Section):
 
     scale_reward: Literal["running", "terrain", "ref", "ignored"] | bool | None = "ignored"
     """What rewards are divided by: their running deviation, over all or by terrain, ref_std, or nothing (ignored)."""
-    ref_mean: float | None = None
-    """Mean reward of the reference, for scale_reward: ref; null measures it on the first rollouts."""
+    ref_mean: float | None = unused()
+    """Mean reward of the reference, which nothing is taken from; in trlx, null has ref_std measured whatever it is."""
     ref_std: float | None = Field(None, gt=0)
-    """Deviation of the reference's reward, for scale_reward: ref; null measures it on the first rollouts."""
+    """What scale_reward: ref divides by; null takes the deviation of the first step's clipped rewards, for good."""
     cliprange_reward: float | None = Field(10.0, ge=0)
-    """Rewards are clipped to plus and minus this before they are scaled; null or 0 does not clip."""
+    """Rewards are clipped to plus and minus this before their deviation is taken; null or 0 does not clip."""
 
     gen_kwargs: GenKwargs = GenKwargs()
     """How programs are sampled for evaluation, and for rollouts unless gen_experience_kwargs is set."""

@@ -132,7 +132,8 @@ class TrainConfig(Section):
     """Length of a run, what it writes, and its seed."""
 
     total_steps: int = Field(8, ge=1)
-    """Steps of a run. A step collects method.num_rollouts programs and updates on them; trlx counts single updates."""
+    """Steps of a run. A step collects method.num_rollouts programs and updates on them; trlx counts steps of the
+    optimizer, of which a step here has method.ppo_epochs for each train.batch_size programs."""
     batch_size: int = Field(32, ge=1)
     """Programs for each step of the optimizer."""
     minibatch_size: int | None = Field(None, ge=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distributed.messages import PromptState, RolloutRequest, Rollouts
+from softprompt.finite import NotFiniteError
 from terrains.base import Attempt, Score, Terrain
 
 INSTRUCTION = "import math\n"
@@ -87,3 +88,26 @@ class LetterWorld:
 
     def close(self) -> None:
         """There is nothing to end."""
+
+
+class DivergingWorker(DrawingWorker):
+    """Says at every request that the language model's numbers have broken down behind terrain 1, and counts its answers
+    by files in ``deeds``."""
+
+    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
+        """Never answers."""
+        assert self.deeds is not None
+        (Path(self.deeds) / f"asked-{time.monotonic_ns()}").touch()
+        raise NotFiniteError("a token's log-probability", [1])
+
+
+class NoNumbersWorld(LetterWorld):
+    """Gives every program with the letter no number: NaN to terrain a, infinity to others."""
+
+    def score(self, attempts: Sequence[Attempt]) -> list[Score]:
+        """Scores that no world should give."""
+        worth = [np.nan if attempt.terrain == "a" else np.inf for attempt in attempts]
+        return [
+            Score(each, each) if score.valid else score
+            for each, score in zip(worth, super().score(attempts), strict=True)
+        ]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from softprompt.finite import NotFiniteError
 from softprompt.model import FrozenLM
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain import Stage2
@@ -193,3 +194,14 @@ def test_hints_that_are_missing_or_too_few_are_refused():
         Stage2(PROGRAMS, INSTRUCTION, HINTED)
     with pytest.raises(ValueError, match="3 hints for 256 programs"):
         Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=["a", "b", "c"])
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_moves_nothing():
+    stage = Stage2(PROGRAMS, INSTRUCTION, TINY)
+    next(stage.train())
+    with torch.no_grad():
+        stage.model.get_input_embeddings().weight[:, 0] = torch.nan
+    before = stage.model.lm_head.weight.clone()
+    with pytest.raises(NotFiniteError, match=r"step 2 of 300: the loss or its gradient is not finite"):
+        next(stage.train())
+    assert torch.equal(stage.model.lm_head.weight.nan_to_num(), before.nan_to_num())

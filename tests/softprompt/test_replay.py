@@ -37,15 +37,6 @@ def test_of_equally_good_programs_the_first_stays():
     assert buffer.best(0)[0].ids == (1,)
 
 
-def test_only_valid_programs_of_a_batch_enter_without_their_padding():
-    buffer = EliteBuffer(2, 4)
-    ids = torch.tensor([[5, 6, 0], [7, 8, 9], [5, 6, 3]])
-    mask = torch.tensor([[True, True, False], [True, True, True], [True, True, False]])
-    fitness, terrain = torch.tensor([2.0, 9.0, 2.0]), torch.tensor([1, 0, 1])
-    assert buffer.update(ids, mask, terrain, fitness, valid=torch.tensor([True, False, True])) == 1
-    assert buffer.best(0) == () and buffer.best(1)[0].ids == (5, 6)
-
-
 def test_a_program_without_tokens_is_no_elite():
     assert not EliteBuffer(1, 1).add(0, [], 3.0)
 
