@@ -117,12 +117,8 @@ def connect(config: RunConfig) -> None:
     Raises:
         UserError: no cluster answers.
     """
-    if not config.ray.enabled:
-        return
-    try:
+    if config.ray.enabled:
         connect_ray(config.ray)
-    except ConnectionError as error:
-        raise UserError(f"ray.address: {error}") from None
 
 
 def new_directory(config: RunConfig) -> Path:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from pathlib import Path
 from typing import Any, Protocol
 
+import grpc
 import ray
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.services import canonicalize_bootstrap_address
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+from ray.exceptions import RayError
 
+from distributed.deadline import within
+from distributed.errors import UserError
 from distributed.places import in_ray_job
 
 PACKAGES = Path(__file__).resolve().parents[1]
+
+LONGEST_S = 9.0
+"""Seconds for which a cluster is given time to answer, from the look-up of its name on."""
+
+NEEDS_TOKEN = "asks for a token: set RAY_AUTH_MODE=token, and have its token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
 
 
 class RayOptions(Protocol):
@@ -45,7 +58,7 @@ def connect_ray(options: RayOptions) -> bool:
         Whether this call connected; False when the process was connected already, as inside a Tune trial.
 
     Raises:
-        ConnectionError: no cluster answers at the address.
+        UserError: the address is none, or no cluster answers there; within seconds, whatever listens there.
     """
     if ray.is_initialized():
         return False
@@ -53,27 +66,95 @@ def connect_ray(options: RayOptions) -> bool:
     if not in_ray_job():
         path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
         settings["runtime_env"] = {"env_vars": {"PYTHONPATH": path}}
-    address = os.environ.get("RAY_ADDRESS") or options.address
-    if not address or address == "local":
-        ray.init(address="local", num_cpus=options.num_cpus, include_dashboard=options.include_dashboard, **settings)
+    if is_our_own(options):
+        _ensure_token()
+        context = ray.init(
+            address="local", num_cpus=options.num_cpus, include_dashboard=options.include_dashboard, **settings
+        )
+        if options.include_dashboard:
+            print(_dashboard(context.dashboard_url), flush=True)
         return True
-    _knock(address)
+    address = os.environ.get("RAY_ADDRESS") or options.address or ""
+    setting = "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "ray.address"
     try:
-        ray.init(address=address, **settings)
-    except ConnectionError as error:
-        raise ConnectionError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
+        ray.init(address=check_address(address), **settings)
+    except ValueError as error:
+        raise UserError(f"{setting}: {address!r} is no address of a Ray cluster: {error}") from None
+    except (OSError, RuntimeError, RayError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{setting}: no Ray cluster answers at {address}: {reason}") from error
     return True
 
 
-def _knock(address: str) -> None:
-    """Asks whether anything listens at a ``host:port``; Ray alone would take minutes to notice that nothing does."""
-    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
-    if not port.isdigit():
-        return
+def check_address(address: str) -> str:
+    """Makes sure that a Ray cluster answers at an address; Ray alone would wait there for minutes, or for ever.
+
+    Args:
+        address: ``HOST:PORT``, ``ray://HOST:PORT``, or ``auto`` for the cluster of this machine.
+
+    Returns:
+        The address, for ``auto`` that of the cluster.
+
+    Raises:
+        ValueError: it is no such address.
+        ConnectionError: no cluster answers there, said within ten seconds.
+    """
+    if address == "auto":
+        try:
+            address = canonicalize_bootstrap_address("auto") or ""
+        except ConnectionError:
+            raise ConnectionError("none runs on this machine; `ray start --head` starts one") from None
+    scheme, _, where = address.rpartition("://")
+    if scheme in ("http", "https"):
+        raise ValueError(
+            "it is that of a dashboard, for RAY_API_SERVER_ADDRESS and `ray job submit`; a cluster's own is HOST:PORT, "
+            "as `ray start` prints it, with port 6379 by default"
+        )
+    host, _, port = where.rpartition(":")
+    if scheme not in ("", "ray") or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("that is HOST:PORT, auto for the one of this machine, or local for one of the run's own")
+    within(LONGEST_S, lambda: _knock(host.strip("[]"), int(port), is_client=scheme == "ray"))
+    return address
+
+
+def _knock(host: str, port: int, is_client: bool) -> None:
+    """Asks whether a cluster's control service, or for a ``ray://`` address gRPC, answers."""
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+        socket.create_connection((host, port), timeout=LONGEST_S / 2).close()
     except OSError as error:
-        raise ConnectionError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
+        raise ConnectionError(error.strerror or str(error)) from None
+    try:
+        with init_grpc_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}") as channel:
+            if is_client:
+                grpc.channel_ready_future(channel).result(timeout=LONGEST_S / 2)
+            else:
+                ask = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).CheckAlive
+                ask(gcs_service_pb2.CheckAliveRequest(), timeout=LONGEST_S / 2)  # type: ignore[attr-defined]
+    except grpc.FutureTimeoutError:
+        raise ConnectionError("what listens there is no Ray cluster") from None
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise ConnectionError(f"it {NEEDS_TOKEN}") from None
+        raise ConnectionError("what listens there is no Ray cluster") from None
+
+
+def _ensure_token() -> None:
+    """Lets a cluster of our own have a token where none can be kept: Ray writes one into HOME, or fails."""
+    try:
+        (Path.home() / ".ray").mkdir(parents=True, exist_ok=True)
+    except OSError:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _dashboard(url: str | None) -> str:
+    """One line on how to open the dashboard of a cluster that this process has started."""
+    if not url:
+        return "Ray's dashboard did not start"
+    # Ray asks for a token since it has set this itself, unless the user has said otherwise.
+    asks = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    return f"Ray's dashboard: http://{url}" + (
+        "; it asks for the token that `ray get-auth-token` prints" if asks else ""
+    )
 
 
 def is_our_own(options: RayOptions) -> bool:

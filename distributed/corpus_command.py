@@ -39,9 +39,9 @@ def run_corpus(config: CorpusConfig, out: Path, use_ray: bool, fresh: bool) -> i
     world = SodaraceWorld(rules)
     try:
         fingerprints = [world.terrain(name).fingerprint for name in config.terrains]
+        evaluator = _ray_evaluator(rules, config) if use_ray else WorldEvaluator(world, config.terrains)
         if fresh:
             log_of(out).unlink(missing_ok=True)
-        evaluator = _ray_evaluator(rules, config) if use_ray else WorldEvaluator(world, config.terrains)
         card = build_corpus(evaluator, config, fingerprints, out, console)
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from None

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from distributed.errors import UserError
+from distributed.mlflow_store import store_uri
 from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.run_folder import FinishedRun
-from distributed.tracking import store_uri
 from distributed.worker import instruction_ids
 from softprompt.model import FrozenLM
 from softprompt.peft_format import save_prompt

@@ -11,12 +11,12 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from distributed.loop import TrainingLoop
+from distributed.mlflow_store import shown
 from distributed.picture import draw_run
 from distributed.report import write_report
 from distributed.run_folder import LAYERS, PROMPTS
 from distributed.summary import Summary, summarise, write_summary
 from distributed.summary_tables import summary_tables
-from distributed.tracking import store_uri
 from distributed.walkers import best_found, recorded
 from softprompt.model import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
@@ -135,8 +135,9 @@ def _say(loop: TrainingLoop, summary: Summary, directory: Path, trained: list[Pa
         f"summary  {directory / 'summary.json'}",
         *(f"{WORDS[path.name]:<8} {path}" for path in trained if path.name in WORDS),
     ]
-    if loop.config.train.tracker == "mlflow":
-        lines.append(f"MLflow   mlflow ui --backend-store-uri {store_uri(loop.config.tracking.uri)}")
+    if (address := loop.tracker.address) is not None:
+        is_server = address.startswith("http")
+        lines.append(f"MLflow   {shown(address) if is_server else f'mlflow ui --backend-store-uri {shown(address)}'}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

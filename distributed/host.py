@@ -114,7 +114,8 @@ class Slot:
         self.name = name
         self.calls: deque[Call] = deque()
         self.pid: int | None = None
-        self.was_up = False
+        self.was_up = self.late = False
+        self.since = 0.0
         self._factory = factory
         self.respawn()
 
@@ -123,6 +124,12 @@ class Slot:
         self.actor = self._factory.create()
         self.restarting(0.0)
         self.listen()
+
+    def replace(self) -> None:
+        """Starts a new host in the place of one that never came up; the time that it has taken counts on."""
+        since, late = self.since, self.late
+        self.respawn()
+        self.since, self.late = since, late
 
     def restarting(self, pause: float) -> None:
         """Notes that the host is on its way up; the first look at it comes after ``pause`` seconds."""

@@ -20,6 +20,9 @@ from softprompt.finite import NotFiniteError
 
 logger = logging.getLogger("terraprompt")
 
+RETRY_START_S = 30.0
+"""Pause before a worker that could not start, beside others that could, is tried again."""
+
 
 @dataclass
 class _Job:
@@ -111,7 +114,8 @@ class RolloutPool(Pool):
             gpus_per_worker: GPUs, or parts of one.
             threads: threads of the numerical libraries in each worker.
             deadline_s: longest a request may run, in seconds.
-            start_deadline_s: longest the workers may take to start, in seconds.
+            start_deadline_s: longest the first worker may take to start, in seconds; of others that take longer it is
+                said, and they may come later.
             max_attempts: failures of one request before it is an error.
             in_flight: requests at a worker at a time, the running one included.
             actor_options: more of Ray's actor options, such as a scheduling strategy.
@@ -141,10 +145,10 @@ class RolloutPool(Pool):
         return [slot.pid for slot in self._slots]
 
     def wait_ready(self) -> None:
-        """Waits until every worker is started.
+        """Waits until every worker is started, those that come late included.
 
         Raises:
-            RolloutError: not within the start deadline, or a worker's constructor raises.
+            RolloutError: none is started within the start deadline, or a worker's constructor raises before one is.
         """
         while not all(slot.started for slot in self._slots):
             self._turn()
@@ -229,7 +233,7 @@ class RolloutPool(Pool):
             answer = ray.get(reference, timeout=self._deadline_s)
         except RayTaskError as error:
             if not slot.started:
-                raise self._fail(f"{slot.name} cannot start: {one_line(error)}") from error
+                return self._cannot_start(slot, error)
             if isinstance(error.cause, NotFiniteError):  # every worker would say the same
                 slot.pop().job.ticket.error = error.cause
                 return
@@ -256,20 +260,30 @@ class RolloutPool(Pool):
     def _lost(self, slot: Slot, error: RayActorError) -> None:
         """A host is gone, or has not come back yet."""
         if error.actor_init_failed:
-            raise self._fail(f"{slot.name} cannot start: {one_line(error)}") from error
+            return self._cannot_start(slot, error)
         if slot.started:
             self._take_back(slot, "died")
             return slot.restarting(pause=0.0)
         self._trouble = one_line(error)
         if isinstance(error, ActorDiedError):  # for good: Ray was told not to restart it
-            since = slot.since
-            slot.respawn()
-            slot.since = since
+            slot.replace()
         else:
             slot.look_again(pause=0.25)
 
+    def _cannot_start(self, slot: Slot, error: RayError) -> None:
+        """A worker's constructor raises: the end where no other worker is up, else the others do its share."""
+        if not any(other.started for other in self._slots):
+            raise self._fail(f"{slot.name} cannot start: {one_line(error)}") from error
+        self._trouble = f"{slot.name} cannot start: {one_line(error)}"
+        if not slot.late:
+            slot.late = True
+            logger.warning("%s; the others go on, and it is tried again", self._trouble)
+        if isinstance(error, ActorDiedError):
+            slot.replace()
+        slot.look_again(pause=RETRY_START_S)
+
     def _check_clocks(self) -> None:
-        """Kills workers that overran the deadline, and gives up when no worker comes up in time."""
+        """Kills workers that overran the deadline, and gives up when no worker at all comes up in time."""
         now = time.monotonic()
         for slot in self._slots:
             running = slot.started and slot.calls and now - slot.since >= self._deadline_s
@@ -278,12 +292,19 @@ class RolloutPool(Pool):
                 self._take_back(slot, f"overran its deadline of {self._deadline_s:g} s")
                 slot.restarting(pause=0.25)
         late = [slot for slot in self._slots if not slot.started and now - slot.since >= self._start_deadline_s]
-        if len(late) == self.n_workers or not all(slot.was_up for slot in late):
+        if len(late) == self.n_workers:
             raise self._fail(self._no_workers())
+        self._name_late([slot for slot in late if not slot.late])
+
+    def _name_late(self, late: Sequence[Slot]) -> None:
+        """Says once of each worker that it is not up in time; it may still come, while the others work."""
         for slot in late:
-            if not slot.late:
-                slot.late = True
-                logger.warning("%s is not back after %g s; the others go on", slot.name, self._start_deadline_s)
+            slot.late = True
+        back = [slot.name for slot in late if slot.was_up]
+        for name in back:
+            logger.warning("%s is not back after %g s; the others go on", name, self._start_deadline_s)
+        if len(late) > len(back):
+            logger.warning("%s; the run goes on with those, and the rest may still come", self._no_workers())
 
     def _take_back(self, slot: Slot, what: str) -> None:
         """Takes the calls of a lost worker back, in front of the backlog; only the running one is charged."""

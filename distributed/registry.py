@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed.errors import UserError
-from distributed.tracking import experiment_id, open_client
+from distributed.mlflow_store import experiment_id, in_short, open_client, shown
 
 PREFIX = "softprompt."
 CHAMPION = "champion"
@@ -168,8 +168,7 @@ class Registry:
         except Exception as error:
             if isinstance(error, UserError):
                 raise
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise UserError(f"MLflow at {self.uri}: {first}") from error
+            raise UserError(f"MLflow at {shown(self.uri)}: {in_short(error)}") from error
 
     @staticmethod
     def _unless_missing(ask: Any) -> Any:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 import logging
-import os
-import re
+import shlex
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distributed.places import lasting
+from distributed.mlflow_store import (
+    Pauses,
+    clean_name,
+    database_file,
+    experiment_id,
+    flatten,
+    in_short,
+    is_gone,
+    open_client,
+    record_params,
+    shown,
+    store_uri,
+)
+from distributed.untracked import Entry, Untracked, send_entries
 
 logger = logging.getLogger("terraprompt")
 
-DATABASE = "mlflow.db"
-SQLITE = "sqlite:///"
-PAUSE_S = 30.0  # a store that has failed is left alone for so long: an unreachable server costs seconds a call
-BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes in one call
-MAX_VALUE = 6000  # characters of a param
-MAX_PENDING = 200_000  # metrics kept for a store that is away
+LAST_TRY_S = 5.0
+"""At a run's end a store is tried once more, unless it has failed within so many seconds."""
+
+_pauses = Pauses()
 
 
 class NullTracker:
@@ -32,13 +41,18 @@ class NullTracker:
     Attributes:
         run_id: the run's id in its store, None where there is none.
         failures: calls to the store that failed.
-        lost: metrics and artifacts that will never be recorded.
+        lost: metrics, tags and files that will never be recorded.
     """
 
     run_id: str | None = None
 
     def __init__(self) -> None:
         self.failures = self.lost = 0
+
+    @property
+    def address(self) -> str | None:
+        """Where a person finds what is recorded, None where there is nothing to be found."""
+        return None
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Records the metrics of one step. Names may hold terrains, as in ``fitness/bumpy(amplitude=4,seed=3)``."""
@@ -68,8 +82,9 @@ class NullTracker:
 class MlflowTracker(NullTracker):
     """Records one MLflow run.
 
-    Nothing here raises for a fault of the store: the first is a warning, all are counted, and metrics wait for the
-    store to come back.
+    Nothing here raises for a fault of the store, or waits long for it. What cannot be recorded is kept in a file, is
+    sent when the store answers again, and `terraprompt track` sends what is left. A run that is gone from its store,
+    because it was deleted or its database moved, is recorded anew from there on.
     """
 
     def __init__(
@@ -82,6 +97,7 @@ class MlflowTracker(NullTracker):
         parent_run_id: str | None = None,
         run_id: str | None = None,
         uri: str | None = None,
+        keep: Path | None = None,
     ) -> None:
         """Opens a run.
 
@@ -93,68 +109,142 @@ class MlflowTracker(NullTracker):
             parent_run_id: the run that this one is nested in.
             run_id: a run to continue; params that differ from those it has become tags ``changed.section.key``.
             uri: the store; MLFLOW_TRACKING_URI, or a local database, for None.
+            keep: file for what cannot be recorded; what an earlier sitting left there is sent first. None keeps it in
+                memory until `close`.
         """
         super().__init__()
-        self.run_id = run_id
-        self._experiment, self._run_name = experiment, run_name
-        self._params = {_clean(key): value for key, value in flatten(config).items()}
+        self._params = {clean_name(key): value for key, value in flatten(config).items()}
         self._tags = {**(tags or {}), **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {})}
-        self._uri = store_uri(uri)
+        self._experiment, self._run_name = experiment, run_name
+        self._uri, self._asked_uri = store_uri(uri), uri
+        self.waiting = Untracked(keep)
+        self.run_id = self.waiting.run.get("id") or run_id
+        self.trouble = ""
+        self._home = keep.absolute().parent if keep else Path.cwd()
         self._client: Any = None
-        self._pending: deque[tuple[str, float, int, int]] = deque()
+        self._recorded = 0
+        self._gone: list[str] = []
         self._names: dict[str, str] = {}
-        self._silent_until = 0.0
         self._closed = False
-        self._attempt(lambda: None)
+        self._record([])
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Records the metrics of one step in one call, with those that could not be recorded before."""
         now = time.time_ns() // 1_000_000
-        self._pending.extend((self._name(name), float(value), now, step) for name, value in metrics.items())
-        while len(self._pending) > MAX_PENDING:
-            self._pending.popleft()
-            self.lost += 1
-        self._attempt(self._flush)
+        self._record(
+            {"metric": self._name(name), "value": float(value), "at": now, "step": step}
+            for name, value in metrics.items()
+        )
 
     def tag(self, name: str, value: str) -> None:
         """Sets a tag; see NullTracker."""
         self._tags[name] = value
-        self._attempt(lambda: self._client.set_tag(self.run_id, name, value))
+        self._record([{"tag": name, "value": value}])
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Records a file or a directory; see NullTracker."""
-        send = "log_artifacts" if Path(path).is_dir() else "log_artifact"
-        if not self._attempt(lambda: getattr(self._client, send)(self.run_id, str(path), folder)):
-            self.lost += 1
+        path = Path(path).absolute()
+        inside = path.relative_to(self._home) if path.is_relative_to(self._home) else path
+        self._record([{"artifact": str(inside), "folder": folder}])
+
+    @property
+    def address(self) -> str | None:
+        """The store's address as a person opens it, None where it has not answered."""
+        return self._uri if self._client is not None else None
 
     def close(self, status: str = "FINISHED") -> None:
-        """Records what waits and ends the run; see NullTracker."""
+        """Records what waits, ends the run and says what is not recorded; see NullTracker."""
         if self._closed:
             return
         self._closed = True
-        self._silent_until = 0.0
-        self._attempt(self._flush)
-        self._attempt(lambda: self._client.set_terminated(self.run_id, status))
-        self.lost += len(self._pending)
-        self._pending.clear()
+        late = _pauses.since_failure(self._uri) > LAST_TRY_S
+        self._record([], at_once=late)
+        if len(self.waiting) or not self._attempt(lambda: self._client.set_terminated(self.run_id, status)):
+            self.waiting.add([{"status": status}], self._how_to_open())
+        self.lost += self.waiting.lost + (len(self.waiting) if self.waiting.path is None else 0)
+        self._tell()
 
-    def _attempt(self, action: Callable[[], object]) -> bool:
-        """Opens the run if it is not open, and does something with it. Returns whether that worked."""
-        if time.monotonic() < self._silent_until:
+    def _tell(self) -> None:
+        """Says at the end what is not recorded."""
+        where = shown(self._uri)
+        if self.waiting.path is not None and len(self.waiting):
+            logger.warning(
+                "MLflow at %s: %s are not recorded and wait in %s; to send them: terraprompt track %s",
+                *(where, self.waiting.in_words(), self.waiting.path, shlex.quote(str(self._home))),
+            )
+        if self._gone:
+            gone = f"what run {' and '.join(self._gone)} held is gone; what came later is in run {self.run_id}"
+            logger.warning("MLflow at %s: %s", where, gone)
+        if self.lost:
+            logger.warning("MLflow at %s: %d metrics, tags and files of this sitting are lost", where, self.lost)
+
+    def _record(self, entries: Iterable[Entry], at_once: bool = False) -> None:
+        """Records what waits and then these, or lets them wait."""
+        entries, sent = list(entries), False
+        try:
+            sent = self._attempt(lambda: self._send(itertools.chain(self.waiting, entries)), at_once)
+        finally:  # a signal may come while the store is waited for
+            if sent and len(self.waiting):
+                self.waiting.clear()
+            elif not sent and entries:
+                self.waiting.add(entries, self._how_to_open())
+
+    def _attempt(self, action: Callable[[], object], at_once: bool = False) -> bool:
+        """Opens the run if it is not open, and does something with it. Returns whether that worked.
+
+        Args:
+            action: what to do.
+            at_once: also while a store that has failed is left alone.
+        """
+        if not (at_once or _pauses.is_over(self._uri)):
             return False
         try:
-            if self._client is None:
-                self._client = self._open()
-            action()
-            return True
+            try:
+                self._act(action)
+            except Exception as error:
+                if self.run_id is None or not (is_gone(error) or self._has_moved()):
+                    raise
+                self._begin_anew(error)
+                self._act(action)
         except Exception as error:
-            if not self.failures:
-                cause = (str(error).splitlines() or [""])[0][:300]
-                message = "MLflow at %s fails, and the run goes on without it; metrics wait for it to come back: %s: %s"
-                logger.warning(message, self._uri, type(error).__name__, cause)
             self.failures += 1
-            self._silent_until = time.monotonic() + PAUSE_S
+            self._leave_alone(error)
             return False
+        _pauses.answered(self._uri)
+        return True
+
+    def _act(self, action: Callable[[], object]) -> None:
+        if self._client is None:
+            self._client = self._open()
+        elif self._has_moved():
+            raise FileNotFoundError("its database is not where it was")
+        action()
+
+    def _has_moved(self) -> bool:
+        return self._client is not None and self._client.has_moved()
+
+    def _begin_anew(self, error: Exception) -> None:
+        """Forgets a run that is gone, and says what is lost with it."""
+        reason = in_short(error)
+        if self._has_moved():
+            self._client.make_anew()
+        logger.warning(
+            "MLflow at %s: run %s is gone, a new one takes its place: %s", shown(self._uri), self.run_id, reason
+        )
+        self._gone.append(str(self.run_id))
+        self.lost += self._recorded
+        self._tags["continues"] = str(self.run_id)
+        self.run_id, self._client, self._recorded = None, None, 0
+
+    def _leave_alone(self, error: Exception) -> None:
+        """Leaves a store that has failed alone for a while, longer each time, and says so the first time."""
+        self.trouble = in_short(error)
+        if _pauses.failed(self._uri):
+            where = f" waits in {self.waiting.path}" if self.waiting.path else " waits"
+            logger.warning(
+                "MLflow at %s fails, and the run goes on without it; what it records%s: %s",
+                *(shown(self._uri), where, self.trouble),
+            )
 
     def _open(self) -> Any:
         """Connects to the store and opens the run."""
@@ -168,34 +258,34 @@ class MlflowTracker(NullTracker):
         else:
             recorded = client.get_run(self.run_id).data.params
             client.update_run(self.run_id, status="RUNNING")
-        self._record_params(client, recorded)
+        changed = record_params(client, self.run_id, self._params, recorded)
+        self._tags.update({f"changed.{name}": value for name, value in changed.items()})
         for name, value in self._tags.items():
             client.set_tag(self.run_id, name, value)
         return client
 
-    def _record_params(self, client: Any, recorded: Mapping[str, str]) -> None:
-        """Records the params that are not there yet; MLflow refuses to change one that is."""
-        from mlflow.entities import Param
+    def _send(self, entries: Iterable[Entry]) -> None:
+        assert self.run_id is not None
+        sent, missing = send_entries(self._client, self.run_id, entries, self._home)
+        self._recorded += sent
+        self.lost += missing
 
-        new = [Param(name, value) for name, value in self._params.items() if name not in recorded]
-        for start in range(0, len(new), BATCH["params"]):
-            client.log_batch(self.run_id, params=new[start : start + BATCH["params"]])
-        changed = {name: value for name, value in self._params.items() if recorded.get(name, value) != value}
-        self._tags.update({f"changed.{name}": value for name, value in changed.items()})
-
-    def _flush(self) -> None:
-        """Sends the metrics that wait."""
-        from mlflow.entities import Metric
-
-        while self._pending:
-            batch = [Metric(*self._pending[index]) for index in range(min(len(self._pending), BATCH["metrics"]))]
-            self._client.log_batch(self.run_id, metrics=batch)
-            for _ in batch:
-                self._pending.popleft()
+    def _how_to_open(self) -> dict[str, Any]:
+        """What another process needs to open this run."""
+        # An address of the environment may hold a password, and is not written down.
+        uri = self._uri if database_file(self._uri) else self._asked_uri
+        return {
+            "id": self.run_id,
+            "experiment": self._experiment,
+            "name": self._run_name,
+            "uri": uri,
+            "params": self._params,
+            "tags": self._tags,
+        }
 
     def _name(self, raw: str) -> str:
         """A name that MLflow takes, and a different one for every different metric."""
-        name = _clean(raw)
+        name = clean_name(raw)
         if self._names.setdefault(name, raw) != raw:
             name = f"{name}_{hashlib.sha256(raw.encode()).hexdigest()[:6]}"
         return name
@@ -218,64 +308,3 @@ def open_tracker(kind: str | None, experiment: str, config: Mapping[str, Any], *
     if kind == "mlflow":
         return MlflowTracker(experiment, config, **options)
     raise ValueError(f"tracker is 'mlflow' or null, not {kind!r}")
-
-
-def store_uri(uri: str | None) -> str:
-    """Returns the store: the one that is given, else MLFLOW_TRACKING_URI, else a local database.
-
-    The path of a database that is a file becomes absolute, so that it is the same one from everywhere.
-    """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATABASE}"
-    path = uri.removeprefix(SQLITE)
-    return f"{SQLITE}{lasting(path)}" if path and path != uri else uri
-
-
-def open_client(uri: str) -> Any:
-    """Connects to a store, quietly and without long waits. MLflow takes seconds to import, so only who uses it does."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow import MlflowClient
-
-    # After the import, which sets levels of its own.
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(uri)
-
-
-def experiment_id(client: Any, uri: str, experiment: str) -> str:
-    """The experiment's id, made if it is not there.
-
-    Beside a local database its artifacts lie, whatever directory the run is started in.
-    """
-    from mlflow.exceptions import MlflowException
-
-    if (found := client.get_experiment_by_name(experiment)) is not None:
-        return found.experiment_id
-    location = None
-    if uri.startswith(SQLITE):
-        location = (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns").as_uri()
-    try:
-        return client.create_experiment(experiment, artifact_location=location)
-    except MlflowException:  # another trial was faster
-        if (found := client.get_experiment_by_name(experiment)) is None:
-            raise
-        return found.experiment_id
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turns a nested mapping into ``section.key`` to text; lists and what else is no text become JSON."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            flat[f"{prefix}{key}"] = text[:MAX_VALUE]
-    return flat
-
-
-def _clean(name: str) -> str:
-    """Replaces what MLflow takes in no name: ``bumpy(amplitude=4,seed=3)`` becomes ``bumpy_amplitude_4_seed_3``."""
-    parts = (re.sub(r"[^\w\-. :]+", "_", part, flags=re.ASCII).strip("_. ") for part in name.split("/"))
-    return "/".join(part for part in parts if part)[:240] or "unnamed"

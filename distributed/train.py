@@ -22,6 +22,7 @@ from distributed.learner import Learner
 from distributed.loop import TrainingLoop
 from distributed.pool_base import RolloutError
 from distributed.tracking import NullTracker, open_tracker
+from distributed.untracked import UNTRACKED
 from distributed.worker import instruction_ids
 from terrains.sodarace.world import SodaraceWorld
 
@@ -153,7 +154,8 @@ class _Keeper:
 
 def _forget(directory: Path) -> None:
     """Removes the directory of a run that never came to a checkpoint, unless something else lies in it."""
-    (directory / "config.json").unlink(missing_ok=True)
+    for name in ("config.json", UNTRACKED):
+        (directory / name).unlink(missing_ok=True)
     with suppress(OSError):
         directory.rmdir()
 
@@ -194,6 +196,7 @@ def _tracker(config: RunConfig, directory: Path, run_id: str | None) -> NullTrac
         tags=tags | ({"ray_job_id": job} if job else {}),
         run_id=run_id,
         uri=config.tracking.uri,
+        keep=directory / UNTRACKED,
     )
 
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
 from distributed.errors import UserError, did_you_mean
+from distributed.mlflow_store import store_uri
 from distributed.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
 from distributed.run_folder import open_run
-from distributed.tracking import store_uri
 from distributed.worker import instruction_ids
 from softprompt.finite import NotFiniteError
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
@@ -106,8 +106,9 @@ def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
     from mlflow.exceptions import MlflowException
 
     uri = store_uri(None)
-    if source is None:
-        _check_champion(terrain.name, uri)
+    champion = Registry(uri).champion(registry_name(terrain.name))  # said at once where the store cannot be opened
+    if source is None and champion is None:
+        raise _no_champion(terrain.name, uri)
     address = source or model_uri(terrain.name)
     try:
         with default_store(uri), warnings.catch_warnings():
@@ -126,16 +127,14 @@ def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
     )
 
 
-def _check_champion(terrain: str, uri: str) -> None:
+def _no_champion(terrain: str, uri: str) -> UserError:
     """Says what there is where a terrain has no champion."""
-    registry = Registry(uri)
-    if registry.champion(registry_name(terrain)) is None:
-        terrains = [name.removeprefix(PREFIX) for name in registry.names()]
-        has = f"; it has {', '.join(terrains[:8])}{', ...' if len(terrains) > 8 else ''}" if terrains else ""
-        raise UserError(
-            f"no champion for {terrain} at {uri}{did_you_mean(terrain, terrains) or has}: export a run with "
-            "`terraprompt export RUN`, or name one with --from"
-        )
+    terrains = [name.removeprefix(PREFIX) for name in Registry(uri).names()]
+    has = f"; it has {', '.join(terrains[:8])}{', ...' if len(terrains) > 8 else ''}" if terrains else ""
+    return UserError(
+        f"no champion for {terrain} at {uri}{did_you_mean(terrain, terrains) or has}: export a run with "
+        "`terraprompt export RUN`, or name one with --from"
+    )
 
 
 def _show(terrain: str, written: Written, picture: Path, console: Console) -> None:

@@ -101,7 +101,7 @@ class RolloutsConfig(Section):
     deadline_s: float = Field(300.0, gt=0)
     """Longest a request may take, in seconds; then its worker is replaced and the request is sent again."""
     start_deadline_s: float = Field(300.0, gt=0)
-    """Longest the workers may take to start, in seconds."""
+    """Longest the first worker may take to start, in seconds; others that take longer are named and may come later."""
     max_attempts: int = Field(3, ge=1)
     """Failures of one request before the run ends with an error."""
     threads_per_worker: int = Field(1, ge=1)

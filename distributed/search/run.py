@@ -37,6 +37,7 @@ from distributed.search.trial import MemberTrial, members_that_fit, placement
 from distributed.search.watch import Watcher
 from distributed.sources import with_absolute_start
 from distributed.tracking import NullTracker, open_tracker
+from distributed.untracked import UNTRACKED
 from distributed.worker import instruction_ids
 from softprompt.model import FrozenLM
 from terrains.sodarace.world import SodaraceWorld
@@ -90,10 +91,7 @@ class _Search:
         self.instructions = [instruction_ids(self.lm, task.instruction) for task in self.tasks]
         _check_positions(config, self.lm, self.instructions)
         Learner(config, self.lm, self.instructions, self.tasks)  # what no member could start from is said now
-        try:
-            connect_ray(config.ray)
-        except ConnectionError as error:
-            raise UserError(f"ray.address: {error}") from None
+        connect_ray(config.ray)
         self.fitting = members_that_fit(config, [n["Resources"] for n in ray.nodes() if n["Alive"]])
         self.directory = resume.resolve() if resume else new_directory(config)
         (self.directory / "config.json").write_text(config.model_dump_json(by_alias=True, indent=2) + "\n")
@@ -312,6 +310,7 @@ class _Search:
             tags={"search": self.config.search.algorithm, "run_directory": str(self.directory)},
             run_id=self.record.mlflow.get("search"),
             uri=self.config.tracking.uri,
+            keep=self.directory / UNTRACKED,
         )
         if tracker.run_id:
             self.record.mlflow["search"] = tracker.run_id

@@ -10,9 +10,10 @@ from ray.tune import Callback
 
 from distributed.config import RunConfig
 from distributed.display import make_console
+from distributed.mlflow_store import flatten
 from distributed.search.record import FILE, Record, says
 from distributed.search.trial import INHERITED, member_number
-from distributed.tracking import NullTracker, flatten, open_tracker
+from distributed.tracking import NullTracker, open_tracker
 
 logger = logging.getLogger("terraprompt")
 
@@ -101,6 +102,7 @@ class Watcher(Callback):
                 parent_run_id=self.record.mlflow.get("search"),
                 run_id=self.record.mlflow.get(str(member)),
                 uri=self._config.tracking.uri,
+                keep=self._directory / f"untracked-member-{member}.jsonl",
             )
             if tracker.run_id:
                 self.record.mlflow[str(member)] = tracker.run_id

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import http.server
 import os
+import socket
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
-from distributed.cluster import PACKAGES, connect_ray, resource_summary
+from distributed import cluster
+from distributed.cluster import PACKAGES, check_address, connect_ray, resource_summary
+from distributed.corpus_command import run_corpus
+from distributed.errors import UserError
+from terrains.sodarace.corpus import CorpusConfig
 from tests.distributed.conftest import LocalRay
 
 SCRIPT = """
@@ -42,11 +50,81 @@ def test_process_that_is_connected_is_left_as_it_is(local_ray: None) -> None:
     assert "of 2 CPU free" in resource_summary()
 
 
-def test_address_where_nothing_listens_is_an_error_of_one_line_at_once(tmp_path: Path) -> None:
-    began = time.monotonic()
-    run = run_script(tmp_path, RAY_ADDRESS="127.0.0.1:9")
-    assert time.monotonic() - began < 30
-    assert run.stderr.splitlines()[-1] == "ConnectionError: no Ray cluster answers at 127.0.0.1:9: Connection refused"
+@pytest.fixture
+def servers() -> Iterator[dict[str, int]]:
+    """Ports of a server that speaks HTTP, of one that says nothing, and one where nothing listens."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as web, socket.socket() as mute:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        with socket.socket() as gone:
+            gone.bind(("127.0.0.1", 0))
+            closed = gone.getsockname()[1]
+        yield {"web": web.server_port, "mute": mute.getsockname()[1], "closed": closed}
+        web.shutdown()
+
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    """Logs nothing."""
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("address", ["web", "mute", "closed"])
+@pytest.mark.parametrize("setting", ["RAY_ADDRESS", "ray.address"])
+def test_address_without_a_cluster_is_one_line_and_never_reaches_ray(
+    servers: dict[str, int], monkeypatch: pytest.MonkeyPatch, address: str, setting: str
+) -> None:
+    reasons = {"closed": "Connection refused"}
+    where = f"127.0.0.1:{servers[address]}"
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "init", lambda **_: pytest.fail("Ray was asked, and may wait for ever"))
+    if setting == "RAY_ADDRESS":
+        monkeypatch.setenv("RAY_ADDRESS", where)
+    with pytest.raises(UserError) as caught:
+        connect_ray(LocalRay(address=None if setting == "RAY_ADDRESS" else where))
+    reason = reasons.get(address, "what listens there is no Ray cluster")
+    assert str(caught.value) == f"{setting}: no Ray cluster answers at {where}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://127.0.0.1:8265", "that of a dashboard"),
+        ("https://head/ray", "that of a dashboard"),
+        ("foo", "HOST:PORT"),
+        ("foo:bar", "HOST:PORT"),
+        ("127.0.0.1:0", "HOST:PORT"),
+        ("127.0.0.1:70000", "HOST:PORT"),
+        (":6379", "HOST:PORT"),
+        ("ftp://host:6379", "HOST:PORT"),
+    ],
+)
+def test_what_is_no_address_is_told_what_one_is(address: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    with pytest.raises(UserError, match=reason) as caught:
+        connect_ray(LocalRay())
+    assert str(caught.value).startswith(f"RAY_ADDRESS: {address!r} is no address of a Ray cluster: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_corpus_without_its_cluster_is_one_line_and_keeps_its_log(
+    servers: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "c.log.jsonl"
+    log.write_text("hours of work\n")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{servers['closed']}")
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    with pytest.raises(UserError, match="RAY_ADDRESS: no Ray cluster answers at"):
+        run_corpus(CorpusConfig(), tmp_path / "c.jsonl", use_ray=True, fresh=True)
+    assert log.read_text() == "hours of work\n"
+
+
+def test_cluster_that_answers_is_found_by_its_address(local_ray: None) -> None:
+    address = ray.get_runtime_context().gcs_address
+    assert check_address(address) == address
 
 
 @pytest.mark.slow

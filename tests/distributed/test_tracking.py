@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from distributed import tracking
+from distributed import mlflow_store
+from distributed.mlflow_store import flatten, store_uri
 from distributed.places import HOME_VARIABLE, JOB_VARIABLE
-from distributed.tracking import MlflowTracker, NullTracker, flatten, open_tracker, store_uri
+from distributed.tracking import MlflowTracker, NullTracker, open_tracker
 
 pytestmark = pytest.mark.timeout(120)
 CONFIG = {"train": {"seed": 7, "tags": ["a", "b"], "run_name": None}, "method": {"name": "ppoconfig", "gamma": 1.0}}
@@ -123,7 +124,7 @@ def test_unreachable_server_is_one_warning_and_the_run_goes_on(
 def test_store_that_comes_back_misses_no_metric(
     store: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "PAUSE_S", 0.2)
+    monkeypatch.setattr(mlflow_store, "PAUSE_S", 0.2)
     tracker = MlflowTracker("walkers", {}, uri=store)
     tracker.log({"loss": 0.0}, 0)
     with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as database:

@@ -24,9 +24,22 @@ class DrawingWorker:
 
     RAISE, HANG, EXIT = -1, -2, -3
 
-    def __init__(self, weights: np.ndarray, seconds: float = 0.0, deeds: str | None = None, broken: str = "") -> None:
+    def __init__(
+        self,
+        weights: np.ndarray,
+        seconds: float = 0.0,
+        deeds: str | None = None,
+        broken: str = "",
+        alone: bool = False,
+    ) -> None:
         if broken:
             raise ValueError(broken)
+        if alone:
+            try:
+                (Path(deeds or ".") / "alone").touch(exist_ok=False)
+            except FileExistsError:
+                time.sleep(3)  # longer than the first takes to be up
+                raise ValueError("there is one already") from None
         self.weights, self.seconds, self.deeds = weights, seconds, deeds
 
     def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
