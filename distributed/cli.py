@@ -12,7 +12,7 @@ import yaml
 
 from distributed.config import RunConfig
 from distributed.config.listing import settings
-from distributed.config.support import check_trainable
+from distributed.config.support import check_terrain_names, check_trainable
 from distributed.config_io import load_config, with_settings
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
 from distributed.places import lasting
@@ -104,16 +104,18 @@ def search(
         raise UserError("search needs either --config FILE or --resume DIR")
     if resume is not None and overrides:
         raise UserError(f"--resume goes on with the search's own settings; leave {overrides[0]} out")
-    # Tune's own imports take seconds.
-    from distributed.search.run import run_search, settings_of
-
     if config is None:
+        from distributed.search.run import run_search, settings_of
+
         assert resume is not None
         raise typer.Exit(run_search(settings_of(resume), resume))
     settings_of_search = load_config(config, overrides or ())
     if settings_of_search.train.run_name is None:
         settings_of_search = with_settings(settings_of_search, {"train.run_name": config.stem})
     check_trainable(settings_of_search)
+    # Tune's own imports take seconds.
+    from distributed.search.run import run_search
+
     raise typer.Exit(run_search(settings_of_search))
 
 
@@ -141,6 +143,7 @@ def export(
 
     The alias champion moves where a prompt's evaluation is better than the present champion's.
     """
+    check_terrain_names(terrain or (), "--terrain")
     from rich.console import Console
 
     from distributed.export_command import export_run
@@ -169,6 +172,7 @@ def write(
 
     The program goes to standard output; what it scores and where the picture lies, to standard error.
     """
+    check_terrain_names([terrain], "--terrain")
     from rich.console import Console
 
     from distributed.write_command import write as run
@@ -210,6 +214,7 @@ def replay(
 
     A program that is no valid walker is an error that names the kind of failure.
     """
+    check_terrain_names(terrain or (), "--terrain")
     from rich.console import Console
 
     from distributed.replay_command import replay as run

@@ -24,17 +24,21 @@ OTHER_TRACKERS = ("wandb", "tensorboard")
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would silently keep the second."""
+    """Refuses a key that is there twice, of which YAML would silently keep the second.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    Only what is written is looked at: what a merge key (``<<: *base``) brings along gives way to the keys beside it.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key has to be text", key.start_mark)
+                raise yaml.composer.ComposerError(None, None, "a key has to be text", key.start_mark)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+                raise yaml.composer.ComposerError(None, None, f"{key.value} is there twice", key.start_mark)
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -52,7 +56,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"no configuration file {str(path)!r}{_nearest_file(file)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # bytes that are no text, or a path that no file can have
         raise UserError(f"cannot read the configuration file {str(path)!r}: {error}") from None
     return parse_config(_parse(text, str(path)), overrides, source=str(path))
 
@@ -134,10 +138,27 @@ def _set(sections: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _validate(sections: Mapping[str, Any], source: str, overridden: Sequence[str]) -> RunConfig:
+    if (name := _with_nul(sections)) is not None:
+        raise UserError((f"{source}: " if source else "") + f"{name}: has a NUL character, which no name or path can")
     try:
         return RunConfig.model_validate(sections)
     except ValidationError as error:
         raise UserError(explain(error, RunConfig, source, overridden)) from None
+
+
+def _with_nul(sections: Mapping[str, Any]) -> str | None:
+    """The full name of a setting with a NUL character in its name or its value, if there is one."""
+    left: list[tuple[str, Any]] = list(sections.items())
+    looked_into: set[int] = set()  # anchors of YAML can make a circle
+    while left:
+        name, value = left.pop()
+        if "\0" in str(name) or (isinstance(value, str) and "\0" in value):
+            return str(name).replace("\0", "?")
+        if isinstance(value, Mapping | list | tuple) and id(value) not in looked_into:
+            looked_into.add(id(value))
+            inside = value.items() if isinstance(value, Mapping) else enumerate(value)
+            left += [(f"{name}.{key}", each) for key, each in inside]
+    return None
 
 
 def _use_mlflow(sections: dict[str, Any]) -> None:

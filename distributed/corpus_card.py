@@ -70,7 +70,8 @@ def command(config: CorpusConfig) -> str:
 
 def card_table(card: dict) -> Table:
     """Returns the card's figures by group of terrains, for a terminal."""
-    table = Table("archive", title="Elites", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="Elites", title_justify="left", box=None, pad_edge=False)
+    table.add_column("archive", overflow="fold", min_width=len("archive"))
     for heading in ("niches filled", "QD score"):
         table.add_column(heading, justify="right")
     for group, coverage in card["coverage"].items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,20 +47,6 @@ def run_corpus(config: CorpusConfig, out: Path, use_ray: bool, fresh: bool) -> i
     finally:
         world.close()
     return _conclude(card, out, console)
-
-
-def groups_of(options: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Groups of terrains from the values of --group: names behind commas, those between parameters not among them.
-
-    Raises:
-        UserError: a group without a name.
-    """
-    groups = tuple(
-        tuple(name.strip() for name in re.split(r",(?![^(]*\))", group) if name.strip()) for group in options
-    )
-    if () in groups:
-        raise UserError("--group: needs a terrain's name, or several separated by commas")
-    return groups
 
 
 def _ray_evaluator(rules: WorldConfig, config: CorpusConfig) -> Evaluator:

@@ -142,7 +142,7 @@ class Display:
 
     def _render(self) -> Group:
         table = Table(expand=True, pad_edge=False, box=None)
-        table.add_column("terrain", no_wrap=True, style="bold")
+        table.add_column("terrain", no_wrap=True, min_width=len("terrain"), style="bold")
         for heading in ("mean", "best", "valid", "unique"):
             table.add_column(heading, justify="right", min_width=6)
         table.add_column("trend of the mean", min_width=TREND_LENGTH, no_wrap=True)

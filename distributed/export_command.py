@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -66,7 +67,7 @@ def export_run(path: Path, terrains: Sequence[str], best_only: bool, dry_run: bo
     elif done:
         console.print(
             f"to use one: mlflow.pyfunc.load_model({model_uri(done[0].terrain)!r}), or\n"
-            f"            terraprompt write --terrain {done[0].terrain!r}",
+            f"            terraprompt write --terrain {quote(done[0].terrain)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -85,7 +86,7 @@ def register_prompts(path: Path, console: Console) -> None:
         exporter = Exporter(run)
         done = list(exporter.export(exporter.plan(run.choose(()))))
     except UserError as error:
-        line = f"the prompts are not registered: {error}; for another try: terraprompt export {path}"
+        line = f"the prompts are not registered: {error}; for another try: terraprompt export {quote(str(path))}"
     else:
         champions = sum(each.is_champion for each in done)
         line = f"registered {len(done)} prompts in {exporter.registry.uri}, {champions} of them champions"
@@ -115,7 +116,7 @@ def _register(exporter: Exporter, plan: Sequence[Export], console: Console) -> l
 
 def _table(done: Sequence[Export], title: str) -> Table:
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("terrain", overflow="fold")
+    table.add_column("terrain", overflow="fold", min_width=len("terrain"))
     table.add_column("version", justify="right")
     table.add_column("fitness (95%)", no_wrap=True)
     table.add_column(f"{CHAMPION}?", no_wrap=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from distributed.config.support import check_terrain_names
 from distributed.errors import UserError, did_you_mean
 
 
@@ -52,8 +55,10 @@ def corpus(
     Ctrl-C writes the programs found so far. The same command goes on where a run ended, however it did, and more
     --evaluations make a finished corpus larger. RAY_ADDRESS names a cluster.
     """
+    groups = groups_of(group or ())
+    check_terrain_names([name for names in groups for name in names], "--group")
     # Evolving and Ray take seconds to import.
-    from distributed.corpus_command import groups_of, run_corpus
+    from distributed.corpus_command import run_corpus
     from terrains.sodarace.archive import NicheConfig
     from terrains.sodarace.corpus import CorpusConfig
 
@@ -63,9 +68,23 @@ def corpus(
         niches=NicheConfig(keep_above=keep_above),
         max_numbers=max_numbers,
         seed=seed,
-        **({"groups": groups_of(group)} if group else {}),
+        **({"groups": groups} if groups else {}),
     )
     raise typer.Exit(run_corpus(config, out, use_ray, fresh))
+
+
+def groups_of(options: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups of terrains from the values of --group: names behind commas, those between parameters not among them.
+
+    Raises:
+        UserError: a group without a name.
+    """
+    groups = tuple(
+        tuple(name.strip() for name in re.split(r",(?![^(]*\))", group) if name.strip()) for group in options
+    )
+    if () in groups:
+        raise UserError("--group: needs a terrain's name, or several separated by commas")
+    return groups
 
 
 def pretrain(

@@ -50,7 +50,7 @@ def _titled(title: str, tables: Sequence[Table], caption: str) -> Group:
 def _table(names: str, labels: Sequence[str], width: int) -> Table:
     """A table whose first column holds names, whole where ``width`` characters allow it; numbers are never broken."""
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(names, overflow="fold", max_width=_label_width(labels, width))
+    table.add_column(names, overflow="fold", max_width=_label_width([names, *labels], width), min_width=len(names))
     return table
 
 
@@ -85,7 +85,7 @@ def _transfer(summary: Summary, width: int) -> list[Table]:
     rows = {"none": {name: row.untuned_mean for name, row in summary.terrains.items()}} | summary.transfer
     cells = {name: [f"{means[name]:.1f}" for means in rows.values()] for name in names}
     widths = [2 + max(len(heading), *map(len, cells[name])) for name, heading in zip(names, headings, strict=True)]
-    label_width = _label_width([labels.get(prompt, prompt) for prompt in rows], width)
+    label_width = _label_width(["prompt", *(labels.get(prompt, prompt) for prompt in rows)], width)
     tables = []
     for k, block in enumerate(_blocks(widths, width - label_width - SHARES)):
         table = _table("prompt", [labels.get(prompt, prompt) for prompt in rows], width)
@@ -104,7 +104,7 @@ def _transfer(summary: Summary, width: int) -> list[Table]:
 def _headings(summary: Summary, width: int) -> tuple[dict[str, str], list[str]]:
     """Labels of the rows and headings of the columns: names where all fit beside each other, else numbers."""
     names = list(summary.terrains)
-    if sum(2 + max(6, len(name)) for name in names) <= width - _label_width(names, width) - SHARES:
+    if sum(2 + max(6, len(name)) for name in names) <= width - _label_width(["prompt", *names], width) - SHARES:
         return {}, names
     # A space that does not break keeps the number beside a name that goes on below.
     return {name: f"{k}\u00a0{name}" for k, name in enumerate(names, 1)}, [str(k) for k in range(1, len(names) + 1)]

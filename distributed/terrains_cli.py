@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from distributed.config.support import check_terrain_names
+
 app = typer.Typer(
     help="Families of terrains: what there is, how a terrain looks, and terrains of a difficulty.",
     no_args_is_help=True,
@@ -48,6 +50,7 @@ def show(
 
     They are drawn on the terminal, or to a picture with --out.
     """
+    check_terrain_names(names, "")
     from rich.console import Console
 
     from distributed.terrains_command import show_terrains
@@ -77,6 +80,7 @@ def sample(
 
     The settings terrains.sample.* make a run train on terrains drawn in the same way.
     """
+    check_terrain_names(families or (), "")
     from distributed.terrains_command import sample_names, write_picture
 
     chosen = sample_names(families or (), count, difficulty, split, seed)

@@ -64,6 +64,8 @@ def _overlap(name: str, other: str) -> bool:
 def _problem(name: str, detail: Any, root: type[Section], holder: type[Section] | None) -> str:
     """What is wrong with one setting."""
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden" and "." in str(detail["loc"][-1]):
+        return _nested(name, value, root)
     if kind == "extra_forbidden":
         return "no such setting" + _suggestion(name, root, holder)
     if kind == "value_error":
@@ -71,6 +73,18 @@ def _problem(name: str, detail: Any, root: type[Section], holder: type[Section] 
     text = BY_LIMIT.get(kind, "").format(**context) or BY_KIND.get(kind.split("_")[0]) or detail["msg"]
     hint = did_you_mean(value, re.findall(r"'([^']+)'", text)) if kind == "literal_error" else ""
     return f"{text}, not {_shown(value)}{hint}"
+
+
+def _nested(name: str, value: Any, root: type[Section]) -> str:
+    """What to write in a file in place of a dotted name."""
+    meant = nearest(name, [each.name for each in settings(root)])
+    if meant is None:
+        return "no such setting; `terraprompt settings` lists those there are"
+    *outer, last = meant.split(".")
+    text = f"{last}: {_shown(value)}"
+    for section in reversed(outer):
+        text = f"{section}: {{{text}}}"
+    return f"a file nests its settings: write {text}; dotted names are for the command line"
 
 
 def _suggestion(name: str, root: type[Section], holder: type[Section] | None) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from distributed.config.section import Section
+from distributed.config.section import PathText, Section
 
 Difficulty = Annotated[float, Field(ge=0, le=1)]
 
@@ -58,7 +58,7 @@ class TerrainsConfig(Section):
 
     world: Literal["sodarace"] = "sodarace"
     """Kind of task."""
-    names: tuple[str, ...] = ("left_wall", "right_wall", "tunnel")
+    names: tuple[PathText, ...] = ("left_wall", "right_wall", "tunnel")
     """Terrains, each with a soft prompt: a family with parameters, as in ``bumpy(amplitude=12, seed=3)``, several on
     top of each other, as in ``tunnel+bumpy``, or ``file(path=canyon.csv)``; `terraprompt terrains list` has all
     families. Where terrains are sampled and none named, there are none but those."""
@@ -148,7 +148,7 @@ class TrackingConfig(Section):
 
     experiment: str = Field("terraprompt", min_length=1)
     """Experiment in MLflow."""
-    uri: str | None = None
+    uri: PathText | None = None
     """MLflow's store; null for MLFLOW_TRACKING_URI of the environment, else ``sqlite:///mlflow.db``."""
     register_prompts: bool = False
     """Whether the prompts are registered as models when the run ends, one a terrain."""

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 UNUSED = "unused"
+
+
+def expanded(text: str) -> str:
+    """Returns a path with ``${NAME}`` replaced by that variable of the environment, and a leading ``~`` by the home.
+
+    Raises:
+        ValueError: there is no such variable.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise ValueError(f"the environment has no variable {match[1]!r}, which {match[0]} asks for")
+        return os.environ[match[1]]
+
+    return os.path.expanduser(re.sub(r"\$\{([^{}]*)\}", value, text))
+
+
+PathText = Annotated[str, AfterValidator(expanded)]
+"""A path, or something that may be one: ``${NAME}`` and a leading ``~`` are expanded when it is read."""
 
 
 class Section(BaseModel):

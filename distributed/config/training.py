@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distributed.config.section import Arguments, Section, unused
+from distributed.config.section import Arguments, PathText, Section, unused
 
 BUNDLED = "bundled"
 ADAM_BETAS = (0.9, 0.95)
@@ -25,7 +25,7 @@ SCHEDULER_SETTINGS: dict[str, tuple[str, ...]] = {
 class ModelConfig(Section):
     """The language model."""
 
-    model_path: str = BUNDLED
+    model_path: PathText = BUNDLED
     """The language model: ``bundled`` for the one that comes along, a directory, or a name on the Hugging Face hub."""
     model_arch_type: Literal["causal", "seq2seq"] = "causal"
     """Kind of language model. Only causal ones can be trained."""
@@ -145,8 +145,9 @@ class TrainConfig(Section):
     epochs: int = unused(100)
     """trlx's other limit; here total_steps alone says when a run ends."""
 
-    checkpoint_dir: str = "runs"
-    """Directory that holds a directory for each run."""
+    checkpoint_dir: PathText = "runs"
+    """Directory that holds a directory for each run. In all paths of a configuration ``~`` and ``${NAME}``, which is a
+    variable of the environment, are expanded."""
     run_name: str | None = None
     """Name of the run and of its directory; null makes one up."""
     checkpoint_interval: int = Field(1, ge=1)
@@ -155,7 +156,7 @@ class TrainConfig(Section):
     """Whether the checkpoint with the best mean fitness is kept beside the latest ones."""
     save_optimizer: bool = unused(True)
     """Checkpoints hold the optimizer always, so that a run continues as if it had not stopped."""
-    resume_from_checkpoint: str | None = None
+    resume_from_checkpoint: PathText | None = None
     """Checkpoint, or directory of a run, to continue from."""
 
     eval_interval: int = Field(8, ge=1)

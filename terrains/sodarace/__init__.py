@@ -7,14 +7,20 @@ corpus that a language model learns from: programs drawn from `styles`, changed 
 kept in an `archive`. `seeds` holds the classic ones, and `replay` shows a walker move.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from terrains.sodarace.families import FAMILIES
 from terrains.sodarace.ground import Ground
 from terrains.sodarace.names import canonical_name, make_ground, parse_name
-from terrains.sodarace.physics import PROGRAM_UNIT, simulate, trace
-from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.walker import InvalidWalker, Walker, WalkerLimits, validate_walker
-from terrains.sodarace.world import SodaraceWorld, WorldConfig
+
+if TYPE_CHECKING:
+    from terrains.sodarace.physics import PROGRAM_UNIT, simulate, trace
+    from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
+    from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 __all__ = [
     "FAMILIES",
@@ -36,3 +42,14 @@ __all__ = [
     "trace",
     "validate_walker",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Imports what needs a compiler or an interpreter only where it is asked for: a name of a terrain needs neither."""
+    if name in __all__:
+        from terrains.sodarace import physics, sandbox, world
+
+        for module in (physics, sandbox, world):
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

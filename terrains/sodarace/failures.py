@@ -3,6 +3,7 @@
 SYNTAX = "syntax"
 TOO_LONG = "too_long"
 UNSUPPORTED = "unsupported"
+IMPORT = "import"
 NAME = "name"
 TYPE = "type"
 VALUE = "value"
@@ -21,14 +22,13 @@ BY_EXCEPTION = {
     "SyntaxError": SYNTAX,
     "IndentationError": SYNTAX,
     "NotImplementedError": UNSUPPORTED,
-    "ModuleNotFoundError": UNSUPPORTED,
-    "ImportError": UNSUPPORTED,
+    "ModuleNotFoundError": IMPORT,
+    "ImportError": IMPORT,
     "NameError": NAME,
     "UnboundLocalError": NAME,
     "AttributeError": NAME,
     "TypeError": TYPE,
     "ValueError": VALUE,
-    "TimeoutError": TIMEOUT,
     "MemoryError": MEMORY,
     "RecursionError": RECURSION,
 }

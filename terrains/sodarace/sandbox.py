@@ -1,8 +1,14 @@
 """Runs programs nobody trusts: each in an interpreter of its own (Monty), in a subprocess that can be killed.
 
 A program sees ``math``, ``walker_creator`` and nothing of the machine: no files, no network, no clock, no entropy.
-Its time, memory and recursion are limited inside the interpreter, and the subprocess is killed when that does not
-help.
+Its memory and recursion are limited inside the interpreter.
+
+Its time is limited in seconds of processor time, which the kernel counts for the subprocess, and beyond which that is
+killed. Monty counts neither instructions nor processor time: its own limits are on the clock, so beside a busy machine
+a slow program that is right would become a failure. The clock has a part only where a program gets no processor for a
+long time. Of processor time, too, a program takes somewhat more beside busy neighbours, which share caches and
+memory: one that needs about as much as the limit may pass once and fail another time. Programs that make walkers need
+a hundredth of it or less.
 """
 
 from __future__ import annotations
@@ -12,41 +18,20 @@ from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
 
+import psutil
 import pydantic_monty as monty
 from pydantic import BaseModel, ConfigDict, Field
 
 from terrains.sodarace import failures
+from terrains.sodarace.prelude import as_fed
+from terrains.sodarace.processor_time import ProcessorTimeLimit
 
-PRELUDE = """\
-import math
+PATIENCE = 60.0
+"""A program is ended after this many times its limit on the clock, however little processor time it was given."""
 
-class _WalkerCreator:
-    def __init__(self):
-        self.joints = []
-        self.muscles = []
 
-    def add_joint(self, x, y):
-        self.joints.append([x, y])
-        return len(self.joints) - 1
-
-    def add_muscle(self, j0, j1, *settings, **named):
-        settings = list(settings)
-        rigid = settings.pop(0) if settings and isinstance(settings[0], bool) else False
-        amplitude = settings[0] if settings else named.get('amplitude', 0.0)
-        phase = settings[1] if len(settings) > 1 else named.get('phase', 0.0)
-        self.muscles.append([j0, j1, rigid, amplitude, phase])
-
-    def get_walker(self):
-        return {'joints': self.joints, 'muscles': self.muscles}
-
-def walker_creator():
-    return _WalkerCreator()
-
-"""
-"""What every program finds defined. ``add_muscle`` takes both (j0, j1, amplitude, phase) and (j0, j1, rod?,
-amplitude, phase)."""
-
-CALL = "\nmake_walker()\n"
+class TooSlow(Exception):
+    """A program used more time than it may."""
 
 
 class SandboxLimits(BaseModel):
@@ -55,7 +40,7 @@ class SandboxLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     seconds: float = Field(1.0, gt=0)
-    """Time a program may run."""
+    """Processor time a program may use."""
     memory_mb: int = Field(64, ge=1)
     """Memory of its values, in MiB."""
     recursion: int = Field(200, ge=10)
@@ -95,25 +80,26 @@ class Sandbox:
         self._workers = max(1, workers)
         self._pool: monty.Monty | None = None
         self._opening = Lock()
+        self._time = ProcessorTimeLimit(self.limits.seconds, PATIENCE * self.limits.seconds)
 
     def run(self, program: str) -> Outcome:
-        """Runs one program. Whatever it does, this returns an Outcome, within about the time limit."""
+        """Runs one program. Whatever it does, this returns an Outcome, and the program has its time limit once."""
         if not isinstance(program, str) or len(program) > self.limits.characters:
             return Outcome(None, failures.TOO_LONG, f"not a text of at most {self.limits.characters} characters")
         for last_try in (False, True):
             try:
                 return Outcome(self._feed(program))
-            except monty.MontyCrashedError as error:
+            except TooSlow:
+                return Outcome(None, failures.TIMEOUT, f"ran longer than {self.limits.seconds:g} s")
+            except (monty.MontyCrashedError, psutil.NoSuchProcess) as error:
                 # The pool replaces the subprocess. One that died by chance (killed from outside) deserves a second try.
-                if getattr(error, "timed_out", False):
-                    return self._too_slow()
                 if last_try:
                     return Outcome(None, failures.CRASH, _line(error))
             except monty.MontySyntaxError as error:
                 return Outcome(None, failures.SYNTAX, _line(error))
             except monty.MontyError as error:
                 kind = failures.BY_EXCEPTION.get(type(error.exception()).__name__, failures.ERROR)
-                return self._too_slow() if kind == failures.TIMEOUT else Outcome(None, kind, _line(error))
+                return Outcome(None, kind, _line(error))
             except (ValueError, TypeError, UnicodeError, OverflowError) as error:
                 # A value that Monty cannot hand over, such as an integer beyond what the wire format holds.
                 return Outcome(None, failures.ERROR, _line(error))
@@ -124,6 +110,7 @@ class Sandbox:
         if self._pool is not None:
             self._pool.__exit__(None, None, None)
             self._pool = None
+        self._time.close()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -133,26 +120,23 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def _too_slow(self) -> Outcome:
-        """Monty's own words hold the time that was measured: no two runs would be equal."""
-        return Outcome(None, failures.TIMEOUT, f"ran longer than {self.limits.seconds:g} s")
-
     def _open(self) -> monty.Monty:
         with self._opening:
             if self._pool is None:
-                pool = monty.Monty(
-                    min_processes=self._workers,
-                    max_processes=self._workers,
-                    request_timeout=2 * self.limits.seconds + 5,
-                    feed_duration_limit_grace=0.1,
-                )
+                pool = monty.Monty(min_processes=self._workers, max_processes=self._workers)
                 pool.__enter__()
                 self._pool = pool
             return self._pool
 
     def _feed(self, program: str) -> object:
+        """Runs a program and returns its value.
+
+        Raises:
+            TooSlow: it used more time than it may.
+            monty.MontyError: it failed otherwise, or its subprocess did.
+            psutil.NoSuchProcess: the subprocess died before it was given the program.
+        """
         limits: monty.ResourceLimits = {
-            "max_feed_duration_secs": self.limits.seconds,
             "max_memory": self.limits.memory_mb << 20,
             "max_recursion_depth": self.limits.recursion,
         }
@@ -163,7 +147,17 @@ class Sandbox:
         }
         with self._open().checkout(limits=limits, os_policy=policy) as session:
             printed = monty.CollectString(self.limits.printed)
-            return session.feed_run(PRELUDE + program + CALL, print_callback=printed)
+            process = psutil.Process(session.worker_pid or 0)
+            try:
+                with self._time.watch(process) as watched:
+                    value = session.feed_run(as_fed(program), print_callback=printed)
+            except Exception:
+                if watched.ended:
+                    raise TooSlow from None
+                raise
+            if watched.ended:
+                raise TooSlow
+            return value
 
 
 def _line(error: BaseException) -> str:

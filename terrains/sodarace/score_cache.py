@@ -9,7 +9,8 @@ from terrains.base import Score
 from terrains.sodarace import failures
 
 CHANCE = frozenset({failures.TIMEOUT, failures.CRASH})
-"""Failures that a busy machine or a killed process can cause: the program deserves another try."""
+"""Failures that a busy machine or a killed process can cause: the program deserves another try. A time limit is one of
+processor time, but of that, too, a program takes a little more or less each time."""
 
 Key = tuple[bytes, str]
 

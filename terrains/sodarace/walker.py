@@ -76,7 +76,8 @@ def validate_walker(data: object, limits: WalkerLimits | None = None) -> Walker:
     """Checks plain data from the sandbox, whatever it is, in bounded time and without recursion.
 
     Args:
-        data: ``{"joints": [[x, y], ...], "muscles": [[a, b, rigid, amplitude, phase], ...]}``.
+        data: ``{"joints": [(x, y), ...], "muscles": [[a, b, rigid, amplitude, phase], ...]}``. A muscle from a joint
+            to itself has no length: it is checked like the others, and then left out, as OpenELM's simulator does.
         limits: sizes beyond which a walker is refused; the defaults if None.
 
     Raises:
@@ -96,12 +97,16 @@ def validate_walker(data: object, limits: WalkerLimits | None = None) -> Walker:
     ends = np.array([_ends(m, len(joints)) for m in muscles], dtype=np.int64)
     numbers = np.array([_row(m[3:], 2, "muscle", 1e6) for m in muscles])
     rigid = np.array([m[2] is True for m in muscles])
+    real = ends[:, 0] != ends[:, 1]
+    if not real.any():
+        raise InvalidWalker("too_small", f"{len(joints)} joints and no muscle between two of them make no walker")
+    ends, numbers, rigid = ends[real], numbers[real], rigid[real]
     _check_shape(points, ends, limits)
     return Walker(points, ends, numbers[:, 0], np.mod(numbers[:, 1], 1.0), rigid)
 
 
 def _row(values: object, length: int, what: str, bound: float) -> list[float]:
-    if type(values) is not list or len(values) != length:
+    if not (type(values) is list or type(values) is tuple) or len(values) != length:
         raise InvalidWalker("not_a_walker", f"a {what} is not {length} numbers")
     return [_number(v, what, bound) for v in values]
 
@@ -121,8 +126,6 @@ def _ends(muscle: object, n: int) -> tuple[int, int]:
     a, b = muscle[0], muscle[1]
     if type(a) is not int or type(b) is not int or not (0 <= a < n and 0 <= b < n):
         raise InvalidWalker("no_such_joint", "a muscle ends at a joint that does not exist")
-    if a == b:
-        raise InvalidWalker("self_muscle", f"a muscle joins joint {a} to itself")
     return a, b
 
 

@@ -85,6 +85,35 @@ def test_help_comes_without_heavy_imports() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_misspelt_terrain_is_told_before_anything_heavy_is_imported() -> None:
+    search = str(ROOT / "configs/search_quickstart.yml")
+    commands = [
+        ["train", "--config", QUICKSTART, "terrains.names=[tunel]"],
+        ["train", "--config", QUICKSTART, "terrains.sample.count=3", "terrains.sample.families=[tunel]"],
+        ["search", "--config", search, "terrains.names=[tunel]"],
+        ["write", "--terrain", "tunel"],
+        ["replay", "--terrain", "tunel", "program.py"],
+        ["export", "runs/a", "--terrain", "tunel"],
+        ["corpus", "--group", "flat,tunel"],
+        ["terrains", "show", "flat", "tunel"],
+        ["terrains", "sample", "--families", "tunel"],
+    ]
+    heavy = {"torch", "ray", "mlflow", "transformers", "numba", "scipy", "matplotlib", "pydantic_monty"}
+    code = (
+        "import sys\n"
+        "from distributed.cli import main\n"
+        f"for command in {commands!r}:\n"
+        "    try:\n        main(command)\n"
+        "    except SystemExit as exit_:\n        assert exit_.code == 2, (command, exit_.code)\n"
+        f"print(sorted({heavy!r} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stderr
+    told = done.stderr.splitlines()
+    assert len(told) == len(commands)
+    assert all("no terrain 'tunel': did you mean 'tunnel'?" in line for line in told)
+
+
 def test_settings_lists_names_defaults_and_meanings(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("settings", "method") == 0
     lines = capsys.readouterr().out.splitlines()

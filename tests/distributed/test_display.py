@@ -131,3 +131,11 @@ def test_lines_of_a_log_are_never_cut_to_a_terminals_width(capsys):
     console = make_console()
     console.print("word " * 60)
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_the_heading_of_the_terrains_is_whole_on_a_narrow_terminal():
+    console = console_of(terminal=True, width=44)
+    with Display(["gap", "bumpy(amplitude=4,seed=31)"], console) as display:
+        display.phase("train", 1)
+        display.step({"step": 1, "fitness/gap": 1.0, "seconds": 1.0})
+    assert "terrain " in console.file.getvalue()

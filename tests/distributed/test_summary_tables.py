@@ -48,6 +48,12 @@ def test_no_line_is_too_long_and_no_number_is_cut(names: list[str], width: int) 
         assert all(f"{value:.1f}" in found for value in means.values())
 
 
+@pytest.mark.parametrize("width", [60, 80, 1000])
+def test_headings_of_names_are_whole_above_names_that_are_shorter(width: int) -> None:
+    text = "\n".join(lines(summary_of(["gap", "flat"], scale=9.0), width))
+    assert re.search(r"^terrain ", text, re.M) and re.search(r"^prompt ", text, re.M)
+
+
 def test_short_names_head_the_columns_and_a_log_keeps_long_ones_whole() -> None:
     assert any(line.split() == ["prompt", "valid", "unique", *SHORT] for line in lines(summary_of(SHORT), 80))
     log = lines(summary_of(LONG), 1000)

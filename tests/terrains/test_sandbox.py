@@ -20,7 +20,7 @@ def make_walker():
     wc.add_muscle(a, b, 1.0, 0.5)
     return wc.get_walker()
 """
-WALKER = {"joints": [[0, 0], [2.0, 0]], "muscles": [[0, 1, False, 1.0, 0.5]]}
+WALKER = {"joints": [(0, 0), (2.0, 0)], "muscles": [[0, 1, False, 1.0, 0.5]]}
 
 
 def body(statements):
