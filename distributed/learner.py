@@ -80,7 +80,7 @@ class Learner:
         self._scaling = RewardScaling(method, len(instructions))
         self.elites = EliteBuffer(len(instructions), max(method.replay_size, config.warm_start.elites))
         self.version = 0
-        self._gradient = torch.zeros_like(self._start)
+        self._gradient, self._by_rewards, self._by_replay = (torch.zeros_like(self._start) for _ in range(3))
 
     @property
     def is_whole(self) -> bool:
@@ -138,6 +138,7 @@ class Learner:
             self._zero_gradients()
             loss = self._imitation(batch, self._known(self.version, step))
             loss.backward()
+            self._by_replay.copy_(self._gradient)
             self._make_step(optimizer, schedule, loss.item())
             yield loss.item()
         check_parameters(_trained(optimizer))
@@ -194,6 +195,7 @@ class Learner:
         before = self._materialised()
         self._zero_gradients()
         self._gradient += evolution_gradient(self._perturbations(), plus, minus)
+        self._by_rewards.copy_(self._gradient)
         self.source.rows.grad = self._gradient.clone()
         self._make_step(self._optimizer, self._schedule, 0.0)
         rewards = np.concatenate([r.rewards[:, 0] for r in every])
@@ -361,9 +363,11 @@ class Learner:
             loss, stats = self._loss(batch.rows(part), known)
             (loss * share).backward()
             totals = {key: totals.get(key, 0.0) + share * value for key, value in stats.items()}
+        self._by_rewards.copy_(self._gradient)
         if method.replay_weight > 0 and len(self.elites):
             imitation = self._imitation(self.elites.batch(best=method.replay_size), known)
             (method.replay_weight * imitation).backward()
+            self._by_replay.copy_(self._gradient - self._by_rewards)
             totals["losses/replay_loss"] = imitation.item()
         self._make_step(self._optimizer, self._schedule, totals["losses/total_loss"])
         return totals
@@ -394,10 +398,15 @@ class Learner:
         return likelihood_loss(self._evaluate(ids, mask, terrain, known)[0], mask)
 
     def _watch(self, before: Tensor) -> PolicyStats:
-        """Of each terrain's prompt: drift, the last gradient's norm, and how far this update has moved it."""
+        """Of each terrain's prompt: drift, how far this update has moved it, and the norms of its last gradients.
+
+        ``grad_norm`` is of what the rewards asked for, ``replay_grad_norm`` of what the replayed programs did.
+        """
         check_parameters(_trained(self._optimizer))
         prompts = self._materialised()
-        watched = {"grad_norm": self._gradient.flatten(1).norm(dim=1), "moved": relative_step(prompts, before)}
+        watched = {"grad_norm": self._by_rewards.flatten(1).norm(dim=1), "moved": relative_step(prompts, before)}
+        if len(self.elites) and (self.config.method.replay_weight or self.config.method.replay_steps):
+            watched["replay_grad_norm"] = self._by_replay.flatten(1).norm(dim=1)
         if self.config.method.measure_soft_embedding_drift:
             watched["drift"] = prompt_drift(prompts, self._start)
         stats = {f"{name}/{k}": float(v) for name, values in watched.items() for k, v in enumerate(values)}

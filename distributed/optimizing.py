@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -58,14 +58,38 @@ def make_imitator(config: RunConfig, source: PromptSource) -> torch.optim.Optimi
 def make_schedule(optimizer: torch.optim.Optimizer, config: RunConfig) -> torch.optim.lr_scheduler.LRScheduler:
     """Returns the schedule of the learning rates over the optimizer steps of a whole run."""
     name, arguments = config.scheduler.name, dict(config.scheduler.arguments)
-    batches = -(-config.method.num_rollouts // config.train.batch_size)
-    in_one = 1 if config.method.estimator == "es" else config.method.ppo_epochs * batches
-    steps = config.train.total_steps * in_one
+    steps = config.train.total_steps * optimizer_steps(config)
     if name == "cosine_annealing":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, **{"T_max": steps, **arguments})
     if name == "linear":
         return torch.optim.lr_scheduler.LinearLR(optimizer, **{"total_iters": steps, **arguments})
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def optimizer_steps(config: RunConfig) -> int:
+    """Returns how many steps of the optimizer, and so of its schedule, one step of a run makes."""
+    batches = -(-config.method.num_rollouts // config.train.batch_size)
+    return 1 if config.method.estimator == "es" else config.method.ppo_epochs * batches
+
+
+def scheduled(config: RunConfig, rates: Sequence[float], steps: int) -> tuple[list[float], dict[str, Any]]:
+    """Returns where a schedule that has run from the beginning is after some steps of the optimizer.
+
+    Args:
+        config: settings of the run.
+        rates: the learning rate of each group of parameters before the schedule has touched it.
+        steps: of the optimizer.
+
+    Returns:
+        The learning rate of each group, and the state of the schedule.
+    """
+    groups = [{"params": [nn.Parameter(torch.zeros(()))], "lr": rate} for rate in rates]
+    optimizer = torch.optim.SGD(groups)
+    schedule = make_schedule(optimizer, config)
+    for _ in range(steps):
+        optimizer.step()  # changes nothing, as there are no gradients; without it torch warns
+        schedule.step()
+    return [group["lr"] for group in optimizer.param_groups], schedule.state_dict()
 
 
 def _parts(source: PromptSource) -> tuple[Named, Named]:

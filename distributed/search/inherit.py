@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,13 @@ from torch import Generator, Tensor
 
 from distributed.config import RunConfig
 from distributed.learner import Learner
+from distributed.optimizing import optimizer_steps, scheduled
 from distributed.sources import new_rows
 from softprompt.distillation import Distilled, Donor, StoredPrograms, distill
 from softprompt.surgery import Resized, resize, rows_to_keep
 
 PROGRAMS_FOR_SURGERY = 3
 """Programs a terrain on which rows are judged; every row is tried on each of them."""
-
-SCHEDULE_PLACE = ("last_epoch", "_step_count")
 
 TABLE, HEAD = "source.weight", "value_head."
 """How the optimizer calls the table of prompts, and with what the names of the value head begin."""
@@ -77,8 +76,9 @@ def operate(learner: Learner, prompts: Tensor, programs: StoredPrograms, seed: i
 def inherit(state: Mapping[str, Any], donor: RunConfig, heir: Learner, operation: Operation | None) -> dict[str, Any]:
     """Returns the state of a donor's learner as its heir can load it, the heir's settings being what they are.
 
-    Elites, running moments, the place in the schedule and the optimizer's moments are the donor's; learning rate and
-    KL coefficient are the heir's. A value head passes on where both have one.
+    Elites, running moments and the optimizer's moments are the donor's. Learning rates are those that the heir's own
+    schedule has after as many steps of the run, however often the state was copied before; the KL coefficient is the
+    heir's too. A value head passes on where both have one.
 
     Args:
         state: of the donor's learner.
@@ -89,14 +89,17 @@ def inherit(state: Mapping[str, Any], donor: RunConfig, heir: Learner, operation
     fresh = heir.state_dict()
     same_head = bool(state["value_head"]) and bool(fresh["value_head"])
     prompts = state["prompts"] if operation is None else operation.distilled.prompts.cpu()
+    place = state["schedule"]["last_epoch"] // optimizer_steps(donor) * optimizer_steps(heir.config)
+    first = [group["initial_lr"] for group in fresh["optimizer"]["param_groups"]]
+    rates, schedule = scheduled(heir.config, first, place)
     return {
         "prompts": prompts,
         "source": state["source"] if operation is None else {"weight": prompts},
         "layers": state["layers"],
         "start": state["start"] if operation is None else _carried_start(state["start"], operation),
         "value_head": state["value_head"] if same_head else fresh["value_head"],
-        "optimizer": _optimizer(state, donor, heir, operation, same_head),
-        "schedule": _schedule(state["schedule"], fresh["schedule"]),
+        "optimizer": _optimizer(state, donor, heir, operation, same_head, rates),
+        "schedule": schedule,
         "kl": {"value": _kl(float(state["kl"]["value"]), donor, heir.config)},
         "moments": state["moments"],
         "elites": state["elites"],
@@ -116,12 +119,16 @@ def _carried_start(start: Tensor, operation: Operation) -> Tensor:
 
 
 def _optimizer(
-    state: Mapping[str, Any], donor: RunConfig, heir: Learner, operation: Operation | None, same_head: bool
+    state: Mapping[str, Any],
+    donor: RunConfig,
+    heir: Learner,
+    operation: Operation | None,
+    same_head: bool,
+    rates: Sequence[float],
 ) -> dict[str, Any]:
-    """The heir's settings with the donor's moments, and learning rates as far along their schedule as the donor's."""
+    """The heir's settings with the donor's moments, and the learning rates of each group."""
     theirs, ours = state["optimizer"], heir.state_dict()["optimizer"]
-    progress = theirs["param_groups"][0]["lr"] / state["schedule"]["base_lrs"][0]
-    groups = [{**group, "lr": group["lr"] * progress} for group in ours["param_groups"]]
+    groups = [{**group, "lr": rate} for group, rate in zip(ours["param_groups"], rates, strict=True)]
     if donor.optimizer.name != heir.config.optimizer.name:
         return {"state": {}, "param_groups": groups}
     shape, places, moments = state["prompts"].shape, _places(ours), {}
@@ -146,12 +153,12 @@ def _shape(value: Any) -> Any:
     return getattr(value, "shape", None)
 
 
-def _schedule(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """The heir's schedule at the donor's place."""
-    return {**ours, **{name: theirs[name] for name in SCHEDULE_PLACE if name in theirs}}
-
-
 def _kl(value: float, donor: RunConfig, heir: RunConfig) -> float:
-    """The KL coefficient: as much above or below the heir's first one as the donor's was against its own."""
+    """The KL coefficient: as much above or below the heir's first one as the donor's was against its own.
+
+    An heir that does not adapt it has its first one, whatever the donor's has become.
+    """
+    if heir.method.target is None:
+        return heir.method.init_kl_coef
     before, now = donor.method.init_kl_coef, heir.method.init_kl_coef
     return value * now / before if before > 0 else now

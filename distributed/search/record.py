@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
+
+from distributed.errors import UserError
 
 FILE = "lineage.json"
 
@@ -29,17 +31,26 @@ class Record:
         errors: by member, why it failed for good.
         ended: members that ended well.
         mlflow: ids of MLflow's runs, of the search under ``search``, of members under their numbers.
+        damaged: names of checkpoints that could not be read and were passed over.
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads what is there."""
+        """Reads what is there.
+
+        Raises:
+            UserError: it is damaged.
+        """
         self.path = path
-        known = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            known = json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            raise UserError(f"{path} is damaged, and the search cannot go on: {error}") from None
         self.rounds: list[Entry] = known.get("rounds", [])
         self.exploits: list[Entry] = known.get("exploits", [])
         self.errors: dict[str, str] = known.get("errors", {})
         self.ended: list[int] = known.get("ended", [])
         self.mlflow: dict[str, str] = known.get("mlflow", {})
+        self.damaged: list[str] = known.get("damaged", [])
 
     def save(self) -> None:
         """Writes the file, whole or not at all."""
@@ -73,6 +84,12 @@ class Record:
         exploit = {**inherited, "at": entry["at"], "donor_at": donor["at"] if donor else 1, "replaced": replaced}
         self.exploits.append(exploit)
         return exploit
+
+    def pass_over(self, names: Iterable[str]) -> list[str]:
+        """Notes damaged checkpoints; returns those that were not known to be."""
+        new = [name for name in dict.fromkeys(names) if name not in self.damaged]
+        self.damaged += new
+        return new
 
     def _made_again(self, before: Entry, entry: Entry, inherited: Mapping[str, Any] | None) -> bool:
         """Whether a member's latest round was lost. A copy may lead back in rounds, which is no loss."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -11,15 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 from ray import tune
 
 from distributed.assemble import load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
-from distributed.checkpoint import latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.cluster import connect_ray
-from distributed.config import Range, RunConfig
+from distributed.config import RunConfig
 from distributed.config_io import with_settings
 from distributed.display import Display, make_console
 from distributed.errors import UserError
@@ -28,21 +28,23 @@ from distributed.interruption import exit_status, interruptible
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
 from distributed.pool_base import RolloutError
+from distributed.search.checkpoints import best_of
 from distributed.search.member import Population, member_config
 from distributed.search.record import FILE, Record
-from distributed.search.scheduler import METRIC, Budget, FirstMembers, make_scheduler
-from distributed.search.space import check_space, domains, first_members
-from distributed.search.tree import SIZE, draw_family_tree
+from distributed.search.space import check_positions, check_space, most_elites
+from distributed.search.summary import BEST, TREE, TUNE, summarise, tell, write_summary
+from distributed.search.tree import draw_family_tree
 from distributed.search.trial import MemberTrial, members_that_fit, placement
-from distributed.search.watch import Watcher
+from distributed.search.tuner import make_tuner
 from distributed.sources import with_absolute_start
 from distributed.tracking import NullTracker, open_tracker
 from distributed.untracked import UNTRACKED
 from distributed.worker import instruction_ids
-from softprompt.model import FrozenLM
 from terrains.sodarace.world import SodaraceWorld
 
-TUNE, UNTUNED, BEST, TREE = "tune", "untuned", "best", "family_tree.png"
+logger = logging.getLogger("terraprompt")
+
+UNTUNED = "untuned"
 
 
 def run_search(config: RunConfig, resume: Path | None = None) -> int:
@@ -89,7 +91,7 @@ class _Search:
         self.lm = load_lm(config)
         self.tasks = [world.terrain(t) for t in self.terrains]
         self.instructions = [instruction_ids(self.lm, task.instruction) for task in self.tasks]
-        _check_positions(config, self.lm, self.instructions)
+        check_positions(config, self.lm, self.instructions)
         Learner(config, self.lm, self.instructions, self.tasks)  # what no member could start from is said now
         connect_ray(config.ray)
         self.fitting = members_that_fit(config, [n["Resources"] for n in ray.nodes() if n["Alive"]])
@@ -132,7 +134,11 @@ class _Search:
                 self._finish(best, tracker)
                 return 0
             tracker.close("FAILED")
-            self._say("every member failed; the last words of each:")
+            self._say(
+                "every member failed; the last words of each:"
+                if self.record.errors
+                else f"none of the {len(self.record.damaged)} checkpoints below {self.directory / TUNE} can be read"
+            )
             for member, why in self.record.errors.items():
                 self._say(f"  member {member}: {why}")
             return 1
@@ -143,25 +149,30 @@ class _Search:
     def _population(self) -> Population:
         """What members share. The untuned samples are drawn here, once, and travel through the object store."""
         model = ray.put(self.lm.export())
-        found = latest(self.directory / UNTUNED)
-        if found is None:
-            loop = self._loop(self.config, NullTracker())
-            with loop.pool, loop.display:
-                loop.advance()
-            found = save_checkpoint(self.directory / UNTUNED, 0, loop.state_dict())
-        untuned = ray.put(load_checkpoint(found).state)
+        untuned = ray.put(self._untuned())
         world = world_factory(self.config)
         tasks = tuple(self.tasks)
         return Population(self.config, tuple(self.terrains), tuple(self.instructions), world, model, untuned, tasks)
 
+    def _untuned(self) -> dict[str, Any]:
+        """State of a loop that has sampled the untuned model, with as many elites as any member may keep."""
+        folder = self.directory / UNTUNED
+        try:
+            if (found := latest(folder)) is not None:
+                return load_checkpoint(found).state
+        except CheckpointError as error:
+            logger.warning("%s; the same samples are drawn again", error)
+            shutil.rmtree(folder)
+        loop = self._loop(with_settings(self.config, {"method.replay_size": most_elites(self.config)}), NullTracker())
+        with loop.pool, loop.display:
+            loop.advance()
+        return load_checkpoint(save_checkpoint(folder, 0, loop.state_dict())).state
+
     def _loop(self, config: RunConfig, tracker: NullTracker) -> TrainingLoop:
         """A loop in this process, its pool as large as the cluster has room for."""
         torch.set_num_threads(os.cpu_count() or 1)
-        replayed = config.search.space.get("method.replay_size", ())
-        elites = max([config.method.replay_size, *([] if isinstance(replayed, Range) else replayed)])
-        wide = {"rollouts.workers": config.rollouts.workers * self.fitting, "method.replay_size": elites}
-        config = with_settings(config, wide)
-        pool = make_pool(config, self.terrains, self.instructions, self.lm.export())
+        wide = with_settings(config, {"rollouts.workers": config.rollouts.workers * self.fitting})
+        pool = make_pool(wide, self.terrains, self.instructions, self.lm.export())
         learner = Learner(config, self.lm, self.instructions, self.tasks)
         return TrainingLoop(config, self.terrains, learner, pool, tracker, Display(self.terrains, self.console))
 
@@ -172,11 +183,7 @@ class _Search:
         trainable = tune.with_resources(
             tune.with_parameters(MemberTrial, population=population), placement(self.config)
         )
-        folder = self.directory / TUNE
-        if tune.Tuner.can_restore(str(folder)):
-            tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, resume_errored=True)
-        else:
-            tuner = self._tuner(trainable)
+        tuner = make_tuner(self.config, self.directory, trainable, self.fitting)
         with _sigterm_as_sigint(received):
             tuner.fit()
         record, search = Record(self.directory / FILE), self.config.search
@@ -185,48 +192,13 @@ class _Search:
         if not (received or used_up or len(gone) >= search.members):
             received.append(signal.SIGINT)  # which Tune took for itself
 
-    def _tuner(self, trainable: Any) -> tune.Tuner:
-        search = self.config.search
-        return tune.Tuner(
-            trainable,
-            param_space=domains(search.space),
-            tune_config=tune.TuneConfig(
-                metric=METRIC,
-                mode="max",
-                num_samples=search.members,
-                search_alg=FirstMembers(
-                    points_to_evaluate=first_members(self.config), max_concurrent=search.concurrent or 0
-                ),
-                scheduler=make_scheduler(self.config, self.fitting),
-                reuse_actors=True,
-                trial_dirname_creator=_directory_name,
-                trial_name_creator=_directory_name,
-            ),
-            run_config=tune.RunConfig(
-                name=TUNE,
-                storage_path=str(self.directory),
-                callbacks=[Watcher(self.directory, self.config)],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
-                failure_config=tune.FailureConfig(max_failures=search.max_failures),
-                stop=Budget(search.total_rounds, self.directory / FILE) if search.total_rounds else None,
-                progress_reporter=tune.CLIReporter(
-                    metric_columns={METRIC: METRIC, "step": "step", "valid": "valid", "rollouts": "rollouts"},
-                    parameter_columns={name: name.rpartition(".")[2] for name in search.space},
-                    max_report_frequency=30,
-                ),
-                verbose=1,
-            ),
-        )
-
     def _best(self) -> dict[str, Any] | None:
         """State of the member that was best on the evaluation set at the end of a round, None where all failed."""
-        found: tuple[float, Path] | None = None
-        for folder in sorted((self.directory / TUNE).glob("member-*/checkpoint_*")):
-            path = latest(folder)
-            fitness = float(np.mean(load_checkpoint(path).state["fitness"])) if path else -np.inf
-            if path and (found is None or fitness > found[0]):
-                found = fitness, path
-        return load_checkpoint(found[1]).state if found else None
+        found = best_of(self.directory / TUNE)
+        for name in self.record.pass_over(found.damaged):
+            logger.warning("%s is damaged and was passed over", self.directory / TUNE / name)
+        self.record.save()
+        return found.state
 
     def _finish(self, best: dict[str, Any], tracker: NullTracker) -> None:
         """Evaluates the best member as the main job does its prompts, then writes what the search found."""
@@ -243,63 +215,20 @@ class _Search:
         with loop.pool, loop.display:
             while loop.stage != "done":
                 loop.advance()
+        if tracker.run_id:
+            self.record.mlflow["search"] = tracker.run_id
+            self.record.save()
         run_id = self.record.mlflow.get(str(best["member"]))
         save_checkpoint(directory, loop.step, {"loop": loop.state_dict(), "run": {"mlflow_run_id": run_id}})
         finish(loop, self.lm, self.world, directory, self.console)
         draw_family_tree(self.record, self.directory / TREE)
-        summary = self._summary(best)
-        text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-        (self.directory / "summary.json.partial").write_text(text)
-        os.replace(self.directory / "summary.json.partial", self.directory / "summary.json")
-        for path in (self.directory / "summary.json", self.record.path, self.directory / TREE):
+        summary = summarise(self.config, self.record, self.terrains, best, time.monotonic() - self.began)
+        for path in (write_summary(self.directory, summary), self.record.path, self.directory / TREE):
             tracker.artifact(path)
         tracker.log({"best_fitness": summary["best"]["fitness"], "resizes": float(summary["resizes"])}, loop.step)
-        self._tell(summary)
-
-    def _summary(self, best: dict[str, Any]) -> dict[str, Any]:
-        record, search = self.record, self.config.search
-        last = [each for member in record.members() if (each := record.last(member))]
-        samples = search.evaluation_samples * len(self.terrains)
-        measured = 2 * len(record.resizes) if search.measure_surgery else 0
-        return {
-            "algorithm": search.algorithm,
-            "synch": search.synch,
-            "seed": self.config.train.seed,
-            "members": search.members,
-            "errored": len(record.errors),
-            "errors": record.errors,
-            "exploits": len(record.exploits),
-            "resizes": len(record.resizes),
-            "best": {
-                "member": best["member"],
-                "step": best["loop"]["step"],
-                "fitness": float(np.mean(best["fitness"])),
-                "fitness_by_terrain": dict(zip(self.terrains, map(float, best["fitness"]), strict=True)),
-                "config": best["settings"],
-            },
-            "best_run": BEST,
-            "rounds": len(record.rounds),
-            "rollouts": self.config.warm_start.samples + sum(each["trained_on"] for each in record.rounds),
-            "evaluation_rollouts": samples * (len(record.rounds) + measured),
-            "final_fitness": {str(each["member"]): each["fitness"] for each in last},
-            "survivors": {name: record.survivors(name) for name in search.space},
-            "seconds": round(time.monotonic() - self.began, 1),
-        }
-
-    def _tell(self, summary: dict[str, Any]) -> None:
         if self.record.resizes:
             self.console.print(self.record.table())
-        best = summary["best"]
-        failed = f", {summary['errored']} failed" if summary["errored"] else ""
-        found = ", ".join(f"{name} {value}" for name, value in best["config"].items())
-        self._say(
-            f"{summary['members']} members{failed}, {summary['rounds']} rounds, {summary['exploits']} copies of which "
-            f"{summary['resizes']} changed size; {summary['rollouts']} programs sampled for training"
-        )
-        self._say(f"best     member {best['member']} at step {best['step']}, {best['fitness']:.1f}: {found}")
-        self._say(f"its run  {self.directory / BEST}; terraprompt export {self.directory} takes it")
-        self._say(f"lineage  {self.record.path}, and its picture {TREE}")
-        self._say(f"curves   tensorboard --logdir {self.directory / TUNE}")
+        tell(summary, self.record, self.directory, self._say)
 
     def _tracker(self) -> NullTracker:
         tracker = open_tracker(
@@ -318,23 +247,6 @@ class _Search:
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _check_positions(config: RunConfig, lm: FrozenLM, instructions: list[tuple[int, ...]]) -> None:
-    """Checks that the largest prompt of the space fits the language model."""
-    choices = config.search.space.get(SIZE, (config.method.n_soft_tokens,))
-    largest = int(choices.high) if isinstance(choices, Range) else max(choices)
-    longest = max(len(each) for each in instructions)
-    needed = with_settings(config, {SIZE: largest}).sequence_length(longest)
-    if lm.max_length is not None and needed > lm.max_length:
-        raise UserError(
-            f"search.space.{SIZE}: {largest} soft tokens and the longest program need {needed} positions; the language "
-            f"model has {lm.max_length}"
-        )
-
-
-def _directory_name(trial: Any) -> str:
-    return f"member-{int(trial.trial_id.rpartition('_')[2]):02d}"
 
 
 @contextmanager

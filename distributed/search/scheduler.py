@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Stopper
+from ray.tune import Checkpoint, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
@@ -33,6 +33,7 @@ class SteadyPopulation(PopulationBasedTraining):
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Lets Tune keep as many idle processes as there is room for; all of them can serve any member."""
         super().on_trial_add(tune_controller, trial)
+        _point_at_this_folder(trial)
         if self._slots is not None:
             controller = getattr(tune_controller, "_tune_controller", tune_controller)
             controller._actor_cache.increase_max(trial.placement_group_factory, by=self._slots)
@@ -97,26 +98,38 @@ class FirstMembers(BasicVariantGenerator):
 class Budget(Stopper):
     """Ends the search when its members have made so many rounds together, those before an interruption included."""
 
-    def __init__(self, total: int, record: Path) -> None:
-        """Takes the number of rounds, and the file that holds those of before."""
-        self._total, self._record = total, record
-        self._made: int | None = None
+    def __init__(self, total: int, made: Callable[[], int]) -> None:
+        """Takes the number of rounds, and what says how many there are; both are pickled with the search."""
+        self._total, self._made = total, made
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Counts a round; no member is stopped by itself."""
-        if self._made is None:
-            self._made = len(json.loads(self._record.read_text())["rounds"]) if self._record.exists() else 0
-        self._made += 1
+        """No member is stopped by itself."""
         return False
 
     def stop_all(self) -> bool:
         """Whether the rounds are used up."""
-        return self._made is not None and self._made >= self._total
+        return self._made() >= self._total
 
 
 def rounds_of_a_run(config: RunConfig) -> int:
     """Rounds that a member makes if nothing stops it."""
-    return -(-config.train.total_steps // config.search.interval)
+    return rounds_until(config.train.total_steps, config)
+
+
+def rounds_until(step: int, config: RunConfig) -> int:
+    """Rounds that a member has made when it is at a step."""
+    return -(-step // config.search.interval)
+
+
+def _point_at_this_folder(trial: Trial) -> None:
+    """Lets a member of a search that was copied or moved go on from the checkpoint beside it.
+
+    Tune does so itself for a member's own, and forgets that one which has just taken over another's holds that one's.
+    """
+    held, here = trial.latest_checkpoint_result, trial.storage and Path(trial.storage.experiment_fs_path)
+    if held and held.checkpoint and here and not Path(held.checkpoint.path).is_relative_to(here):
+        path = here.joinpath(*Path(held.checkpoint.path).parts[-2:])
+        held.checkpoint = Checkpoint(str(path), held.checkpoint.filesystem)
 
 
 def make_scheduler(config: RunConfig, slots: int) -> TrialScheduler:

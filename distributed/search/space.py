@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from distributed.config.listing import settings
 from distributed.config_io import with_settings
 from distributed.errors import UserError, did_you_mean
 from distributed.sources import TEXT
+from softprompt.model import FrozenLM
 
 Settings = dict[str, Any]
 
@@ -55,6 +56,28 @@ def check_space(config: RunConfig) -> None:
         _try(config, combination, "search.space")
 
 
+def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:
+    """Checks that the largest prompt of the space fits the language model.
+
+    Args:
+        config: settings of the search.
+        lm: the language model.
+        instructions: token ids of each terrain's hard prompt.
+
+    Raises:
+        UserError: it does not.
+    """
+    choices = config.search.space.get(SIZE, (config.method.n_soft_tokens,))
+    largest = int(choices.high) if isinstance(choices, Range) else max(choices)
+    longest = max(len(each) for each in instructions)
+    needed = with_settings(config, {SIZE: largest}).sequence_length(longest)
+    if lm.max_length is not None and needed > lm.max_length:
+        raise UserError(
+            f"search.space.{SIZE}: {largest} soft tokens and the longest program need {needed} positions; the language "
+            f"model has {lm.max_length}"
+        )
+
+
 def first_members(config: RunConfig) -> list[Settings]:
     """Draws the settings of the first members, evenly: values of a list recur only when all have occurred.
 
@@ -65,6 +88,12 @@ def first_members(config: RunConfig) -> list[Settings]:
     draw = random.Random(config.train.seed)
     columns = {name: _column(choices, search.members, draw) for name, choices in search.space.items()}
     return [{name: column[k] for name, column in columns.items()} for k in range(search.members)]
+
+
+def most_elites(config: RunConfig) -> int:
+    """The most programs of a terrain that any member of the search learns from."""
+    names = {"method.replay_size": config.method.replay_size, "warm_start.elites": config.warm_start.elites}
+    return max(int(value) for name, base in names.items() for value in _examples(config.search.space.get(name, [base])))
 
 
 def domains(space: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,14 +14,19 @@ from ray.tune import PlacementGroupFactory, Trainable
 from ray.tune.result import DONE
 
 from distributed.assemble import make_pool
-from distributed.checkpoint import latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint import save_checkpoint
 from distributed.config import RunConfig
 from distributed.errors import UserError
+from distributed.search.checkpoints import last_good
 from distributed.search.member import Member, Population
+from distributed.search.scheduler import rounds_until
 from softprompt.model import FrozenLM
 
 INHERITED = "inherited"
 """Metric of a round that holds what happened when the member took over another's state, None otherwise."""
+
+DAMAGED = "damaged_checkpoints"
+"""Metric of a round that names the checkpoints which were passed over before it, with spaces between; else empty."""
 
 
 class MemberTrial(Trainable):
@@ -49,6 +55,7 @@ class MemberTrial(Trainable):
         )
         common = {**vars(population), "untuned": _fetched(population.untuned)}
         self._member = Member(Population(**common), lm, self._pool)
+        self._damaged: tuple[str, ...] = ()
         self._member.begin(member_number(self.trial_id), config)
 
     def step(self) -> dict[str, Any]:
@@ -56,18 +63,30 @@ class MemberTrial(Trainable):
         inherited = self._member.inherited
         metrics = self._member.round()
         self._member.inherited = None
-        return {**metrics, INHERITED: inherited, "settings": self._member.settings, DONE: self._member.done}
+        damaged, self._damaged = " ".join(self._damaged), ()
+        own = {INHERITED: inherited, DAMAGED: damaged, "settings": self._member.settings, DONE: self._member.done}
+        return {**metrics, **own}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Writes the member's state into a directory of Tune's."""
         save_checkpoint(checkpoint_dir, self._member.loop.step, self._member.state_dict())
 
+    def restore(self, checkpoint_path: Any) -> None:
+        """As Tune does, but a checkpoint that is gone is a damaged one, and no failure of the member."""
+        Path(checkpoint_path.checkpoint.path).mkdir(parents=True, exist_ok=True)
+        super().restore(checkpoint_path)
+
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Goes on from the state in a directory of Tune's, which may be another member's."""
-        found = latest(checkpoint)
-        if found is None:
-            raise FileNotFoundError(f"there is no checkpoint in {checkpoint}")
-        self._member.load_state_dict(load_checkpoint(found).state)
+        """Goes on from the state in a directory of Tune's, which may be another member's.
+
+        Where it is damaged, from the latest that is not beside it; where there is none, from the beginning.
+        """
+        found = last_good(Path(checkpoint))
+        self._damaged += found.damaged
+        if found.state is not None:
+            self._member.load_state_dict(found.state)
+        if found.damaged:
+            self._iteration = rounds_until(self._member.loop.step, self._member.loop.config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Becomes another member, or this one with other settings."""

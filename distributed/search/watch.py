@@ -12,7 +12,7 @@ from distributed.config import RunConfig
 from distributed.display import make_console
 from distributed.mlflow_store import flatten
 from distributed.search.record import FILE, Record, says
-from distributed.search.trial import INHERITED, member_number
+from distributed.search.trial import DAMAGED, INHERITED, member_number
 from distributed.tracking import NullTracker, open_tracker
 
 logger = logging.getLogger("terraprompt")
@@ -21,21 +21,26 @@ logger = logging.getLogger("terraprompt")
 class Watcher(Callback):
     """Tune's callback. It is pickled with the search before that begins, so all it knows is in files.
 
+    Where these are it learns from Tune at each sitting: a search may be moved, or go on as a copy.
+
     What differs between members and moves is a metric or a tag of their runs, and never a param, which MLflow would
     not let change.
     """
 
-    def __init__(self, directory: Path, config: RunConfig) -> None:
-        """Takes the search's directory and settings."""
-        self._directory, self._config = directory, config
+    def __init__(self, config: RunConfig) -> None:
+        """Takes the search's settings."""
+        self._config = config
         self._record: Record | None = None
         self._trackers: dict[int, NullTracker] = {}
 
-    @property
-    def record(self) -> Record:
-        """The record, read when it is first needed."""
+    def rounds_made(self) -> int:
+        """How many rounds are in the record; 0 until something has happened in this sitting."""
+        return len(self._record.rounds) if self._record else 0
+
+    def _record_of(self, trial: Any) -> Record:
+        """The record of a trial's search, read when it is first needed."""
         if self._record is None:
-            self._record = Record(self._directory / FILE)
+            self._record = Record(Path(trial.storage.experiment_fs_path).parent / FILE)
             self._record.errors.clear()
         return self._record
 
@@ -43,7 +48,7 @@ class Watcher(Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Notes a round."""
-        member = member_number(trial.trial_id)
+        record, member = self._record_of(trial), member_number(trial.trial_id)
         prefix = "fitness/"
         entry = {
             "member": member,
@@ -56,8 +61,10 @@ class Watcher(Callback):
             "trained_on": result["trained_on"],
             "trial": trial.trial_id,
         }
-        exploit = self.record.add(entry, result.get(INHERITED))
-        tracker = self._tracker(member)
+        exploit = record.add(entry, result.get(INHERITED))
+        for name in record.pass_over(result.get(DAMAGED, "").split()):
+            logger.warning("%s is damaged and was passed over; member %d is at step %d", name, member, result["step"])
+        tracker = self._tracker(record, member)
         moving = {f"settings/{k}": v for k, v in entry["settings"].items() if isinstance(v, int | float)}
         tracker.log({k: float(v) for k, v in result.items() if _is_metric(k, v)} | moving, entry["at"])
         for name, value in entry["settings"].items():
@@ -66,46 +73,50 @@ class Watcher(Callback):
             make_console().print(says(exploit), markup=False, highlight=False, soft_wrap=True)
             tracker.tag("copied", str(exploit["donor"]))
             tracker.log({k: float(v) for k, v in exploit.items() if k.startswith(("kl_", "fitness_"))}, entry["at"])
-        self.record.save()
+        self._save(record)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Notes that a member is done."""
-        member = member_number(trial.trial_id)
-        self.record.ended = sorted({*self.record.ended, member})
-        self.record.save()
-        self._tracker(member).close()
+        record, member = self._record_of(trial), member_number(trial.trial_id)
+        record.ended = sorted({*record.ended, member})
+        self._tracker(record, member).close()
+        self._save(record)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Notes why a member failed; the others go on."""
-        member = member_number(trial.trial_id)
+        record, member = self._record_of(trial), member_number(trial.trial_id)
         lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
-        self.record.errors[str(member)] = lines[-1][:500] if lines else "it did not say why"
-        self.record.save()
-        logger.warning("member %d failed, and the others go on: %s", member, self.record.errors[str(member)])
-        self._tracker(member).close("FAILED")
+        record.errors[str(member)] = lines[-1][:500] if lines else "it did not say why"
+        logger.warning("member %d failed, and the others go on: %s", member, record.errors[str(member)])
+        self._tracker(record, member).close("FAILED")
+        self._save(record)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Ends the runs of members that were interrupted."""
         for tracker in self._trackers.values():
             tracker.close("KILLED")
 
-    def _tracker(self, member: int) -> NullTracker:
+    def _save(self, record: Record) -> None:
+        """Writes the record, with the runs as they are now: a tracker whose run is gone opens another."""
+        record.mlflow |= {str(member): t.run_id for member, t in self._trackers.items() if t.run_id}
+        record.save()
+
+    def _tracker(self, record: Record, member: int) -> NullTracker:
         """The member's tracker, opened when it is first needed; params are what all members have in common."""
         if member not in self._trackers:
             common = flatten(self._config.model_dump(mode="json", by_alias=True, exclude={"search"}))
-            tracker = self._trackers[member] = open_tracker(
+            directory = record.path.parent
+            self._trackers[member] = open_tracker(
                 self._config.train.tracker,
                 self._config.tracking.experiment,
                 {name: value for name, value in common.items() if name not in self._config.search.space},
-                run_name=f"{self._directory.name}/member-{member}",
-                tags={"member": str(member), "search": str(self._directory)},
-                parent_run_id=self.record.mlflow.get("search"),
-                run_id=self.record.mlflow.get(str(member)),
+                run_name=f"{directory.name}/member-{member}",
+                tags={"member": str(member), "search": str(directory)},
+                parent_run_id=record.mlflow.get("search"),
+                run_id=record.mlflow.get(str(member)),
                 uri=self._config.tracking.uri,
-                keep=self._directory / f"untracked-member-{member}.jsonl",
+                keep=directory / f"untracked-member-{member}.jsonl",
             )
-            if tracker.run_id:
-                self.record.mlflow[str(member)] = tracker.run_id
         return self._trackers[member]
 
 

@@ -289,6 +289,32 @@ def test_gradient_and_movement_are_reported_for_each_terrains_prompt(lm, kind):
         assert stats[f"spread/{k}"] > 0
 
 
+@pytest.mark.parametrize("kind", ["table", "ten"])
+def test_the_gradient_of_the_rewards_is_told_apart_from_that_of_replay(lm, kind):
+    # One batch a step, so that all learners compute the gradient of rewards at the same place.
+    once = {"method__ppo_epochs": 1, "train__batch_size": 12}
+    of_kind = {"method__prompt_source": "ten", "ten__hidden": 8} if kind == "ten" else {}
+
+    def learner_with(**settings):
+        run = config(**once, **of_kind, **settings)
+        return Learner(run, lm, instructions(lm), TERRAINS), run
+
+    alone, run = learner_with(method__replay_weight=0)
+    written = rollouts(lm, run, alone)
+    rewarded = alone.update(written)
+    assert not any(name.startswith("replay_grad_norm") for name in rewarded)
+    elite = lm.tokenizer("aaa")["input_ids"]
+    for settings in ({"method__replay_weight": 1.0}, {"method__replay_weight": 0, "method__replay_steps": 2}):
+        learner, _ = learner_with(**settings)
+        learner.elites.add(0, elite, 1.0)
+        stats = learner.update(written)
+        for k in range(2):
+            assert stats[f"grad_norm/{k}"] == rewarded[f"grad_norm/{k}"] > 0
+        assert stats["replay_grad_norm/0"] > 0
+        # Terrain 1 has nothing to replay; a table's rows hear of it from nobody else's programs.
+        assert kind == "ten" or stats["replay_grad_norm/1"] == 0
+
+
 def test_states_of_another_kind_are_refused(lm):
     state = make_kind(lm, "residual")[0].state_dict()
     with pytest.raises(ValueError, match="another method.prompt_source"):

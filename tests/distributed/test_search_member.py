@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +139,55 @@ def test_a_learning_rate_keeps_its_place_in_the_schedule(people, lm):
     heir.load_state_dict(first.state_dict())
     rates = [m.loop.learner.state_dict()["optimizer"]["param_groups"][0]["lr"] for m in (first, heir)]
     assert rates[1] == pytest.approx(2 * rates[0]) and 0 < rates[0] < 0.05
+
+
+def linear(first: float, start: float = 1 / 3, end: float = 1.0, share: float = 0.0) -> float:
+    return first * (start + (end - start) * share)
+
+
+SCHEDULES = {
+    "constant": ({}, lambda first, share: first),
+    "cosine_annealing": ({}, lambda first, share: first * (1 + math.cos(math.pi * share)) / 2),
+    "cosine_annealing to a floor": (
+        {"eta_min": 0.004},
+        lambda first, share: 0.004 + (first - 0.004) * (1 + math.cos(math.pi * share)) / 2,
+    ),
+    "linear": ({}, lambda first, share: linear(first, share=share)),
+    "linear to zero": ({"start_factor": 0.5, "end_factor": 0.0}, lambda first, share: linear(first, 0.5, 0.0, share)),
+}
+"""By name: arguments, and the learning rate after a share of all steps, from the formula."""
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_however_often_it_is_copied_a_learning_rate_is_what_its_schedule_says(people, lm, case):
+    arguments, rate = SCHEDULES[case]
+    settings = {"scheduler__name": case.split()[0], "scheduler__kwargs": arguments, "search__interval": 1}
+    config = search_config(train__total_steps=6, warm_start__steps=0, **settings)
+    crowd = replace(people, config=config)
+    member = member_of(crowd, lm)
+    for copies, lr in enumerate((0.05, 0.02, 0.02, 0.1, 0.01)):
+        settings = {"optimizer__kwargs__lr": lr, "method__ppo_epochs": 1 + copies % 2}
+        heir = member_of(crowd, lm, copies + 1, **settings)
+        if copies:
+            heir.load_state_dict(member.state_dict())
+        share = heir.loop.step / 6
+        learner = heir.loop.learner.state_dict()
+        assert learner["optimizer"]["param_groups"][0]["lr"] == pytest.approx(rate(lr, share), rel=1e-9)
+        member = heir
+        member.round()
+        assert member.loop.history[-1]["learning_rate_group_0"] == pytest.approx(rate(lr, share + 1 / 6), rel=1e-9)
+
+
+def test_a_kl_coefficient_that_is_not_adapted_is_the_heirs_own(lm):
+    crowd = population(search_config(method__init_kl_coef=0.05, method__target=0.001, method__horizon=10), lm)
+    first = member_of(crowd, lm)
+    first.round()
+    state = first.state_dict()
+    assert state["loop"]["learner"]["kl"]["value"] != 0.05
+    state["settings"]["method.target"] = 0.001
+    heir = member_of(crowd, lm, 1, **{"method.target": None, "method.init_kl_coef": 0.1})
+    heir.load_state_dict(state)
+    assert heir.loop.learner.state_dict()["kl"]["value"] == 0.1
 
 
 def test_a_lineage_of_resizes_never_loses_its_way(people, lm):

@@ -1,0 +1,85 @@
+"""What a search found: the file ``summary.json``, and the lines that a person reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distributed.config import RunConfig
+from distributed.search.record import Record
+
+BEST, TREE, SUMMARY, TUNE = "best", "family_tree.png", "summary.json", "tune"
+
+
+def summarise(
+    config: RunConfig, record: Record, terrains: Sequence[str], best: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """What a search found, in plain values.
+
+    Args:
+        config: settings of the search.
+        record: what happened.
+        terrains: canonical names, in the order of the prompts.
+        best: state of the best member.
+        seconds: that this sitting took.
+    """
+    search = config.search
+    last = [each for member in record.members() if (each := record.last(member))]
+    samples = search.evaluation_samples * len(terrains)
+    measured = 2 * len(record.resizes) if search.measure_surgery else 0
+    return {
+        "algorithm": search.algorithm,
+        "synch": search.synch,
+        "seed": config.train.seed,
+        "members": search.members,
+        "errored": len(record.errors),
+        "errors": record.errors,
+        "damaged_checkpoints": len(record.damaged),
+        "exploits": len(record.exploits),
+        "resizes": len(record.resizes),
+        "best": {
+            "member": best["member"],
+            "step": best["loop"]["step"],
+            "fitness": float(np.mean(best["fitness"])),
+            "fitness_by_terrain": dict(zip(terrains, map(float, best["fitness"]), strict=True)),
+            "config": best["settings"],
+        },
+        "best_run": BEST,
+        "rounds": len(record.rounds),
+        "rollouts": config.warm_start.samples + sum(each["trained_on"] for each in record.rounds),
+        "evaluation_rollouts": samples * (len(record.rounds) + measured),
+        "final_fitness": {str(each["member"]): each["fitness"] for each in last},
+        "survivors": {name: record.survivors(name) for name in search.space},
+        "seconds": round(seconds, 1),
+    }
+
+
+def write_summary(directory: Path, summary: dict[str, Any]) -> Path:
+    """Writes ``summary.json``, whole or not at all; returns its path."""
+    path = directory / SUMMARY
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    os.replace(partial, path)
+    return path
+
+
+def tell(summary: dict[str, Any], record: Record, directory: Path, say: Callable[[str], None]) -> None:
+    """Says what was found, and where it lies."""
+    best = summary["best"]
+    failed = f", {summary['errored']} failed" if summary["errored"] else ""
+    found = ", ".join(f"{name} {value}" for name, value in best["config"].items())
+    say(
+        f"{summary['members']} members{failed}, {summary['rounds']} rounds, {summary['exploits']} copies of which "
+        f"{summary['resizes']} changed size; {summary['rollouts']} programs sampled for training"
+    )
+    if record.damaged:
+        say(f"damaged  {len(record.damaged)} checkpoints were passed over: {', '.join(record.damaged)}")
+    say(f"best     member {best['member']} at step {best['step']}, {best['fitness']:.1f}: {found}")
+    say(f"its run  {directory / BEST}; terraprompt export {directory} takes it")
+    say(f"lineage  {record.path}, and its picture {TREE}")
+    say(f"curves   tensorboard --logdir {directory / TUNE}")
