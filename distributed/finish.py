@@ -51,11 +51,8 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
     walkers = [recorded(world, each, PICTURE_EVERY) for each in found]
     meta = {
         "title": directory.name,
-        "terrains": ", ".join(loop.terrains),
+        "language model": loop.config.model.model_path,
         "soft tokens": loop.prompts.shape[1],
-        "rollouts": loop.rollouts,
-        "seconds": round(loop.seconds),
-        "language model": lm.hash[:12],
     }
     pictures = [draw_run(walkers, directory / "walkers.png")] if walkers else []
     report = write_report(directory / "report.html", summary, loop.history, walkers, meta)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from distributed.report_metrics import METRICS, TOGETHER, X_AXIS, described
 from distributed.summary import Summary
 
-# Metrics per terrain that are drawn first, in this order: key, title, remark, whether it is a share.
-MAIN_CURVES = (
-    ("fitness", "Mean fitness", "dashed: untuned", False),
-    ("best", "Best fitness", "", False),
-    ("valid", "Valid programs", "", True),
-    ("unique", "Distinct programs", "", True),
-    ("kl", "KL to the untuned LM", "nats a program", False),
-    ("drift", "Prompt drift", "distance from the first prompt", False),
-)
+Entry = Mapping[str, Any]
+Point = list[float | None]
 
 
-def curves(history: Sequence[Mapping[str, Any]], summary: Summary) -> dict[str, Any]:
+def curves(history: Sequence[Entry], summary: Summary) -> dict[str, Any]:
     """What the page draws of a history.
 
     Args:
@@ -30,58 +24,108 @@ def curves(history: Sequence[Mapping[str, Any]], summary: Summary) -> dict[str, 
         summary: names the terrains and what the untuned LM reached.
 
     Returns:
-        ``steps``: the x of each entry; ``phases``: name, from and to of each run of entries; ``charts``: title, note,
-        percent, main, and per series its label, terrain index or None, baseline or None, and finite points.
+        ``steps``: the x of each entry; ``labels``: what each is called; ``x_axis``: its title; ``phases``: name, from
+        and to of each run of entries; ``charts``: title, note, axis, percent, main, and per series its label, terrain
+        index or None, colour index or None, baseline or None, and points. A point is x and y; one without a y is
+        where the metric was no finite number, and its line has a gap there.
     """
     steps = _positions(history)
     phases = []
-    for name, group in groupby(zip(steps, history, strict=True), key=lambda pair: str(pair[1].get("phase", ""))):
+    for name, group in groupby(zip(steps, history, strict=True), key=lambda pair: _phase(pair[1])):
         own = [step for step, _ in group]
         phases.append({"name": name, "from": own[0], "to": own[-1]})
-    main = {key: (title, note, percent) for key, title, note, percent in MAIN_CURVES}
-    groups = _grouped(history, list(summary.terrains))
+    history = with_absent_failures(history)
+    groups, order = _grouped(history, list(summary.terrains)), list(METRICS)
     charts = []
-    for metric in sorted(groups, key=lambda m: list(main).index(m) if m in main else len(main)):
+    for metric in sorted(groups, key=lambda m: order.index(m) if m in METRICS else len(order)):
         series = [_series(key, terrain, steps, history, summary) for key, terrain in groups[metric]]
-        title, note, percent = main.get(metric, (metric, "", False))
-        drawn = [s for s in series if s["points"]]
+        drawn = [s for s in series if any(y is not None for _, y in s["points"])]
+        for k, one in enumerate(drawn):
+            one["colour"] = one["terrain"] if one["terrain"] is not None else k if len(drawn) > 1 else None
         if drawn:
-            charts.append({"title": title, "note": note, "percent": percent, "main": metric in main, "series": drawn})
-    return {"steps": steps, "phases": phases, "charts": charts}
+            charts.append({**described(metric)._asdict(), "series": drawn})
+    labels = [_label(step, entry) for step, entry in zip(steps, history, strict=True)]
+    return {"steps": steps, "labels": labels, "x_axis": X_AXIS, "phases": phases, "charts": charts}
 
 
-def _positions(history: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Each entry's step, or its place in the history where steps are missing or start again in a later phase."""
-    steps = [entry.get("step") for entry in history]
-    whole = [step for step in steps if isinstance(step, int)]
-    if len(whole) == len(steps) and all(a < b for a, b in pairwise(whole)):
-        return whole
-    return list(range(1, len(history) + 1))
+def with_absent_failures(history: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The history with a 0 for each kind of failure that a step had none of.
+
+    A step notes the kinds that occurred in it. An entry that counted no programs, such as the warm start's, keeps none.
+    """
+    kinds = sorted({key for entry in history for key in entry if key.startswith("failures/")})
+    counted = [any(key.startswith(("valid/", "failures/")) for key in entry) for entry in history]
+    return [
+        dict.fromkeys(kinds, 0.0) | dict(entry) if known else dict(entry)
+        for known, entry in zip(counted, history, strict=True)
+    ]
 
 
-def _grouped(history: Sequence[Mapping[str, Any]], terrains: list[str]) -> dict[str, list[tuple[str, int | None]]]:
-    """Keys that share a chart: those of one metric over the terrains together, every other key by itself."""
+def _phase(entry: Entry) -> str:
+    return str(entry.get("phase", ""))
+
+
+def _positions(history: Sequence[Entry]) -> list[int]:
+    """Each entry's step; the place behind the entry before it where steps are missing or do not go on."""
+    positions: list[int] = []
+    for entry in history:
+        step, behind = entry.get("step"), positions[-1] + 1 if positions else 1
+        positions.append(step if isinstance(step, int) and (not positions or step >= behind) else behind)
+    return positions
+
+
+def _label(position: int, entry: Entry) -> str:
+    step = f"step {entry.get('step', position)}"
+    return step if _phase(entry) in ("", "steps") else f"{_phase(entry)}, {step}"
+
+
+def _grouped(history: Sequence[Entry], terrains: Sequence[str]) -> dict[str, list[tuple[str, int | None]]]:
+    """Keys that share a chart: those of one metric over the terrains, those of `TOGETHER`, every other by itself."""
+    places = {name: k for k, name in enumerate(terrains)}
     groups: dict[str, list[tuple[str, int | None]]] = {}
     for key in dict.fromkeys(key for entry in history for key in entry if key not in ("step", "phase")):
-        metric, _, terrain = key.partition("/")
-        if terrain in terrains:
-            groups.setdefault(metric, []).append((key, terrains.index(terrain)))
-        else:
-            groups.setdefault(key, []).append((key, None))
+        metric, terrain = _metric_and_terrain(key, places)
+        head = metric.partition("/")[0]
+        place = None if terrain is None else places[terrain]
+        groups.setdefault(head if head in TOGETHER else metric, []).append((key, place))
     return groups
 
 
+def _metric_and_terrain(key: str, terrains: Collection[str]) -> tuple[str, str | None]:
+    """Splits ``eval/fitness/tunnel``; either part may hold slashes, as a terrain read from a file does."""
+    parts = key.split("/")
+    for k in range(1, len(parts)):
+        if (terrain := "/".join(parts[k:])) in terrains:
+            return "/".join(parts[:k]), terrain
+    return key, None
+
+
 def _series(
-    key: str, terrain: int | None, steps: Sequence[int], history: Sequence[Mapping[str, Any]], summary: Summary
+    key: str, terrain: int | None, steps: Sequence[int], history: Sequence[Entry], summary: Summary
 ) -> dict[str, Any]:
-    points = [[x, float(entry[key])] for x, entry in zip(steps, history, strict=True) if _is_number(entry.get(key))]
+    points: list[Point] = [[x, _number(entry[key])] for x, entry in zip(steps, history, strict=True) if key in entry]
     if terrain is None:
-        return {"label": key, "terrain": None, "baseline": None, "points": points}
+        head, _, rest = key.partition("/")
+        label = rest.replace("_", " ") if head in TOGETHER else key
+        return {"label": label, "terrain": None, "baseline": None, "points": points}
     name = list(summary.terrains)[terrain]
-    baseline = summary.terrains[name].untuned_mean if key.startswith("fitness/") else None
+    row, metric = summary.terrains[name], key.removesuffix(f"/{name}")
+    baseline = {"fitness": row.untuned_mean, "best": row.best_of_n}.get(metric)
+    if metric == "best":
+        points = _so_far(points)
     return {"label": name, "terrain": terrain, "baseline": baseline, "points": points}
 
 
-def _is_number(value: Any) -> bool:
+def _so_far(points: Sequence[Point]) -> list[Point]:
+    """The highest value up to each point; one without a value has that of those before."""
+    highest, found = -math.inf, []
+    for x, y in points:
+        highest = highest if y is None else max(highest, y)
+        found.append([x, highest if math.isfinite(highest) else None])
+    return found
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None for anything else."""
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return float(value) if number and math.isfinite(value) else None

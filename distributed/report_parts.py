@@ -12,17 +12,26 @@ from distributed.summary import Summary, TerrainSummary
 
 
 def facts(summary: Summary, meta: Mapping[str, Any]) -> str:
-    """What was run, as labels and values: the caller's first, then the summary's, escaped."""
+    """What was run, as labels and values: the caller's first, then those of the summary that it did not give, escaped."""
     minutes, seconds = divmod(round(summary.seconds), 60)
-    rows = [*meta.items(), ("seed", summary.seed), ("training rollouts", f"{summary.rollouts:,}")]
-    if summary.steps is not None:
-        rows.append(("steps", summary.steps))
-    rows.append(("time", f"{minutes} min {seconds:02d} s"))
-    if summary.lm_hash:
-        rows.append(("frozen LM", summary.lm_hash[:12]))
-    if summary.losses is not None:
-        rows.append(("requests resent", sum(summary.losses.values())))
-    return "".join(f"<div><dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd></div>" for key, value in rows)
+    rows = dict(meta)
+    known = {
+        "digest of the weights": summary.lm_hash and summary.lm_hash[:12],
+        "seed": summary.seed,
+        "steps": summary.steps,
+        "training rollouts": f"{summary.rollouts:,}",
+        "time": f"{minutes} min {seconds:02d} s",
+        "requests sent again": None if summary.losses is None else _sent_again(summary.losses),
+    }
+    rows |= {key: value for key, value in known.items() if value is not None and key not in rows}
+    return "".join(
+        f"<div><dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd></div>" for key, value in rows.items()
+    )
+
+
+def _sent_again(losses: Mapping[str, int]) -> int:
+    """Requests among the faults of a pool; a worker that was replaced is none."""
+    return sum(count for fault, count in losses.items() if fault != "replacements")
 
 
 def _dotted(terrain: str) -> str:
@@ -83,14 +92,15 @@ def transfer_matrix(summary: Summary) -> str:
     names = list(summary.terrains)
     best = {t: max((row[t] for row in summary.transfer.values()), default=0.0) for t in names}
     untuned = {t: summary.terrains[t].untuned_mean for t in names}
-    intervals = summary.transfer_interval or {}
+    untuned_ends = {t: row.untuned_interval for t, row in summary.terrains.items()}
+    intervals = {"": untuned_ends, **(summary.transfer_interval or {})}
 
     def cell(prompt: str, terrain: str, mean: float) -> str:
         ends = intervals.get(prompt, {}).get(terrain)
-        hint = "" if ends is None else f' title="95% interval {ends[0]:.1f} to {ends[1]:.1f}"'
+        interval = "" if ends is None else f"<small>{ends[0]:.1f} to {ends[1]:.1f}</small>"
         heat = min(max(mean / best[terrain], 0.0), 1.0) if best[terrain] > 0 else 0.0
         own = ' class="own"' if prompt == terrain else ""
-        return f'<td{own}{hint} style="--h:{heat:.3f}">{mean:.1f}</td>'
+        return f'<td{own} style="--h:{heat:.3f}">{mean:.1f}{interval}</td>'
 
     head = "".join(f'<th scope="col">{terrain_name(t)}</th>' for t in names)
     none = "".join(cell("", t, untuned[t]) for t in names)
@@ -99,7 +109,7 @@ def transfer_matrix(summary: Summary) -> str:
         for prompt, means in summary.transfer.items()
     )
     return (
-        f'<table class="heat"><thead><tr><th>prompt</th>{head}</tr></thead>'
+        f'<table class="heat" style="--columns:{len(names)}"><thead><tr><th>prompt</th>{head}</tr></thead>'
         f'<tbody><tr class="none"><th scope="row">no prompt</th>{none}</tr>{body}</tbody></table>'
     )
 

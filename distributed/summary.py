@@ -37,6 +37,7 @@ class TerrainSummary(BaseModel):
         tuned_interval: 95% bootstrap interval of ``tuned_mean``, over the programs of this one run.
         tuned_unique: distinct programs among those, as a share of all drawn, in [0, 1].
         warm_start_mean: mean fitness after the warm start alone, or None for a run without one.
+        untuned_interval: 95% bootstrap interval of ``untuned_mean``; None in a summary of before it was recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -50,6 +51,7 @@ class TerrainSummary(BaseModel):
     tuned_interval: tuple[float, float]
     tuned_unique: float
     warm_start_mean: float | None = None
+    untuned_interval: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -185,6 +187,7 @@ def summarise(
         prompt: bootstrap_interval(fitness, np.random.default_rng([rng_seed, i]), bootstrap)
         for i, (prompt, fitness) in enumerate(tuned.items())
     }
+    untuned_ends = bootstrap_interval(untuned, np.random.default_rng([rng_seed, len(tuned)]), bootstrap)
     terrains = {}
     for t, name in enumerate(names):
         programs = tuned_programs[name]
@@ -200,6 +203,7 @@ def summarise(
             tuned_interval=tuple(intervals[name][:, t]),
             tuned_unique=len(set(programs)) / len(programs),
             warm_start_mean=None if warm_fitness is None else np.mean(warm_fitness[t]),
+            untuned_interval=tuple(untuned_ends[:, t]),
         )
     return Summary(
         seed=seed,

@@ -126,6 +126,9 @@ const player = (() => {
         context.fillText(Math.abs(tick) < 1e-9 ? 'start' : format(tick), x, 15);
       }
     }
+    if (!labels) return;
+    context.textAlign = 'left';
+    context.fillText('distance from the start (world units)', 10, 31);
   }
 
   function trail(context, stage, time, toScreen, style) {
@@ -185,7 +188,7 @@ const player = (() => {
       context.fill();
     }
     const gone = middle(points)[0] - stage.start[0];
-    const label = `moved ${gone < 0 ? '−' : ''}${Math.abs(gone).toFixed(1)}`;
+    const label = `moved ${gone < 0 ? '−' : ''}${Math.abs(gone).toFixed(1)} units`;
     context.textAlign = 'right';
     context.font = '600 13px system-ui, sans-serif';
     context.lineJoin = 'round';

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
     from terrains.sodarace.ground import Ground
 
 WIDTH, HEIGHT = 720, 220
-"""Pixels of a lane."""
+"""Pixels of a lane at its full size."""
+
+MOST_BYTES = 5_000_000
+"""A moving picture stays below so many bytes: what shows pictures in pages and messages often takes no more."""
 
 _FINE = 2  # Pillow's lines have hard edges: drawn this many times larger, then made smaller, they are soft.
 _FAR = 1e4
 _SKY, _EARTH, _EDGE, _RULE = "#f3f6fa", "#cfd4da", "#6c757f", "#dde1e6"
 _BONE, _MUSCLE, _ROD, _INK, _SOFT = "#23272e", "#d95926", "#6c757f", "#16181d", "#5d636d"
-_COLOURS = 48
+_EVERY = 20  # units between two lines
+_SAMPLE = 5  # frames of a part by which the size is estimated
 _SMOOTH = 21  # frames over which the camera is steadied
 
 
@@ -51,8 +56,30 @@ class Lane:
     ground: Ground
 
 
+class _Look(NamedTuple):
+    """How fine a picture is: size of a lane as a share of the full one, every how manieth frame is drawn, colours."""
+
+    size: float
+    stride: int
+    colours: int
+
+
+_LOOKS = [
+    _Look(1, 1, 48),
+    _Look(1, 2, 32),
+    _Look(0.75, 2, 32),
+    _Look(0.5, 2, 24),
+    _Look(0.5, 3, 16),
+    *(_Look(0.5, 2**k, 16) for k in range(2, 24)),
+]
+"""From the finest to a single frame; a picture is as fine as its bytes allow."""
+
+
 def animate(lanes: Sequence[Lane], path: str | Path, seconds_per_frame: float) -> Path:
     """Draws walkers one above another, each followed by its own camera, all on one scale.
+
+    A picture that would reach `MOST_BYTES` is drawn with fewer frames a second, smaller, and in fewer colours; it takes
+    as long as what was simulated all the same.
 
     Args:
         lanes: at least one walker.
@@ -63,24 +90,67 @@ def animate(lanes: Sequence[Lane], path: str | Path, seconds_per_frame: float) -
         The path.
 
     Raises:
-        ValueError: there is no lane, or one without a finite frame.
+        ValueError: there is no lane, one without a finite frame, or so many that one frame of them is too large.
     """
     if not lanes:
         raise ValueError("there is no walker to draw")
-    from PIL.Image import Dither
-
     path = Path(path)
-    scenes = [_Scene(lane) for lane in lanes]
-    scale = min(scene.fitting_scale() for scene in scenes)
-    count = max(len(scene.frames) for scene in scenes)
-    pictures = [_draw(scenes, k, scale, k * seconds_per_frame) for k in range(count)]
-    # One palette for all frames: colours do not flicker, and frames differ only where something moved.
-    palette = pictures[count // 2].quantize(_COLOURS)
-    frames = [each.quantize(palette=palette, dither=Dither.NONE) for each in pictures]
-    kind: dict[str, Any] = {"format": "GIF", "optimize": False} if path.suffix.lower() == ".gif" else {"format": "PNG"}
-    duration = 1000 * seconds_per_frame
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration, loop=0, **kind)
-    return path
+    film = _Film([_Scene(lane) for lane in lanes], seconds_per_frame, path.suffix.lower() == ".gif")
+    for look in _LOOKS:
+        if film.estimate(look) < MOST_BYTES:
+            data = film.encoded(look, range(0, film.count, look.stride))
+            if len(data) < MOST_BYTES:
+                path.write_bytes(data)
+                return path
+        if look.stride >= film.count:
+            break
+    raise ValueError(f"{len(lanes)} walkers are too many for one picture of less than {MOST_BYTES:,} bytes")
+
+
+class _Film:
+    """All lanes, to be drawn at any fineness."""
+
+    def __init__(self, scenes: Sequence[_Scene], seconds_per_frame: float, gif: bool) -> None:
+        self.scenes, self.seconds_per_frame = scenes, seconds_per_frame
+        self.scale = min(scene.fitting_scale() for scene in scenes)
+        self.count = max(len(scene.frames) for scene in scenes)
+        self.kind: dict[str, Any] = {"format": "GIF", "optimize": False} if gif else {"format": "PNG"}
+
+    def estimate(self, look: _Look) -> float:
+        """About how many bytes a picture has, from a few frames at its beginning, in its middle and at its end."""
+        frames = range(0, self.count, look.stride)
+        if len(frames) <= 3 * _SAMPLE:
+            return 0.0
+        parts = [frames[k : k + _SAMPLE] for k in (0, len(frames) // 2, len(frames) - _SAMPLE)]
+        alone = len(self.encoded(look, parts[0][:1]))
+        later = [(len(self.encoded(look, part)) - alone) / (_SAMPLE - 1) for part in parts]
+        return alone + sum(later) / len(later) * (len(frames) - 1)
+
+    def encoded(self, look: _Look, frames: range) -> bytes:
+        """The picture with some of the frames. They are drawn as they are encoded, never all of them at a time."""
+        from PIL.Image import Dither
+
+        # One palette for all frames: colours do not flicker, and frames differ only where something moved.
+        palette = self.drawn(look, self.count // 2).quantize(look.colours)
+        pictures = (self.drawn(look, k).quantize(palette=palette, dither=Dither.NONE) for k in frames)
+        lasting = [1000 * self.seconds_per_frame * min(look.stride, self.count - k) for k in frames]
+        data = BytesIO()
+        duration: Any = lasting if len(lasting) > 1 else lasting[0]
+        next(pictures).save(data, save_all=True, append_images=pictures, duration=duration, loop=0, **self.kind)
+        return data.getvalue()
+
+    def drawn(self, look: _Look, frame: int) -> Image:
+        """One frame of the picture; a lane that is shorter than others stands still at its end."""
+        # Imported here: scoring programs needs this package but no imaging library.
+        from PIL import Image
+
+        width, height = round(WIDTH * look.size), round(HEIGHT * look.size)
+        picture = Image.new("RGB", (width, height * len(self.scenes) + 2 * (len(self.scenes) - 1)), "white")
+        for k, scene in enumerate(self.scenes):
+            moment, seconds = min(frame, len(scene.frames) - 1), frame * self.seconds_per_frame
+            lane = _draw_lane(scene, moment, self.scale * look.size * _FINE, seconds, (width * _FINE, height * _FINE))
+            picture.paste(lane.reduce(_FINE), (0, k * (height + 2)))
+        return picture
 
 
 class _Scene:
@@ -105,23 +175,11 @@ def _steady(values: np.ndarray) -> np.ndarray:
     return np.convolve(padded, np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
 
 
-def _draw(scenes: Sequence[_Scene], frame: int, scale: float, seconds: float) -> Image:
-    """One frame of the picture; a lane that is shorter than others stands still at its end."""
-    # Imported here: scoring programs needs this package but no imaging library.
-    from PIL import Image
-
-    picture = Image.new("RGB", (WIDTH, HEIGHT * len(scenes) + 2 * (len(scenes) - 1)), "white")
-    for k, scene in enumerate(scenes):
-        lane = _draw_lane(scene, min(frame, len(scene.frames) - 1), scale * _FINE, seconds)
-        picture.paste(lane.reduce(_FINE), (0, k * (HEIGHT + 2)))
-    return picture
-
-
-def _draw_lane(scene: _Scene, frame: int, scale: float, seconds: float) -> Image:
+def _draw_lane(scene: _Scene, frame: int, scale: float, seconds: float, size: tuple[int, int]) -> Image:
+    """A lane of the walker at a frame, at a scale in pixels a world unit."""
     from PIL import Image, ImageDraw
 
-    size = np.array([WIDTH, HEIGHT]) * _FINE
-    picture = Image.new("RGB", tuple(size.tolist()), _SKY)
+    picture = Image.new("RGB", size, _SKY)
     draw = ImageDraw.Draw(picture)
     eye = scene.camera[frame]
 
@@ -148,16 +206,16 @@ def _draw_lane(scene: _Scene, frame: int, scale: float, seconds: float) -> Image
 
 
 def _rule(draw: ImageDraw, scene: _Scene, place: Any, middle: float, width: float) -> None:
-    """Vertical lines every 20 units from the start, the start's own line stronger."""
+    """Vertical lines every `_EVERY` units from the start, the start's own line stronger."""
     start = scene.centre[0, 0]
-    first, last = (int((middle + side * width / 2 - start) // 20) for side in (-1, 1))
+    first, last = (int((middle + side * width / 2 - start) // _EVERY) for side in (-1, 1))
     for tick in range(first, last + 2):
-        [(x, _)] = place(np.array([[start + 20.0 * tick, 0.0]]))
-        draw.line([(x, 0), (x, HEIGHT * _FINE)], fill=_EDGE if tick == 0 else _RULE, width=_FINE)
+        [(x, _)] = place(np.array([[start + _EVERY * tick, 0.0]]))
+        draw.line([(x, 0), (x, _FAR)], fill=_EDGE if tick == 0 else _RULE, width=_FINE)
 
 
-def _write(draw: ImageDraw, scene: _Scene, frame: int, seconds: float, size: np.ndarray) -> None:
-    """The walker's title at the left, how far it has come at the right."""
+def _write(draw: ImageDraw, scene: _Scene, frame: int, seconds: float, size: tuple[int, int]) -> None:
+    """The walker's title at the left, how far it has come at the right, what the lines measure below."""
     from PIL import ImageFont
 
     font, edge = ImageFont.load_default(13 * _FINE), 10 * _FINE
@@ -167,6 +225,8 @@ def _write(draw: ImageDraw, scene: _Scene, frame: int, seconds: float, size: np.
     room = int(size[0] - 3 * edge - draw.textlength(said, font))
     title = scene.title
     while len(title) > 1 and draw.textlength(title, font) > room:
-        title = title[: -max(2, len(title) // 20)].rstrip("…") + "…"
+        title = title[: -max(2, len(title) // _EVERY)].rstrip("…") + "…"
     draw.text((edge, edge), title, fill=_INK, **look)
     draw.text((size[0] - edge, edge), said, fill=_INK, anchor="ra", **look)
+    small: dict[str, Any] = look | {"font": ImageFont.load_default(11 * _FINE), "stroke_fill": _EARTH}
+    draw.text((edge, size[1] - edge // 2), f"a line every {_EVERY} world units", fill=_SOFT, anchor="ld", **small)

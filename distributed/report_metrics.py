@@ -1,0 +1,97 @@
+"""What each metric of a run is called in its report, and what its axis measures."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+X_AXIS = "training step (updates of the prompts)"
+"""Title of every curve's horizontal axis."""
+
+
+class Metric(NamedTuple):
+    """How a metric is drawn.
+
+    Attributes:
+        title: the chart's heading.
+        axis: title of the vertical axis, its unit in brackets.
+        note: a remark beside the heading.
+        percent: whether it is a share, drawn from 0 to 100%.
+        main: whether it stands in front of those that are folded away.
+    """
+
+    title: str
+    axis: str
+    note: str = ""
+    percent: bool = False
+    main: bool = False
+
+
+def _share(title: str, axis: str, main: bool = False) -> Metric:
+    return Metric(title, f"{axis} (%)", percent=True, main=main)
+
+
+_UNITS, _NATS, _LOSS = "fitness (world units)", "nats a token", "loss (no unit)"
+
+METRICS = {
+    "fitness": Metric("Mean fitness", _UNITS, "dashed: untuned", main=True),
+    "best": Metric("Best fitness so far", _UNITS, "dashed: best untuned program", main=True),
+    "valid": _share("Valid programs", "share of programs", main=True),
+    "unique": _share("Distinct programs", "share of programs", main=True),
+    "failures": Metric("Failed programs by kind", "failures (programs a step)", main=True),
+    "policy/kl_per_program": Metric("KL to the untuned LM", "KL divergence (nats a program)", main=True),
+    "drift": Metric("Prompt drift", "distance (embedding units)", "from the first prompt, mean over rows", main=True),
+    "eval/fitness": Metric("Fitness of fresh programs", _UNITS),
+    "fitness/mean": Metric("Mean fitness over all terrains", _UNITS),
+    "spread": Metric("Spread of a group's rewards", "standard deviation (units of reward)"),
+    "reward/mean": Metric("Mean reward", "reward (units of reward)"),
+    "rollout_scores": Metric("Scores of the rollouts", "score (units of reward)"),
+    "old_values": Metric("Values of the critic", "value (units of scaled reward)"),
+    "values/values_error": Metric("Error of the critic", "squared error (scaled reward, squared)"),
+    "values/clipfrac": _share("Values that were clipped", "share of tokens"),
+    "returns": Metric("Returns", "return (units of scaled reward)"),
+    "policy/approx_kl": Metric("KL of one update", f"KL divergence ({_NATS})"),
+    "policy/kl_per_token": Metric("KL to the untuned LM a token", f"KL divergence ({_NATS})"),
+    "policy/sqrt_kl": Metric("Root of the KL to the untuned LM", "root of KL (root of nats a token)"),
+    "policy/clipfrac": _share("Ratios that were clipped", "share of tokens"),
+    "ratio": Metric("Ratio of probabilities after and before", "ratio (no unit)"),
+    "kl_ctl_value": Metric("Price of KL", "coefficient (reward a nat)"),
+    "padding_percentage": _share("Padding", "share of tokens"),
+    "losses/replay_loss": Metric("Loss of the replay", f"negative log-likelihood ({_NATS})"),
+    "losses/replay_steps_loss": Metric("Loss of the replay's own steps", f"negative log-likelihood ({_NATS})"),
+    "losses": Metric("Loss", _LOSS),
+    "grad_norm": Metric("Norm of the gradient", "L2 norm (loss per embedding unit)"),
+    "moved": _share("Movement of a prompt in a step", "share of its length"),
+    "learning_rate_group": Metric("Learning rate", "learning rate (no unit)"),
+    "staleness": Metric("Staleness of the rollouts", "age (updates)"),
+    "time": Metric("Time of a step", "time (s)"),
+    "seconds": Metric("Time since the start", "time (s)"),
+    "scoring/sandbox_seconds": Metric("Time in the sandbox", "time, over all threads (s)"),
+    "scoring/simulation_seconds": Metric("Time in the simulation", "time, over all threads (s)"),
+    "scoring": Metric("Scoring", "programs (count a step)"),
+    "transfer": Metric("Programs tried on other terrains", "programs (count a step)"),
+    "pool": Metric("Faults of the pool", "faults (count since the start)"),
+}
+"""By the metric's name, or by the first part of its name."""
+
+TOGETHER = frozenset({"failures"})
+"""First parts of names whose metrics are one chart, a line each."""
+
+
+def described(name: str) -> Metric:
+    """How to draw a metric, whatever its name.
+
+    Args:
+        name: of the metric, without a terrain.
+
+    Returns:
+        Its own description; else that of its first part, under a heading with the rest of the name; else its name.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    head, _, rest = name.partition("/")
+    if head in METRICS and rest:
+        known = METRICS[head]
+        return known._replace(title=f"{known.title}: {rest.replace('_', ' ')}", main=False)
+    if name.startswith("learning_rate_group_"):
+        return METRICS["learning_rate_group"]
+    return Metric(name, f"{name} (as recorded)")
