@@ -10,6 +10,8 @@ from softprompt.prompts import vocabulary_rows
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.surgery import NEWBORN, resize, rows_to_keep
 
+pytestmark = pytest.mark.arithmetic
+
 INSTRUCTION = (5, 9)
 
 
