@@ -14,6 +14,8 @@ from softprompt.model import FrozenLM
 from softprompt.peft_format import CONFIG_FILE, WEIGHTS_FILE, load_prompt, save_prompt
 from tests.softprompt.conftest import tiny_model
 
+pytestmark = pytest.mark.arithmetic
+
 FAMILIES = ("llama", "gpt2", "qwen2")
 
 

@@ -71,7 +71,8 @@ def test_the_loss_without_prefix_is_the_likelihood_of_the_saved_model(trained, t
     with torch.no_grad():
         nats = stage._nats(programs, None)
         theirs, exact = (-one_by_one(of, *asked)[0].sum(1) for of in (lm, doubled(lm)))
-    assert_as_accurate(nats, theirs, exact)
+    # A likely token's cost is the small rest of logits of 10 to 20, whose roundings thirty tokens add up.
+    assert_as_accurate(nats, theirs, exact, ulps=64)
     assert all(p[-1] == lm.eos_id for p in programs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -44,6 +45,7 @@ WALKERS = [*random_walkers(10, seed=0), *(with_rods(w, k) for k, w in enumerate(
 GROUNDS = ["flat", "left_wall", "right_wall", "bumpy", "tunnel(height=40,mouth=60)"]
 
 
+@pytest.mark.arithmetic
 def test_a_result_does_not_depend_on_the_batch_its_order_or_the_threads():
     walkers = [w for w in WALKERS for _ in GROUNDS]
     grounds = [ground(g) for _ in WALKERS for g in GROUNDS]
@@ -62,11 +64,22 @@ def digest():
     return hashlib.sha256(physics.simulate(walkers, [ground(g) for g in GROUNDS] * len(WALKERS), 4.0)).hexdigest()
 
 
-def test_a_result_is_the_same_to_the_last_bit_in_another_process():
+def digest_elsewhere(**environment):
     command = [sys.executable, "-c", "from tests.terrains.test_physics import digest; print(digest())"]
-    root = Path(__file__).resolve().parents[2]
-    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root, timeout=200)
-    assert other.stdout.strip() == digest()
+    root, told = Path(__file__).resolve().parents[2], os.environ | environment
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root, env=told).stdout.strip()
+
+
+@pytest.mark.arithmetic
+def test_a_result_is_the_same_to_the_last_bit_in_another_process():
+    assert digest_elsewhere() == digest()
+
+
+@pytest.mark.slow
+@pytest.mark.arithmetic
+def test_a_result_is_the_same_to_the_last_bit_with_the_instructions_of_any_processor(tmp_path):
+    generic = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    assert digest_elsewhere(NUMBA_CACHE_DIR=str(tmp_path), **generic) == digest()
 
 
 def test_trace_shows_what_simulate_computes():
