@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,16 @@ import torch
 from torch import nn
 
 from distributed.config import RunConfig
+from distributed.config.training import OPTIMIZER_SETTINGS, SCHEDULER_SETTINGS
 from softprompt.prompts import PromptSource
 from softprompt.value_head import ValueHead
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+SCHEDULES = {
+    "constant": torch.optim.lr_scheduler.ConstantLR,
+    "cosine_annealing": torch.optim.lr_scheduler.CosineAnnealingLR,
+    "linear": torch.optim.lr_scheduler.LinearLR,
+}
 
 MOST_FOR_LAYERS = 1e-4
 """Of a learning rate that nobody chose for them, unfrozen layers take so much at most: a prompt's would wreck them."""
@@ -46,6 +53,13 @@ def make_optimizer(
     return OPTIMIZERS[config.optimizer.name](given, **config.optimizer.arguments)
 
 
+def optimizer_arguments(config: RunConfig) -> dict[str, Any]:
+    """Returns the optimizer's arguments that a configuration can set, with torch's defaults for those that are not."""
+    parameters = inspect.signature(OPTIMIZERS[config.optimizer.name]).parameters
+    defaults = {name: parameters[name].default for name in OPTIMIZER_SETTINGS[config.optimizer.name]}
+    return defaults | config.optimizer.arguments
+
+
 def make_imitator(config: RunConfig, source: PromptSource) -> torch.optim.Optimizer:
     """Returns a fresh optimizer for steps of likelihood: the moments of imitation say nothing about PPO."""
     rows, network = _parts(source)
@@ -57,13 +71,17 @@ def make_imitator(config: RunConfig, source: PromptSource) -> torch.optim.Optimi
 
 def make_schedule(optimizer: torch.optim.Optimizer, config: RunConfig) -> torch.optim.lr_scheduler.LRScheduler:
     """Returns the schedule of the learning rates over the optimizer steps of a whole run."""
-    name, arguments = config.scheduler.name, dict(config.scheduler.arguments)
-    steps = config.train.total_steps * optimizer_steps(config)
-    if name == "cosine_annealing":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, **{"T_max": steps, **arguments})
-    if name == "linear":
-        return torch.optim.lr_scheduler.LinearLR(optimizer, **{"total_iters": steps, **arguments})
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    return SCHEDULES[config.scheduler.name](optimizer, **schedule_arguments(config))
+
+
+def schedule_arguments(config: RunConfig) -> dict[str, Any]:
+    """Returns the arguments of a schedule over a whole run, with torch's defaults for those that are not set."""
+    name, steps = config.scheduler.name, config.train.total_steps * optimizer_steps(config)
+    if name == "constant":
+        return {"factor": 1.0}
+    parameters = inspect.signature(SCHEDULES[name]).parameters
+    defaults = {each: parameters[each].default for each in SCHEDULER_SETTINGS[name]}
+    return defaults | {"T_max" if name == "cosine_annealing" else "total_iters": steps} | config.scheduler.arguments
 
 
 def optimizer_steps(config: RunConfig) -> int:

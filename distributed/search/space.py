@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,10 @@ from ray import tune
 
 from distributed.config import Range, RunConfig
 from distributed.config.listing import settings
+from distributed.config.support import check_trainable
 from distributed.config_io import with_settings
 from distributed.errors import UserError, did_you_mean
+from distributed.search.effects import effective, why_idle, why_same
 from distributed.sources import TEXT
 from softprompt.model import FrozenLM
 
@@ -33,7 +36,7 @@ KINDS = ("method.prompt_source", "method.reparameterize", "method.residual_width
 
 SIZE = "method.n_soft_tokens"
 BATCHES = ("train.batch_size", "train.minibatch_size")
-MOST_COMBINATIONS = 500
+MOST_COMBINATIONS, FEW_COMBINATIONS = 500, 8
 INSIDE = 0.381966
 """Where a range is tried between its ends: nowhere that a whole number would be by chance."""
 
@@ -43,7 +46,7 @@ def check_space(config: RunConfig) -> None:
 
     Raises:
         UserError: a name is misspelt, a setting cannot differ between members, a value or a combination of values is
-            not one that a run takes.
+            not one that a run takes, or two values make one and the same run.
     """
     space = config.search.space
     for name in space:
@@ -52,8 +55,11 @@ def check_space(config: RunConfig) -> None:
     for name, choices in space.items():
         for value in _examples(choices):
             _try(config, {name: value}, f"search.space.{name}")
-    for combination in _combinations(space):
+    columns = {name: _examples(choices) for name, choices in space.items()}
+    for combination in _combinations(columns, MOST_COMBINATIONS):
         _try(config, combination, "search.space")
+    for name in space:
+        _check_difference(config, name, columns)
 
 
 def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:
@@ -163,7 +169,7 @@ def _is_saved(said: str | None) -> bool:
 
 def _try(config: RunConfig, changed: Settings, where: str) -> None:
     try:
-        with_settings(config, changed)
+        check_trainable(with_settings(config, changed))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 
@@ -175,15 +181,37 @@ def _examples(choices: Any) -> list[Any]:
     return list(choices)
 
 
-def _combinations(space: Mapping[str, Any]) -> list[Settings]:
-    """All combinations of values, or some drawn from them where there are too many to try."""
-    columns = [_examples(choices) for choices in space.values()]
-    if math.prod(len(column) for column in columns) <= MOST_COMBINATIONS:
-        rows = list(itertools.product(*columns))
+def _combinations(columns: Mapping[str, Sequence[Any]], most: int) -> list[Settings]:
+    """All combinations of values, or some drawn from them where there are more than can be tried."""
+    if math.prod(len(column) for column in columns.values()) <= most:
+        rows = list(itertools.product(*columns.values()))
     else:
         draw = random.Random(0)
-        rows = [tuple(draw.choice(column) for column in columns) for _ in range(MOST_COMBINATIONS)]
-    return [dict(zip(space, row, strict=True)) for row in rows]
+        rows = [tuple(draw.choice(column) for column in columns.values()) for _ in range(most)]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _check_difference(config: RunConfig, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Checks that each value of a setting makes another run, beside some of the others' values at least."""
+    values, others = columns[name], {other: column for other, column in columns.items() if other != name}
+    few, many = (_combinations(others, most) for most in (FEW_COMBINATIONS, MOST_COMBINATIONS))
+    if not _alike(config, name, values, few) or not (alike := _alike(config, name, values, many)):
+        return
+    why = why_idle(with_settings(config, many[0] | {name: values[0]}), name)
+    if why and len(alike) == len(values):
+        raise UserError(f"search.space.{name}: its values make no difference: {why}; leave it out")
+    words = [json.dumps(values[k]) if not isinstance(values[k], str) else values[k] for k in alike]
+    raise UserError(
+        f"search.space.{name}: {', '.join(words[:-1])} and {words[-1]} make no difference: {why_same(name)}; "
+        "keep one of them"
+    )
+
+
+def _alike(config: RunConfig, name: str, values: Sequence[Any], rows: Sequence[Settings]) -> list[int]:
+    """The first values, by index, that make equal runs beside each of these values of other settings."""
+    runs = [[effective(with_settings(config, {**row, name: value})) for row in rows] for value in values]
+    same = ([k for k, other in enumerate(runs) if other == run] for run in runs)
+    return next((each for each in same if len(each) > 1), [])
 
 
 def _column(choices: Any, n: int, draw: random.Random) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,39 @@ def test_an_interrupted_search_resumes_and_no_member_starts_over(tmp_path, numbe
         made = [each["step"] for each in after if each["member"] == member]
         assert made[-1] == 40 and made.count(1) == 1
     assert before[:4] == after[:4]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("original", ["stays", "is gone"])
+def test_a_search_that_was_copied_goes_on_in_the_copy_alone_past_what_is_damaged(tmp_path, original):
+    folder, there = tmp_path / "runs/search_quickstart", tmp_path / "elsewhere/copy"
+    settings = (
+        "search.members=3", "train.total_steps=24", "train.tracker=null", "search.total_rounds=14",
+        "search.space={method.n_soft_tokens: [1, 4], method.replay_size: [2, 3], warm_start.elites: [1, 5]}",
+    )  # fmt: skip
+    process = start("--config", str(QUICKSTART), *SMALL, *settings, cwd=tmp_path)
+    while rounds_made(folder) < 5 and process.poll() is None:
+        time.sleep(0.2)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143
+    (shutil.copytree if original == "stays" else shutil.move)(folder, there)
+    for member in there.glob("tune/member-*"):
+        [file] = sorted(member.glob("checkpoint_*"))[-1].glob("*/tensors.safetensors")
+        file.write_bytes(b"damaged")
+    before = (folder / "lineage.json").read_bytes() if original == "stays" else b""
+    said = search("--resume", str(there), cwd=tmp_path)
+    assert folder.exists() == (original == "stays")
+    assert original == "is gone" or (folder / "lineage.json").read_bytes() == before
+    lineage, summary = read(there / "lineage.json"), read(there / "summary.json")
+    assert summary["errored"] == 0 and summary["rounds"] >= 14
+    assert summary["damaged_checkpoints"] == len(lineage["damaged"]) >= 3
+    assert "is damaged and was passed over" in said and "Traceback" not in said
+    best, config = read(there / "best/summary.json"), read(there / "best/config.json")
+    assert best["config"] == config
+    assert config["method"]["replay_size"] == summary["best"]["config"]["method.replay_size"]
+    assert config["rollouts"]["workers"] == 1
 
 
 @pytest.mark.slow

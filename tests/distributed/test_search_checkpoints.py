@@ -36,8 +36,9 @@ def people(tiny_lm):
 
 
 @pytest.fixture
-def trial_of(people, monkeypatch) -> Any:
+def trial_of(people, tmp_path, monkeypatch) -> Any:
     """Makes a member as Tune does, with the number 3, but in this process."""
+    monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(tmp_path / "logs"))
     monkeypatch.setattr(MemberTrial, "trial_id", "abc_00003")
 
     class Tiny(MemberTrial):

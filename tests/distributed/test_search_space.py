@@ -12,7 +12,7 @@ from distributed.config import Range, RunConfig
 from distributed.config_io import load_config, with_settings
 from distributed.errors import UserError
 from distributed.search.scheduler import SteadyPopulation, make_scheduler, rounds_of_a_run
-from distributed.search.space import check_space, clamp, explore, first_members, mutations
+from distributed.search.space import check_space, clamp, explore, first_members, most_elites, mutations
 from distributed.search.trial import bundles, members_that_fit
 from tests.distributed.test_cli import ROOT
 
@@ -157,3 +157,11 @@ def test_what_members_of_pbt_could_not_take_over_is_refused(settings, space, wor
 def test_a_random_search_may_compare_kinds_of_prompts() -> None:
     space = SPACE | {"method.prompt_source": ["table", "ten"], "ten.hidden": [8, 16]}
     check_space(search(space=space, algorithm="random"))
+
+
+def test_untuned_samples_keep_as_many_elites_as_any_member_learns_from() -> None:
+    base = with_settings(search(), {"method.replay_size": 2, "warm_start.elites": 3})
+    assert most_elites(base) == 3
+    for name, choices, most in (("method.replay_size", [1, 7], 7), ("warm_start.elites", [9, 2], 9)):
+        assert most_elites(with_settings(base, {"search.space": {name: choices}})) == most
+    assert most_elites(with_settings(base, {"search.space": {"warm_start.elites": [1]}})) == 2
