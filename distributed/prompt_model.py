@@ -46,7 +46,9 @@ class SoftPromptWriter(PythonModel):
         base = os.environ.get(BASE_MODEL_VARIABLE) or settings["base_model"]
         self._base, self._tokenizer = _load_base(base, settings.get("dtype", "float32"))
         end = self._tokenizer.eos_token_id
-        self._ends = torch.tensor(settings.get("ends", [] if end is None else [end]), dtype=torch.int64)
+        self._rows = self._base.get_input_embeddings().weight.shape[0]
+        ends = settings.get("ends", [] if end is None or end >= self._rows else [end])
+        self._ends = torch.tensor(ends, dtype=torch.int64)
         self._min_new_tokens = settings.get("min_new_tokens", 0)
         self._stop_strings = settings.get("stop_strings", [])
         found, expected = weights_hash(self._base), settings["base_model_hash"]
@@ -88,7 +90,8 @@ class SoftPromptWriter(PythonModel):
 
     def _write(self, instruction: str, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
         """Programs of one instruction, one for each row of uniform numbers (n, max_new_tokens)."""
-        before = list(self._tokenizer(instruction)["input_ids"])
+        # Tokens that were added to the tokenizer alone mean nothing to the model.
+        before = [token for token in self._tokenizer(instruction)["input_ids"] if token < self._rows]
         if len(before) > 1 and before[-1] == self._tokenizer.eos_token_id:
             before = before[:-1]
         written = self._decode(before, uniforms, options)

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 UNUSED = "unused"
 
+LARGEST_SEED = 2**63 - 1
+"""What every generator of random numbers takes as a seed; the time in nanoseconds is one."""
+
 
 class Section(BaseModel):
     """A frozen group of settings. A setting that it does not have is an error, and every setting is documented."""
