@@ -58,6 +58,8 @@ class FrozenLM:
             ValueError: more counts than the vocabulary has tokens.
         """
         self.model = model.eval().requires_grad_(False)
+        if hasattr(model.config, "rescale_every"):
+            model.config.rescale_every = 0  # RWKV would divide its weights in place while it reads
         self.tokenizer = tokenizer
         self.eos_ids = _end_tokens(model, tokenizer, self.vocab_size)
         pad_id = getattr(model.config, "pad_token_id", None)
