@@ -100,7 +100,7 @@ class SoftPromptWriter(PythonModel):
         return [instruction + text[len(start) :] for text in whole]
 
     def _decode(self, before: list[int], uniforms: Tensor, options: dict[str, Any]) -> list[list[int]]:
-        """Draws tokens row by row, one forward a token; rows that are done leave. A prompt is read once if it can be."""
+        """Draws tokens row by row, one forward a token; rows that are done leave. A prompt is read once if it may."""
         from transformers import DynamicCache
 
         n, length = uniforms.shape
