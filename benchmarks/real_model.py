@@ -73,7 +73,7 @@ class Study:
         self.instruction = tuple(lm.tokenizer(text, add_special_tokens=False)["input_ids"])
         generator = torch.Generator().manual_seed(seed)
         self.table = SoftPromptTable(
-            initial_prompts(lm.embedding, len(TASKS), rows, generator, special_ids=lm.tokenizer.all_special_ids)
+            initial_prompts(lm.embedding, len(TASKS), rows, generator, special_ids=lm.special_ids)
         )
         self.optimizer = torch.optim.Adam(self.table.parameters(), lr=lr, betas=(0.9, 0.95))
         self.sampler = Sampler(lm, GenerationConfig(max_new_tokens=tokens))

@@ -19,6 +19,7 @@ from distributed.places import lasting
 from distributed.pool import LocalPool, RolloutPool
 from distributed.pool_base import Pool
 from distributed.worker import RolloutWorker
+from softprompt.cache_check import can_use_cache
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig
 from terrains.base import World
@@ -73,7 +74,7 @@ def load_lm(config: RunConfig) -> FrozenLM:
     """Loads the run's language model.
 
     Raises:
-        UserError: it is not there, or its device is not.
+        UserError: it is not there, or its device is not, or it cannot be read behind soft prompts.
     """
     path = config.model.model_path
     device = _device(config.compute.device)
@@ -81,9 +82,14 @@ def load_lm(config: RunConfig) -> FrozenLM:
         # It loads at once; only a model that has to be fetched deserves a bar.
         hf_logging.disable_progress_bar()
     try:
-        return FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, config.compute.dtype, device)
+        lm = FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, config.compute.dtype, device)
+        cached = can_use_cache(lm.model)
     except ValueError as error:
         raise UserError(f"model.model_path: {error}") from None
+    if not cached:
+        kind = lm.model.config.model_type
+        logger.warning("%s models cannot go on from what they have read: each token reads all before it again", kind)
+    return lm
 
 
 def _device(name: str) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from distributed.config import RunConfig
 from distributed.config.listing import settings
+from distributed.config.section import LARGEST_SEED
 from distributed.config.support import check_terrain_names, check_trainable
 from distributed.config_io import load_config, with_settings
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
@@ -163,7 +164,7 @@ def write(
             show_default="the terrain's champion in MLflow",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed writes another program.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed writes another program.")] = 0,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PNG of the walker.", show_default="NAME-seedSEED.png")
     ] = None,

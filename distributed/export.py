@@ -23,6 +23,7 @@ from distributed.mlflow_store import store_uri
 from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.run_folder import FinishedRun
 from distributed.worker import instruction_ids
+from softprompt.cache_check import can_use_cache
 from softprompt.model import FrozenLM
 from softprompt.peft_format import save_prompt
 from terrains.base import Terrain
@@ -161,6 +162,7 @@ class Exporter:
                     "base_model_hash": self._hash,
                     "dtype": self.run.config.compute.dtype,
                     "ends": list(self._lm.eos_ids),
+                    "cached": can_use_cache(self._lm.model),
                     "min_new_tokens": sampling["min_new_tokens"],
                     "stop_strings": list(sampling["stop_strings"]),
                 },

@@ -160,7 +160,7 @@ class Learner:
         stats: list[PolicyStats] = []
         before, known = self._materialised(), self._known(rollouts[0].version)
         batch, info = self._prepare(rollouts, known)
-        generator = torch.Generator().manual_seed(train.seed * 1_000_003 + self.version)
+        generator = self._chance()
         for _ in range(method.ppo_epochs):
             order = torch.randperm(len(batch.ids), generator=generator)
             for rows in order.split(train.batch_size):
@@ -210,8 +210,11 @@ class Learner:
     def _perturbations(self) -> Tensor:
         """What this version's candidates differ by, shape (pairs, n_terrains, n_soft_tokens, d)."""
         method = self.config.method
-        generator = torch.Generator().manual_seed(self.config.train.seed * 1_000_003 + self.version)
-        return perturbations(self._materialised(), method.es_pairs, method.es_noise, generator)
+        return perturbations(self._materialised(), method.es_pairs, method.es_noise, self._chance())
+
+    def _chance(self) -> torch.Generator:
+        """All chance of this version's update, whatever the size of the run's seed."""
+        return torch.Generator().manual_seed((self.config.train.seed * 1_000_003 + self.version) % 2**64)
 
     def network(self, snapshot: Snapshot) -> TerrainEmbeddingNetwork | None:
         """A copy of the network that a snapshot's prompts come from, None where they come from none."""

@@ -123,7 +123,7 @@ def validity_behind(
 ) -> float:
     """Share of valid programs behind four untrained prompts together, born from the vocabulary or at random."""
     instruction = world.terrain(terrain).instruction
-    generator, specials = torch.Generator().manual_seed(seed), lm.tokenizer.all_special_ids
+    generator, specials = torch.Generator().manual_seed(seed), lm.special_ids
     prompts = initial_prompts(lm.embedding, 4, rows, generator, birth == "vocabulary", lm.token_counts, specials)
     programs = [
         p for k in range(4) for p in sample_programs(lm, instruction, count // 4, seed + k, prompts[k : k + 1])[0]
@@ -138,7 +138,7 @@ def tune_on_one(
     head = torch.tensor(lm.tokenizer(instruction)["input_ids"])
     ids = torch.tensor([lm.tokenizer(program)["input_ids"][len(head) :] + [lm.eos_id]])
     prompt = initial_prompts(
-        lm.embedding, 1, rows, torch.Generator().manual_seed(seed), True, lm.token_counts, lm.tokenizer.all_special_ids
+        lm.embedding, 1, rows, torch.Generator().manual_seed(seed), True, lm.token_counts, lm.special_ids
     ).requires_grad_()
     optimizer = torch.optim.Adam([prompt], lr=lr)
     mask = torch.ones_like(ids, dtype=torch.bool)

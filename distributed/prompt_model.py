@@ -46,7 +46,10 @@ class SoftPromptWriter(PythonModel):
         base = os.environ.get(BASE_MODEL_VARIABLE) or settings["base_model"]
         self._base, self._tokenizer = _load_base(base, settings.get("dtype", "float32"))
         end = self._tokenizer.eos_token_id
-        self._ends = torch.tensor(settings.get("ends", [] if end is None else [end]), dtype=torch.int64)
+        self._rows = self._base.get_input_embeddings().weight.shape[0]
+        ends = settings.get("ends", [] if end is None or end >= self._rows else [end])
+        self._ends = torch.tensor(ends, dtype=torch.int64)
+        self._cached = settings.get("cached", True)
         self._min_new_tokens = settings.get("min_new_tokens", 0)
         self._stop_strings = settings.get("stop_strings", [])
         found, expected = weights_hash(self._base), settings["base_model_hash"]
@@ -88,7 +91,8 @@ class SoftPromptWriter(PythonModel):
 
     def _write(self, instruction: str, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
         """Programs of one instruction, one for each row of uniform numbers (n, max_new_tokens)."""
-        before = list(self._tokenizer(instruction)["input_ids"])
+        # Tokens that were added to the tokenizer alone mean nothing to the model.
+        before = [token for token in self._tokenizer(instruction)["input_ids"] if token < self._rows]
         if len(before) > 1 and before[-1] == self._tokenizer.eos_token_id:
             before = before[:-1]
         written = self._decode(before, uniforms, options)
@@ -96,7 +100,7 @@ class SoftPromptWriter(PythonModel):
         return [instruction + text[len(start) :] for text in whole]
 
     def _decode(self, before: list[int], uniforms: Tensor, options: dict[str, Any]) -> list[list[int]]:
-        """Draws tokens row by row, one forward a token; the prompt is read once, and rows that are done leave."""
+        """Draws tokens row by row, one forward a token; rows that are done leave. A prompt is read once if it may."""
         from transformers import DynamicCache
 
         n, length = uniforms.shape
@@ -114,9 +118,13 @@ class SoftPromptWriter(PythonModel):
             embedded = self._base.get_input_embeddings()(torch.tensor([before], dtype=torch.int64))
             inputs: dict[str, Tensor] = {"inputs_embeds": torch.cat([self._prompt.to(embedded), embedded], dim=1)}
             for step in range(length):
-                logits = self._base(**inputs, past_key_values=cache, use_cache=True).logits[:, -1].float()
+                reading = {"past_key_values": cache, "use_cache": True} if self._cached else {"use_cache": False}
+                logits = self._base(**inputs, **reading).logits[:, -1].float()
                 if step == 0:
-                    cache.batch_repeat_interleave(n)
+                    if self._cached:
+                        cache.batch_repeat_interleave(n)
+                    else:
+                        inputs["inputs_embeds"] = inputs["inputs_embeds"].expand(n, -1, -1)
                     logits = logits.expand(n, -1)
                 if step < self._min_new_tokens:
                     logits = logits.index_fill(1, self._ends, -torch.inf)
@@ -131,10 +139,14 @@ class SoftPromptWriter(PythonModel):
                 going = (~ended).nonzero()[:, 0]
                 if len(going) == 0:
                     break
-                if len(going) < len(alive):
-                    cache.batch_select_indices(going)
-                    alive = alive[going]
-                inputs = {"input_ids": chosen[going, None]}
+                left, alive = len(alive) - len(going), alive[going]
+                if self._cached:
+                    if left:
+                        cache.batch_select_indices(going)
+                    inputs = {"input_ids": chosen[going, None]}
+                else:
+                    new = self._base.get_input_embeddings()(chosen[going, None])
+                    inputs = {"inputs_embeds": torch.cat([inputs["inputs_embeds"][going], new], dim=1)}
         return written
 
     def _has_stopped(self, tokens: list[int]) -> bool:

@@ -17,6 +17,7 @@ from softprompt.peft_format import CONFIG_FILE, load_prompt
 from softprompt.prompts import PromptSource, SoftPromptTable, initial_prompts, match_norms, text_rows
 from softprompt.residual import ResidualPrompts
 from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
+from softprompt.tokenizer import readable_ids
 from terrains.base import Terrain
 
 SETTING = "method.initialize_from"
@@ -63,7 +64,7 @@ def with_absolute_start(config: RunConfig) -> RunConfig:
 
 def new_rows(config: RunConfig, lm: FrozenLM, n_prompts: int, n: int, generator: Generator) -> Tensor:
     """Rows that are born as ``initialize_from_vocab`` says, shape (n_prompts, n, d)."""
-    specials, method = lm.tokenizer.all_special_ids, config.method
+    specials, method = lm.special_ids, config.method
     rows = initial_prompts(
         lm.embedding, n_prompts, n, generator, method.initialize_from_vocab, lm.token_counts, specials
     )
@@ -112,7 +113,10 @@ def _rows_from(said: str, lm: FrozenLM, n: int, names: Sequence[str] | None) -> 
 
 
 def _text(text: str, lm: FrozenLM, n: int, what: str) -> Tensor:
-    ids = list(lm.tokenizer(text, add_special_tokens=False)["input_ids"])
+    try:
+        ids = readable_ids(lm.tokenizer, lm.tokenizer(text, add_special_tokens=False)["input_ids"], lm.vocab_size)
+    except ValueError as error:
+        raise UserError(f"{SETTING}: {error}") from None
     if not ids:
         raise UserError(f"{SETTING}: {what} is empty")
     return text_rows(lm.embedding, ids, n)[None]

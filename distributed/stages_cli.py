@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from distributed.config.section import LARGEST_SEED
 from distributed.config.support import check_terrain_names
 from distributed.errors import UserError, did_you_mean
 
@@ -38,7 +39,7 @@ def corpus(
         int,
         typer.Option(min=10, help="Leave out programs with more numbers in them; each comes with about two tokens."),
     ] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of every draw.")] = 0,
     use_ray: Annotated[
         bool, typer.Option("--ray/--no-ray", help="Evaluate in Ray tasks, or on threads of this process.")
     ] = True,
@@ -141,7 +142,9 @@ def pretrain(
             min=0, max=1, help="Train on programs that reach this share of their niche's best; ELM took 0.5 and 0.8."
         ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights, the order and the prefixes.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the split, the weights, the order and the prefixes.")
+    ] = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget an interrupted training, do not go on with it.")
     ] = False,

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from distributed.errors import UserError
 from distributed.messages import LayerWeights, PromptState, RolloutRequest, Rollouts, Trial
 from softprompt.finite import NotFiniteError
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.tokenizer import readable_ids
 from softprompt.unfreezing import UnfrozenLM
 from terrains.base import Attempt, Counting, Score, Terrain, World
 
@@ -200,8 +202,15 @@ def finite(score: Score) -> Score:
 
 
 def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:
-    """Token ids of a hard prompt, as in pretraining: with the start token if the tokenizer sets one, and no end."""
-    ids = list(lm.tokenizer(instruction)["input_ids"])
+    """Token ids of a hard prompt, as in pretraining: with the start token if the tokenizer sets one, and no end.
+
+    Raises:
+        UserError: the language model has no row for a token of it.
+    """
+    try:
+        ids = readable_ids(lm.tokenizer, lm.tokenizer(instruction)["input_ids"], lm.vocab_size)
+    except ValueError as error:
+        raise UserError(f"model.model_path: {error}") from None
     return tuple(ids[:-1] if len(ids) > 1 and ids[-1] == lm.eos_id else ids)
 
 

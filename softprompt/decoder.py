@@ -64,7 +64,10 @@ def make_decoder(model: PreTrainedModel, fast: bool = True) -> Decoder:
         fast: False asks for transformers' own forward even where there is a faster one.
     """
     if not (fast and is_llama_like(model)):
-        return TransformersDecoder(model)
+        # Imported here: what looks at caches decodes, too.
+        from softprompt.cache_check import can_use_cache
+
+        return TransformersDecoder(model) if can_use_cache(model) else UncachedDecoder(model)
     exact = model.dtype == torch.float32
     if model.device.type == "cuda" and not (exact and sum(p.nbytes for p in model.parameters()) > SMALL_MODEL_BYTES):
         return LlamaGraphDecoder(model)
@@ -72,7 +75,7 @@ def make_decoder(model: PreTrainedModel, fast: bool = True) -> Decoder:
 
 
 class TransformersDecoder:
-    """Decodes with the model's own forward and transformers' cache; works for every causal language model."""
+    """Decodes with the model's own forward and transformers' cache, where the model keeps keys and values in it."""
 
     rows_at_once: int | None = None
 
@@ -127,3 +130,48 @@ class TransformersDecoder:
         if "logits_to_keep" in self._parameters:
             arguments["logits_to_keep"] = 1
         return self._model(**arguments).logits[:, -1].float()
+
+
+class UncachedDecoder:
+    """Reads everything again for each token: slow, and right for models that keep no keys and values, or a state."""
+
+    rows_at_once: int | None = None
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Wraps a model.
+
+        Args:
+            model: the model, in eval mode.
+        """
+        self._model = model
+        self._prompts: list[Tensor] = []
+        self._rows: list[Tensor] = []
+
+    def prefill(self, embedded: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
+        """See :class:`Decoder`."""
+        self._prompts = [prompt[empty:] for prompt, empty in zip(embedded, padding.tolist(), strict=True)]
+        return self._read(self._prompts)
+
+    def begin(self, prompt_of: Tensor) -> None:
+        """See :class:`Decoder`."""
+        self._rows = [self._prompts[prompt] for prompt in prompt_of.tolist()]
+
+    def step(self, ids: Tensor) -> Tensor:
+        """See :class:`Decoder`."""
+        new = self._model.get_input_embeddings()(ids)
+        self._rows = [torch.cat([row, cell[None]]) for row, cell in zip(self._rows, new, strict=True)]
+        return self._read(self._rows)
+
+    def keep(self, rows: Tensor) -> None:
+        """See :class:`Decoder`."""
+        self._rows = [self._rows[row] for row in rows.tolist()]
+
+    def _read(self, rows: list[Tensor]) -> Tensor:
+        """Logits behind these rows; those of one length together, as a state would take padding for something read."""
+        logits: dict[int, Tensor] = {}
+        for length in sorted({len(row) for row in rows}):
+            places = [place for place, row in enumerate(rows) if len(row) == length]
+            inputs = torch.stack([rows[place] for place in places])
+            read = self._model(inputs_embeds=inputs, use_cache=False).logits[:, -1].float()
+            logits |= dict(zip(places, read, strict=True))
+        return torch.stack([logits[place] for place in range(len(rows))])

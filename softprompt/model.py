@@ -58,11 +58,13 @@ class FrozenLM:
             ValueError: more counts than the vocabulary has tokens.
         """
         self.model = model.eval().requires_grad_(False)
+        if hasattr(model.config, "rescale_every"):
+            model.config.rescale_every = 0  # RWKV would divide its weights in place while it reads
         self.tokenizer = tokenizer
         self.eos_ids = _end_tokens(model, tokenizer, self.vocab_size)
         pad_id = getattr(model.config, "pad_token_id", None)
         candidates = (tokenizer.pad_token_id, pad_id, self.eos_id, 0)
-        self.pad_id: int = next(token for token in candidates if token is not None)
+        self.pad_id: int = next(token for token in candidates if token is not None and token < self.vocab_size)
         if token_counts is not None:
             if len(token_counts) > self.vocab_size:
                 raise ValueError(f"{len(token_counts)} token counts for a vocabulary of {self.vocab_size} tokens")
@@ -175,6 +177,11 @@ class FrozenLM:
         return self.eos_ids[0] if self.eos_ids else None
 
     @property
+    def special_ids(self) -> list[int]:
+        """The tokenizer's special tokens that the model has a row for; others may have been added since."""
+        return [token for token in self.tokenizer.all_special_ids if token < self.vocab_size]
+
+    @property
     def embedding(self) -> Tensor:
         """What the model reads for each token, shape (vocab_size, d_model); scaled rows in families that scale them."""
         module = self.model.get_input_embeddings()
@@ -271,7 +278,8 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, voca
     """The tokenizer's end token and, where a configuration lists several, all of them; else the configuration's."""
     generation = getattr(model, "generation_config", None)
     said = [getattr(config, "eos_token_id", None) for config in (model.config, generation)]
-    found = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    end = tokenizer.eos_token_id
+    found = [] if end is None or end >= vocab_size else [end]
     for ids in said:
         if isinstance(ids, int) and not found:
             found = [ids]

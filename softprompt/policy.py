@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from softprompt.cache_check import can_use_cache
 from softprompt.llama_reader import LlamaReader, Rows
 from softprompt.model import FrozenLM
 from softprompt.prompts import take_prompts
@@ -246,7 +247,7 @@ def _linear_head(lm: FrozenLM) -> nn.Linear | None:
 
 
 def _takes_cache(lm: FrozenLM) -> bool:
-    return "past_key_values" in inspect.signature(lm.model.base_model.forward).parameters
+    return "past_key_values" in inspect.signature(lm.model.base_model.forward).parameters and can_use_cache(lm.model)
 
 
 def _rows_of(cache: DynamicCache, index: Tensor) -> DynamicCache:

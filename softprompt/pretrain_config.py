@@ -43,7 +43,7 @@ class PretrainConfig(BaseModel):
     """Share of the programs kept for the held-out loss."""
     max_tokens: int = Field(160, ge=16)
     """Longer programs are left out; how many is reported."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the split, the weights, the order and the prefixes."""
     prefixes: PrefixConfig = PrefixConfig()
     """What stands before the programs."""

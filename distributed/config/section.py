@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFun
 
 UNUSED = "unused"
 
+LARGEST_SEED = 2**63 - 1
+"""What every generator of random numbers takes as a seed; the time in nanoseconds is one."""
+
 
 def expanded(text: str) -> str:
     """Returns a path with ``${NAME}`` replaced by that variable of the environment, and a leading ``~`` by the home.

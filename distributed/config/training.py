@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distributed.config.section import Arguments, PathText, Section, unused
+from distributed.config.section import LARGEST_SEED, Arguments, PathText, Section, unused
 
 BUNDLED = "bundled"
 ADAM_BETAS = (0.9, 0.95)
@@ -138,7 +138,7 @@ class TrainConfig(Section):
     """Programs for each step of the optimizer."""
     minibatch_size: int | None = Field(None, ge=1)
     """Programs that go through the model at a time, their gradients added up; null for batch_size."""
-    seed: int = Field(1000, ge=0)
+    seed: int = Field(1000, ge=0, le=LARGEST_SEED)
     """Decides every random choice of a run."""
     seq_length: int | None = Field(None, ge=1)
     """Ignored: the length follows from method.n_soft_tokens, the instruction and method.gen_kwargs."""
