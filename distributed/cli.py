@@ -153,6 +153,25 @@ def export(
 
 
 @app.command()
+def track(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or search, such as runs/NAME.")],
+    uri: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Another store of MLflow.", show_default="the one of the run"),
+    ] = None,
+) -> None:
+    """Send to MLflow what a run could not record, because the store did not answer.
+
+    A run keeps that in untracked.jsonl in its folder. Resuming the run sends it too.
+    """
+    from rich.console import Console
+
+    from distributed.track_command import send_untracked
+
+    send_untracked(run, uri, Console())
+
+
+@app.command()
 def write(
     terrain: Annotated[str, typer.Option(metavar="NAME", help="The terrain to write a walker for.")],
     source: Annotated[

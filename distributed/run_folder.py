@@ -18,6 +18,7 @@ from distributed.config import BUNDLED, RunConfig
 from distributed.config.problems import explain
 from distributed.errors import UserError, did_you_mean
 from distributed.summary import Summary
+from distributed.untracked import UNTRACKED, Untracked
 from softprompt.model import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import load_network
@@ -60,7 +61,9 @@ class FinishedRun:
         return str(local.resolve()) if local.is_dir() else path
 
     def mlflow_run_id(self) -> str | None:
-        """Id of the MLflow run that recorded it, where its checkpoints say so."""
+        """Id of the MLflow run that recorded it, where its folder says so."""
+        if (noted := Untracked(self.path / UNTRACKED).run.get("id")) is not None:
+            return str(noted)
         try:
             newest = latest(self.path)
             return load_checkpoint(newest).state["run"]["mlflow_run_id"] if newest else None

@@ -185,7 +185,7 @@ class MlflowTracker(NullTracker):
             sent = self._attempt(lambda: self._send(itertools.chain(self.waiting, entries)), at_once)
         finally:  # a signal may come while the store is waited for
             if sent and len(self.waiting):
-                self.waiting.clear()
+                self.waiting.clear(self._how_to_open())
             elif not sent and entries:
                 self.waiting.add(entries, self._how_to_open())
 

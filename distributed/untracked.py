@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,7 @@ class Untracked:
             del self._entries[:excess]
             self._counts = Counter(_kind(entry) for entry in self._entries)
             return
-        lines = [] if self.run == run else [{"run": dict(run)}]
+        lines = [] if self.run == run and self.path.exists() else [{"run": dict(run)}]
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{json.dumps(_plain(line), allow_nan=False)}\n" for line in [*lines, *entries])
@@ -85,13 +87,16 @@ class Untracked:
         self.run = dict(run)
         self._counts.update(_kind(entry) for entry in entries)
 
-    def clear(self) -> None:
-        """Forgets all entries: they are recorded."""
+    def clear(self, run: Mapping[str, Any]) -> None:
+        """Forgets all entries: they are recorded. The file keeps its first line, which names the MLflow run."""
         self._entries.clear()
         self._counts.clear()
-        self.status, self.run = None, {}
+        self.status, self.run = None, dict(run)
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            partial = self.path.with_name(f"{self.path.name}.partial")
+            with suppress(OSError):  # to send everything again changes nothing
+                partial.write_text(f"{json.dumps({'run': self.run})}\n", encoding="utf-8")
+                os.replace(partial, self.path)
 
     def in_words(self) -> str:
         """What waits, such as ``120 metrics, 2 tags and 3 files``."""

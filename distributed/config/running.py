@@ -140,7 +140,7 @@ class RayConfig(Section):
     num_cpus: int | None = Field(None, ge=1)
     """CPUs of a cluster started on this machine; null for all."""
     include_dashboard: bool = False
-    """Whether a cluster started on this machine serves Ray's dashboard."""
+    """Whether a cluster started on this machine serves Ray's dashboard; a line says where, and how to open it."""
 
 
 class TrackingConfig(Section):

@@ -36,10 +36,10 @@ print(ray.get(where.remote(), timeout=60))
 """
 
 
-def run_script(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_script(directory: Path, script: str = SCRIPT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a driver in another directory."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
-    command = [sys.executable, "-c", SCRIPT, str(PACKAGES)]
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and not name.startswith("RAY_")}
+    command = [sys.executable, "-c", script, str(PACKAGES)]
     return subprocess.run(
         command, cwd=directory, env=kept | environment, capture_output=True, text=True, timeout=150, check=False
     )
@@ -132,3 +132,41 @@ def test_cluster_that_answers_is_found_by_its_address(local_ray: None) -> None:
 def test_workers_import_these_packages_wherever_the_driver_runs(tmp_path: Path) -> None:
     run = run_script(tmp_path)
     assert run.stdout.split() == ["True", str(PACKAGES / "distributed" / "messages.py")], run.stderr
+
+
+DASHBOARD = """
+import os, sys, urllib.error, urllib.request
+import ray
+sys.path.insert(0, sys.argv[1])
+from distributed.cluster import connect_ray
+from distributed.config import RayConfig
+def status(path, data=None, **headers):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(where + path, data, headers), timeout=60) as page:
+            return page.status, (page.headers.get("Set-Cookie") or "").split(";")[0]
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+connect_ray(RayConfig(num_cpus=1, include_dashboard=True))
+where = "http://" + ray._private.worker._global_node.webui_url
+token = open(os.path.expanduser("~/.ray/auth_token")).read()
+opened, cookie = status("/api/authenticate", b"", Authorization="Bearer " + token)
+print(where, status("/")[0], status("/api/jobs/")[0], opened, status("/api/jobs/", Cookie=cookie)[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_dashboard_says_where_it_is_and_its_page_opens_with_the_token(tmp_path: Path) -> None:
+    run = run_script(tmp_path, DASHBOARD, HOME=str(tmp_path))
+    first, second = run.stdout.splitlines()
+    where, *statuses = second.split()
+    assert first == f"Ray's dashboard: {where}; it asks for the token that `ray get-auth-token` prints", run.stderr
+    assert statuses == ["200", "401", "200", "200"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_home_that_cannot_be_written_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = run_script(tmp_path, HOME=str(tmp_path / "file"))
+    assert run.stdout.split()[0] == "True", run.stderr

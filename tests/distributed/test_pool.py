@@ -157,35 +157,26 @@ def test_workers_that_do_not_fit_are_an_error_that_says_what_was_asked(local_ray
         pool.run(requests(2), STATE)
 
 
-def test_workers_that_do_not_come_up_are_a_warning_while_another_works(
+def test_workers_that_do_not_come_up_are_a_warning_while_another_works_and_may_come_later(
     local_ray: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = requests(8)
-    options = {"cpus_per_worker": 1.5, "start_deadline_s": 4.0}
-    with RolloutPool(DrawingWorker, {"seconds": 0.8}, SHARED, n_workers=3, **options) as pool:  # type: ignore[arg-type]
-        first = pool.run(asked, STATE)  # 6.4 s of work for the one that there is room for
-        assert_answers(first, asked)
-        assert_answers(pool.run(asked, STATE), asked)
-        assert sum(pid is not None for pid in pool.pids) == 1
-        assert pool.counters == {"losses": 0, "errors": 0, "replacements": 0}
-    said = [record.getMessage() for record in caplog.records if "rollout workers started" in record.getMessage()]
-    assert len(said) == 1 and said[0].startswith("1 of 3 rollout workers started within 4 s: each asks for 1.5 CPU")
-    assert said[0].endswith("the run goes on with those, and the rest may still come")
-
-
-def test_worker_that_comes_late_takes_its_share(local_ray: None) -> None:
-    asked = requests(8)
-    holder = RolloutPool(DrawingWorker, {}, SHARED, n_workers=1, cpus_per_worker=1.0)
+    holder = RolloutPool(DrawingWorker, {}, SHARED, n_workers=1)
     holder.wait_ready()
-    with RolloutPool(
-        DrawingWorker, {"seconds": 0.3}, SHARED, n_workers=2, cpus_per_worker=1.0, start_deadline_s=20.0
-    ) as pool:
+    with RolloutPool(DrawingWorker, {"seconds": 0.2}, SHARED, n_workers=2) as pool:  # room for one
         assert_answers(pool.run(asked, STATE), asked)
-        assert sum(pid is not None for pid in pool.pids) == 1
+        pool._start_deadline_s = 0.5
+        assert_answers(pool.run(asked, STATE), asked)
+        assert_answers(pool.run(asked, STATE), asked)
+        [said] = [record.getMessage() for record in caplog.records if "rollout workers" in record.getMessage()]
+        assert said.startswith("1 of 2 rollout workers started within 0.5 s: each asks for 1 CPU")
+        assert said.endswith("the run goes on with those, and the rest may still come")
         holder.close()
+        pool._start_deadline_s = 100.0
         pool.wait_ready()
         programs = {answer.programs[0].split()[1] for answer in pool.run(asked, STATE)}
         assert programs == {str(pid) for pid in pool.pids} and len(programs) == 2
+        assert pool.counters == {"losses": 0, "errors": 0, "replacements": 0}
 
 
 def test_worker_that_cannot_start_is_a_warning_while_another_works(
@@ -193,9 +184,10 @@ def test_worker_that_cannot_start_is_a_warning_while_another_works(
 ) -> None:
     asked = requests(6)
     with make_pool(2, kwargs={"seconds": 0.2, "deeds": str(tmp_path), "alone": True}) as pool:
+        while "cannot start" not in caplog.text:
+            assert_answers(pool.run(asked, STATE), asked)
         assert_answers(pool.run(asked, STATE), asked)
-        assert_answers(pool.run(asked, STATE), asked)
-        assert pool.errors == 0
+        assert pool.counters == {"losses": 0, "errors": 0, "replacements": 0}
     assert re.search(r"worker \d cannot start: ValueError: there is one already; the others go on", caplog.text)
 
 

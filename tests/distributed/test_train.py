@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
+from distributed import tracking
 from distributed.cli import main
+from distributed.mlflow_store import Pauses
 from distributed.pool import LocalPool
 from distributed.pool_base import RolloutError
 from distributed.summary import OPTIONAL_KEYS
 from distributed.train import run_training
+from distributed.untracked import UNTRACKED
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yml"
@@ -27,6 +31,7 @@ SMALL = (
     "train.batch_size=8", "evaluation.samples_per_terrain=4", "evaluation.bootstrap=100", "ray.enabled=false",
     "train.tracker=null",
 )  # fmt: skip
+TRACKED = ("train.tracker=mlflow", "train.total_steps=1", "method.replay_steps=1", "warm_start.steps=1")
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -192,6 +197,30 @@ def test_a_cluster_that_does_not_answer_is_one_clear_line_and_leaves_nothing_beh
     assert code == 2
     assert err == "terraprompt: ray.address: no Ray cluster answers at 127.0.0.1:9: Connection refused\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_nobody_answers_at_is_not_named_at_the_end_and_gets_everything_later(
+    tmp_path, train_here, store, monkeypatch, capsys
+):
+    monkeypatch.setattr(tracking, "_pauses", Pauses())
+    uri = "http://127.0.0.1:9"
+    status, out, err = train_here(*TRACKED, f"tracking.uri={uri}", cwd=tmp_path)
+    run = tmp_path / "runs" / "quickstart"
+    assert status == 0 and "mlflow ui" not in out and uri not in out
+    first, *_, last = [line for line in err.splitlines() if "MLflow" in line]
+    assert first.endswith(f"what it records waits in {run / UNTRACKED}: Connection refused")
+    assert last.endswith(f"to send them: terraprompt track {run}")
+    status, out, _ = train_here(*TRACKED, f"tracking.uri={store}", cwd=tmp_path)
+    assert status == 0 and f"mlflow ui --backend-store-uri {store}" in out
+    client = MlflowClient(store)
+    [whole] = client.search_runs([client.get_experiment_by_name("terraprompt").experiment_id])
+    with pytest.raises(SystemExit) as end:
+        main(["track", str(run), "--uri", store])
+    sent = client.get_run(capsys.readouterr().out.split()[-1])
+    assert not end.value.code and sent.info.run_id != whole.info.run_id
+    assert sent.info.status == "FINISHED" and sent.data.metrics.keys() == whole.data.metrics.keys()
+    files = [{file.path for file in client.list_artifacts(each.info.run_id)} for each in (sent, whole)]
+    assert files[0] == files[1] and "report.html" in files[0]
 
 
 def test_workers_that_fail_for_good_are_one_clear_line_and_leave_a_checkpoint(tmp_path, train_here, monkeypatch):
