@@ -335,7 +335,11 @@ class TrainingLoop:
             metrics[f"valid/{name}"] = float(np.mean([r.failures[i][0] is None for r, i in rows]))
             metrics[f"unique/{name}"] = len({r.programs[i] for r, i in rows}) / len(rows)
         kinds = [row[0] for r in results for row in r.failures if row[0]]
-        return metrics | {f"failures/{kind}": float(kinds.count(kind)) for kind in sorted(set(kinds))}
+        # A kind that has occurred goes on as 0: a curve without points would look as if it had stayed where it was.
+        known = [key for key in self.history[-1] if key.startswith("failures/")] if self.history else []
+        return (
+            metrics | dict.fromkeys(known, 0.0) | {f"failures/{k}": float(kinds.count(k)) for k in sorted(set(kinds))}
+        )
 
     def _by_terrain(self, stats: Mapping[str, float]) -> dict[str, float]:
         """The learner's statistics, terrain indices replaced by names."""

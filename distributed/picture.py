@@ -43,7 +43,6 @@ def draw_run(shows: Sequence[WalkerShow], path: Path) -> Path:
         assert show.frames is not None and show.muscles is not None and show.ground is not None
         title = f"{show.terrain}, {show.title}: {show.fitness:.0f} units"
         draw_walker(show.frames, show.muscles, show.ground, title=title, axes=axes)
-        axes.set_xlabel("")
     figure.savefig(path, dpi=90)
     return path
 

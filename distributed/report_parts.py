@@ -12,7 +12,7 @@ from distributed.summary import Summary, TerrainSummary
 
 
 def facts(summary: Summary, meta: Mapping[str, Any]) -> str:
-    """What was run, as labels and values: the caller's first, then those of the summary that it did not give, escaped."""
+    """What was run, as labels and values: the caller's first, then what it left out, escaped."""
     minutes, seconds = divmod(round(summary.seconds), 60)
     rows = dict(meta)
     known = {

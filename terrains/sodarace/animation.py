@@ -127,16 +127,19 @@ class _Film:
         return alone + sum(later) / len(later) * (len(frames) - 1)
 
     def encoded(self, look: _Look, frames: range) -> bytes:
-        """The picture with some of the frames. They are drawn as they are encoded, never all of them at a time."""
+        """The picture with some of the frames."""
         from PIL.Image import Dither
 
         # One palette for all frames: colours do not flicker, and frames differ only where something moved.
-        palette = self.drawn(look, self.count // 2).quantize(look.colours)
+        palette = _palette(look.colours)
         pictures = (self.drawn(look, k).quantize(palette=palette, dither=Dither.NONE) for k in frames)
+        first = next(pictures)
         lasting = [1000 * self.seconds_per_frame * min(look.stride, self.count - k) for k in frames]
         data = BytesIO()
         duration: Any = lasting if len(lasting) > 1 else lasting[0]
-        next(pictures).save(data, save_all=True, append_images=pictures, duration=duration, loop=0, **self.kind)
+        # Pillow goes through a PNG's pictures twice.
+        rest = pictures if self.kind["format"] == "GIF" else list(pictures)
+        first.save(data, save_all=True, append_images=rest, duration=duration, loop=0, **self.kind)
         return data.getvalue()
 
     def drawn(self, look: _Look, frame: int) -> Image:
@@ -151,6 +154,19 @@ class _Film:
             lane = _draw_lane(scene, moment, self.scale * look.size * _FINE, seconds, (width * _FINE, height * _FINE))
             picture.paste(lane.reduce(_FINE), (0, k * (height + 2)))
         return picture
+
+
+def _palette(colours: int) -> Image:
+    """The colours that are drawn with, and as many between them and the sky as there is room for."""
+    from PIL import Image, ImageColor
+
+    plain = np.array([ImageColor.getrgb(c) for c in ("white", _SKY, _EARTH, _RULE, _EDGE, _SOFT, _BONE, _MUSCLE)])
+    levels = (colours - len(plain)) // 4
+    shares = np.arange(1, levels + 1)[:, None, None] / (levels + 1)
+    between = (1 - shares) * plain[1] + shares * plain[4:]
+    picture = Image.new("P", (1, 1))
+    picture.putpalette(np.concatenate([plain, between.reshape(-1, 3).round()]).astype(np.uint8).tobytes())
+    return picture
 
 
 class _Scene:
@@ -215,7 +231,7 @@ def _rule(draw: ImageDraw, scene: _Scene, place: Any, middle: float, width: floa
 
 
 def _write(draw: ImageDraw, scene: _Scene, frame: int, seconds: float, size: tuple[int, int]) -> None:
-    """The walker's title at the left, how far it has come at the right, what the lines measure below."""
+    """The walker's title at the left, how far it has come and what the lines measure at the right."""
     from PIL import ImageFont
 
     font, edge = ImageFont.load_default(13 * _FINE), 10 * _FINE
@@ -228,5 +244,6 @@ def _write(draw: ImageDraw, scene: _Scene, frame: int, seconds: float, size: tup
         title = title[: -max(2, len(title) // _EVERY)].rstrip("…") + "…"
     draw.text((edge, edge), title, fill=_INK, **look)
     draw.text((size[0] - edge, edge), said, fill=_INK, anchor="ra", **look)
-    small: dict[str, Any] = look | {"font": ImageFont.load_default(11 * _FINE), "stroke_fill": _EARTH}
-    draw.text((edge, size[1] - edge // 2), f"a line every {_EVERY} world units", fill=_SOFT, anchor="ld", **small)
+    small: dict[str, Any] = look | {"font": ImageFont.load_default(11 * _FINE)}
+    place = (size[0] - edge, edge + 18 * _FINE)
+    draw.text(place, f"a line every {_EVERY} world units", fill=_SOFT, anchor="ra", **small)

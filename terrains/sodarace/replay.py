@@ -113,7 +113,7 @@ def draw_walker(
             zorder=3,
         )
         axes.add_collection(nodes)
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xlabel="world units")
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xlabel="distance (world units)")
     axes.set_title(title, parse_math=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_yticks([])

@@ -252,3 +252,27 @@ def test_the_two_of_a_pair_of_prompts_draw_by_the_same_chance_and_pairs_by_their
     assert len(set(seeds)) == 4
     assert len({r.id for requests in asked for r in requests}) == sum(map(len, asked))
     assert loop.rollouts == 2 * 8  # of 12 a step, 4 prompts and 2 terrains take 1 each
+
+
+def test_rollouts_are_never_staler_than_their_bound(lm):
+    for bound in (0, 2):
+        history = finish(loop_of(config(rollouts__max_staleness=bound, train__total_steps=6), lm)).history
+        staleness = [entry["staleness"] for entry in history if entry["phase"] == "steps"]
+        assert len(staleness) == 6 and max(staleness) == bound and min(staleness) >= 0
+
+
+def test_a_kind_of_failure_that_has_occurred_is_counted_from_then_on(lm):
+    loop = loop_of(config(method__gen_kwargs__max_new_tokens=3, train__total_steps=4), lm)
+    kinds, metrics = iter([["syntax"], ["name", "name"], [], []]), loop._program_metrics
+
+    def with_failures(results):
+        # The first rows of the step fail in ways of the test's own.
+        own = next(kinds)
+        for r in results:
+            r.failures[:] = [[own.pop()] if own else [None] for _ in r.failures]
+        return metrics(results)
+
+    loop._program_metrics = with_failures
+    steps = [entry for entry in finish(loop).history if entry["phase"] == "steps"]
+    assert [entry.get("failures/syntax") for entry in steps] == [1, 0, 0, 0]
+    assert [entry.get("failures/name") for entry in steps] == [None, 2, 0, 0]

@@ -18,6 +18,7 @@ TERRAIN_KEYS = {
     "tuned_interval",
     "tuned_unique",
     "warm_start_mean",
+    "untuned_interval",
 }
 
 
@@ -107,3 +108,19 @@ def test_wrong_input_is_refused_by_name(changes, message):
 def test_a_terrain_where_the_untuned_lm_never_scores_has_no_ratio():
     summary = small_run(untuned_fitness=np.zeros((4, 2)))
     assert summary.terrains["left_wall"].ratio is None
+
+
+def test_every_mean_of_the_transfer_table_has_its_interval_and_the_untuned_ones_too():
+    summary = small_run()
+    for prompt, means in summary.transfer.items():
+        for terrain, mean in means.items():
+            low, high = summary.transfer_interval[prompt][terrain]
+            assert low <= mean <= high
+    untuned = np.array([[10.0, 1.0], [0.0, 3.0], [20.0, 0.0], [30.0, 4.0]])
+    ends = bootstrap_interval(untuned, np.random.default_rng([0, len(NAMES)]))
+    for k, name in enumerate(NAMES):
+        assert summary.terrains[name].untuned_interval == pytest.approx(tuple(ends[:, k]))
+    old = json.loads(summary.to_json())
+    for row in old["terrains"].values():
+        del row["untuned_interval"]
+    assert Summary.from_json(json.dumps(old)).terrains["tunnel"].untuned_interval is None

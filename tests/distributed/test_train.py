@@ -91,7 +91,7 @@ def test_a_run_leaves_its_files_and_a_summary_of_the_agreed_form(whole):
     for name, row in data["terrains"].items():
         assert set(row) == {
             "untuned_mean", "untuned_valid", "best_of_n", "n", "tuned_mean", "tuned_valid", "tuned_interval",
-            "tuned_unique", "warm_start_mean",
+            "tuned_unique", "warm_start_mean", "untuned_interval",
         }  # fmt: skip
         low, high = row["tuned_interval"]
         assert low <= row["tuned_mean"] <= high and row["n"] == 24

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from terrains.sodarace.animation import HEIGHT, WIDTH, Lane, animate
+from terrains.sodarace import animation
+from terrains.sodarace.animation import HEIGHT, MOST_BYTES, WIDTH, Lane, animate
 from terrains.sodarace.names import make_ground
 
 MUSCLES = np.array([[0, 1], [1, 2]])
@@ -57,3 +58,46 @@ def test_frames_from_a_blow_up_on_are_left_out(tmp_path):
 def test_any_title_can_be_drawn(tmp_path):
     for title in ("", "line\nline\x1b[2J", "\ud800", "$x^$", "long " * 100):
         animate([lane(2, title=title)], tmp_path / "walk.gif", 0.05)
+
+
+def noisy(frames, joints=12, seed=0):
+    """A walker that looks otherwise in every frame, so that hardly anything can be left out of a picture of it."""
+    body = np.random.default_rng(seed).uniform(0, 60, (frames, joints, 2))
+    muscles = np.array([[a, b] for a in range(joints) for b in range(a)])
+    return Lane("noise", body, muscles, np.zeros(len(muscles), dtype=bool), make_ground(f"bumpy(seed={seed})"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".gif", ".apng"])
+def test_a_long_picture_of_many_walkers_stays_below_five_megabytes_and_lasts_as_long(tmp_path, ending):
+    path = animate([noisy(203, seed=k) for k in range(5)], tmp_path / f"walk{ending}", 0.05)
+    assert path.stat().st_size < MOST_BYTES == 5_000_000
+    with Image.open(path) as picture:
+        assert picture.n_frames > 1
+        assert sum(_durations(picture)) == 203 * 50
+
+
+@pytest.mark.parametrize("most", [120_000, 15_000])
+def test_a_picture_is_as_fine_as_its_bytes_allow(tmp_path, monkeypatch, most):
+    full = animate([noisy(23)], tmp_path / "full.gif", 0.05)
+    monkeypatch.setattr(animation, "MOST_BYTES", most)
+    path = animate([noisy(23)], tmp_path / "walk.gif", 0.05)
+    assert path.stat().st_size < most < full.stat().st_size
+    with Image.open(path) as picture:
+        if picture.n_frames > 1:
+            assert sum(_durations(picture)) == 23 * 50
+        colours = np.array(picture.convert("RGB"), dtype=int).reshape(-1, 3)
+    assert ((colours[:, 0] - colours[:, 2]) > 120).any(), "muscles keep their colour"
+
+
+def test_what_cannot_be_small_enough_is_an_error_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(animation, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="too many"):
+        animate([noisy(3)], tmp_path / "walk.gif", 0.05)
+    assert not list(tmp_path.iterdir())
+
+
+def _durations(picture):
+    for k in range(picture.n_frames):
+        picture.seek(k)
+        yield picture.info["duration"]
