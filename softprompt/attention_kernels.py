@@ -50,16 +50,14 @@ def attend(start, stop, qkv, past, starts, bounds, sizes, places, weights, out):
         beginning, g = pair // n_keys, pair % n_keys
         key, value = (n_heads + g) * d, (n_heads + n_keys + g) * d
         for j in range(s):
-            for i in range(d):
-                keys[i, j] = past[0, beginning, g, j, i]
-                values[j, i] = past[1, beginning, g, j, i]
+            _fill(past[0, beginning, g, j], 0, keys[:, j])
+            _fill(past[1, beginning, g, j], 0, values[j])
         for r in range(bounds[beginning], bounds[beginning + 1]):
             first, n = starts[r], starts[r + 1] - starts[r]
             line = _padded(s + n)
             for j in range(n):
-                for i in range(d):
-                    keys[i, s + j] = qkv[first + j, key + i]
-                    values[s + j, i] = qkv[first + j, value + i]
+                _fill(qkv[first + j], key, keys[:, s + j])
+                _fill(qkv[first + j], value, values[s + j])
             for h in range(g * group, (g + 1) * group):
                 for i in range(0, n, QUERIES):
                     rows, block = min(QUERIES, n - i), places[r] + (h * n + i) * line
@@ -104,21 +102,17 @@ def attend_backward(start, stop, qkv, past, starts, bounds, sizes, places, weigh
     for pair in range(start, stop):
         beginning, g = pair // n_keys, pair % n_keys
         key, value = (n_heads + g) * d, (n_heads + n_keys + g) * d
+        _clear(d_keys, d_values, 0, s)
         for j in range(s):
-            for i in range(d):
-                keys[j, i] = past[0, beginning, g, j, i]
-                values[i, j] = past[1, beginning, g, j, i]
-                d_keys[j, i] = d_values[j, i] = ZERO
+            _fill(past[0, beginning, g, j], 0, keys[j])
+            _fill(past[1, beginning, g, j], 0, values[:, j])
         for r in range(bounds[beginning], bounds[beginning + 1]):
             first, n = starts[r], starts[r + 1] - starts[r]
             line, needed = _padded(s + n), s + n if own else s
-            for j in range(s, line):
-                for i in range(d):
-                    d_keys[j, i] = d_values[j, i] = ZERO
+            _clear(d_keys, d_values, s, line)
             for j in range(n):
-                for i in range(d):
-                    keys[s + j, i] = qkv[first + j, key + i]
-                    values[i, s + j] = qkv[first + j, value + i]
+                _fill(qkv[first + j], key, keys[s + j])
+                _fill(qkv[first + j], value, values[:, s + j])
             for h in range(g * group, (g + 1) * group):
                 block, query, told = places[r] + h * n * line, first * wide + h * d, first * narrow + h * d
                 for i in range(0, n, QUERIES):
@@ -147,10 +141,26 @@ def attend_backward(start, stop, qkv, past, starts, bounds, sizes, places, weigh
                     )  # fmt: skip
             if own:
                 for j in range(n):
-                    for i in range(d):
-                        out[first + j, key + i] = d_keys[s + j, i]
-                        out[first + j, value + i] = d_values[s + j, i]
+                    _fill(d_keys[s + j], 0, out[first + j, key : key + d])
+                    _fill(d_values[s + j], 0, out[first + j, value : value + d])
         for j in range(s):
-            for i in range(d):
-                past_out[0, beginning, g, j, i] = d_keys[j, i]
-                past_out[1, beginning, g, j, i] = d_values[j, i]
+            _fill(d_keys[j], 0, past_out[0, beginning, g, j])
+            _fill(d_values[j], 0, past_out[1, beginning, g, j])
+
+
+# One array a loop, which so becomes vector instructions wherever the array is contiguous.
+@inlined(fastmath=set())
+def _fill(numbers, first, out):
+    """Copies numbers from the first one on, as many as there is room for."""
+    for i in range(len(out)):
+        out[i] = numbers[first + i]
+
+
+@inlined(fastmath=set())
+def _clear(one, other, start, stop):
+    """Fills rows start to stop of two arrays with zeros."""
+    for r in range(start, stop):
+        for i in range(one.shape[1]):
+            one[r, i] = ZERO
+        for i in range(other.shape[1]):
+            other[r, i] = ZERO

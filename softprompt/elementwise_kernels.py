@@ -58,13 +58,13 @@ def softmax(x, n):
     """Replaces the first n numbers of x by their softmax, where -inf becomes an exact zero, and the others by zero."""
     top, total = largest(x, n), ZERO
     for i in range(n):
-        x[i] = exp(x[i] - top)
-        total += x[i]
+        power = exp(x[i] - top)
+        x[i] = power
+        total += power
     factor = ONE / total
     for i in range(n):
         x[i] *= factor
-    for i in range(n, len(x)):
-        x[i] = ZERO
+    x[n:] = ZERO
 
 
 @inlined(fastmath=REORDERED_SUMS)

@@ -192,7 +192,9 @@ def _attend(start, stop, layer, qkv, cells, n_new, length, n_heads, scale, out):
                 scores[h, j] = MINUS_INFINITY
             for j in range(length, first):
                 scores[h, j] = MINUS_INFINITY
-            softmax(scores[h], first + n_new)
+            for j in range(first + n_new, scores.shape[1]):
+                scores[h, j] = MINUS_INFINITY
+            softmax(scores[h], scores.shape[1])
             for i in range(depth):
                 mixed[h, i] = ZERO
         _mix(scores, 0, prompt_values[prompt], length, mixed)

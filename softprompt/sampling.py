@@ -260,7 +260,9 @@ def draw(logits: Tensor, uniforms: Tensor, config: GenerationConfig) -> tuple[Te
 
 def _draw_compiled(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     chosen, logprobs = torch.empty(len(logits), dtype=torch.int64), torch.empty(len(logits))
-    _draw_rows(logits.detach().numpy(), uniforms.numpy(), chosen.numpy(), logprobs.numpy())
+    # Contiguous, so that one compilation serves all.
+    rows, numbers = logits.detach().contiguous(), uniforms.contiguous()
+    _draw_rows(rows.numpy(), numbers.numpy(), chosen.numpy(), logprobs.numpy())
     return chosen, logprobs
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
+
+from terrains.sodarace.kernel_cache import inlined, kernel
 
 DT = 1.0 / 60.0
 GRAVITY = -25.0
@@ -41,7 +42,7 @@ _IMPACT_ITERATIONS = 20
 _IMPACTS_PER_STEP = 8
 
 
-@nb.njit(inline="always")
+@inlined
 def _closest(seg, q, px, py):
     ax, ay = seg[q, 0], seg[q, 1]
     ex, ey = seg[q, 2] - ax, seg[q, 3] - ay
@@ -50,7 +51,7 @@ def _closest(seg, q, px, py):
     return ax + t * ex, ay + t * ey
 
 
-@nb.njit(inline="always")
+@inlined
 def _solid(seg, kind, q, px, py):
     """Whether a point lies in the solid behind a segment: below a floor, above a ceiling."""
     ax, bx = seg[q, 0], seg[q, 2]
@@ -60,7 +61,7 @@ def _solid(seg, kind, q, px, py):
     return py < line if kind[q] == _FLOOR else py > line
 
 
-@nb.njit(inline="always")
+@inlined
 def _add_contact(i, q, nx, ny, count, c_node, c_seg, c_nx, c_ny, c_imp, c_tan, o_node, o_seg, o_imp, o_tan, old):
     c_node[count] = i
     c_seg[count] = q
@@ -75,7 +76,7 @@ def _add_contact(i, q, nx, ny, count, c_node, c_seg, c_nx, c_ny, c_imp, c_tan, o
             break
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@inlined
 def _clear_band(seg, kind, start, index):
     """For every bucket, the heights between which a node touches nothing: most nodes are up there most of the time."""
     buckets = start.shape[0] - 1
@@ -90,7 +91,7 @@ def _clear_band(seg, kind, start, index):
     return above, below
 
 
-@nb.njit(inline="always")
+@inlined
 def _first_touch(seg, q, ax, ay, bx, by):
     """Time in [0, 1] at which a node going from a to b comes within _IMPACT_REACH of a segment; 2 if it does not."""
     sx, sy, tx, ty = seg[q, 0], seg[q, 1], seg[q, 2], seg[q, 3]
@@ -124,7 +125,7 @@ def _first_touch(seg, q, ax, ay, bx, by):
     return first if first <= 1.0 else 2.0
 
 
-@nb.njit(inline="always")
+@inlined
 def _bounce(i, seg, index, low, high, x, y, vx, vy):
     """Takes from a node's velocity what goes into the segments it touches, and the friction that comes with it."""
     for k in range(VELOCITY_ITERATIONS):
@@ -147,7 +148,7 @@ def _bounce(i, seg, index, low, high, x, y, vx, vy):
             return
 
 
-@nb.njit(inline="always")
+@inlined
 def _push_out(i, seg, index, low, high, x, y):
     """Takes a node that has just met the ground out of it, but for the slop that keeps it in touch."""
     for _ in range(_IMPACT_ITERATIONS):
@@ -164,7 +165,7 @@ def _push_out(i, seg, index, low, high, x, y):
             return
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@inlined
 def _stop_at_impacts(seg, kind, start, index, above, below, x0, bucket, from_x, from_y, x, y, vx, vy):
     """Walks every node along its way of this step once more; where it meets the ground it bounces.
 
@@ -197,7 +198,7 @@ def _stop_at_impacts(seg, kind, start, index, above, below, x0, bucket, from_x, 
             y[i] += left * DT * vy[i]
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def simulate_one(joints, ends, amplitude, phase, rigid, seg, kind, start, index, x0, bucket, steps, every, frames):
     """Runs one walker; returns the displacement of its centre of mass along x, NaN where the simulation blew up.
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numba import njit
 
-from softprompt import llama_cpu_decoder, llama_kernels, llama_small_decoder
+from softprompt import elementwise_kernels, llama_cpu_decoder, llama_kernels, llama_small_decoder, tiles
 from softprompt.decoder import Decoder, TransformersDecoder, make_decoder
 from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder
@@ -105,7 +105,7 @@ def test_the_kernels_exp_is_that_of_float32():
     @njit
     def exps(x, out):
         for i in range(len(x)):
-            out[i] = llama_kernels.exp(x[i])
+            out[i] = elementwise_kernels.exp(x[i])
 
     x = np.concatenate([np.linspace(-87, 88, 100_001), [-200, -np.inf, 0]]).astype(np.float32)
     got = np.empty_like(x)
@@ -118,14 +118,14 @@ def test_the_kernels_exp_is_that_of_float32():
 @pytest.mark.parametrize(("n", "k", "m"), [(1, 1, 1), (6, 32, 16), (13, 47, 33), (100, 5, 40)])
 def test_products_with_packed_weights_are_those_of_torch_and_no_row_matters_to_another(n, k, m):
     x, matrix, before = torch.randn(n, k), torch.randn(k, m), torch.randn(n, m)
-    panels, rows = llama_kernels.packed(matrix.numpy()), llama_kernels.rounded_up(n, llama_kernels.TILE_ROWS)
+    panels, rows = tiles.packed(matrix.numpy()), tiles.rounded_up(n, tiles.TILE_ROWS)
 
     def products(inputs, rest):
         padded = np.full((rows, k), rest, np.float32)
         padded[: len(inputs)] = inputs
-        out = np.zeros((rows, llama_kernels.rounded_up(m, llama_kernels.WIDTH)), np.float32)
+        out = np.zeros((rows, tiles.rounded_up(m, tiles.WIDTH)), np.float32)
         out[: len(inputs), :m] = before[-len(inputs) :]
-        llama_kernels.add_products(0, len(inputs), padded, panels, out)
+        tiles.add_products(0, len(inputs), padded, panels, out)
         return torch.from_numpy(out[: len(inputs), :m])
 
     exact = before.double() + x.double() @ matrix.double()

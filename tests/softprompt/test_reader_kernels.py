@@ -5,7 +5,7 @@ import pytest
 import torch
 from numba import njit
 
-from softprompt import attention_kernels, reader_kernels
+from softprompt import attention_kernels, elementwise_kernels, reader_kernels
 from softprompt.slices import on_threads
 from softprompt.tiles import LANES, multiply
 from tests.accuracy import assert_as_accurate, assert_rounded
@@ -34,7 +34,7 @@ def assert_all_as_accurate(ours, theirs, exact) -> None:
 
 @njit
 def exponentials(x):
-    return np.array([reader_kernels.exp(number) for number in x])
+    return np.array([elementwise_kernels.exp(number) for number in x])
 
 
 def test_exponential_is_that_of_numpy_up_to_rounding():
