@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import grpc
 import ray
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
@@ -104,6 +105,8 @@ def check_address(address: str) -> str:
             address = canonicalize_bootstrap_address("auto") or ""
         except ConnectionError:
             raise ConnectionError("none runs on this machine; `ray start --head` starts one") from None
+        # As Ray does for `auto`, and for no other address: the cluster of this machine takes the token in HOME.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     scheme, _, where = address.rpartition("://")
     if scheme in ("http", "https"):
         raise ValueError(

@@ -205,7 +205,9 @@ def in_short(error: BaseException) -> str:
 
 def is_gone(error: BaseException) -> bool:
     """Whether an error says that a run is not in its store, or was deleted there: waiting does not bring it back."""
-    if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
+    # Some other server that answers 404 knows of no run at all.
+    missing = getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
+    if missing and re.search(r"\brun\b.* not found", str(error), re.IGNORECASE):
         return True
     return re.search(r"\brun \w+ must be in the 'active' state", str(error), re.IGNORECASE) is not None
 
