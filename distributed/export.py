@@ -160,7 +160,7 @@ class Exporter:
                     "base_model": self.run.base_model,
                     "base_model_hash": self._hash,
                     "dtype": self.run.config.compute.dtype,
-                    "ends": list(self._lm.eos_ids),
+                    "ends": list(self._lm.eos_ids if sampling["end_tokens"] is None else sampling["end_tokens"]),
                     "min_new_tokens": sampling["min_new_tokens"],
                     "stop_strings": list(sampling["stop_strings"]),
                 },
