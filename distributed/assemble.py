@@ -103,12 +103,31 @@ def _device(name: str) -> str:
     return name
 
 
+def check_end_tokens(config: RunConfig, lm: FrozenLM) -> None:
+    """Checks that the tokens which the configuration lets end programs are some of the language model's.
+
+    Raises:
+        UserError: one is not, as when a configuration was written for another model: no program would ever end.
+    """
+    for name, kwargs in (
+        ("gen_kwargs", config.method.gen_kwargs),
+        ("gen_experience_kwargs", config.method.rollout_kwargs),
+    ):
+        beyond = [token for token in kwargs.end_tokens or () if token >= lm.vocab_size]
+        if beyond:
+            raise UserError(
+                f"method.{name}.eos_token_id: {beyond[0]} is no token of the language model, which has 0 to "
+                f"{lm.vocab_size - 1}; leave it out for the model's own"
+            )
+
+
 def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:
     """Checks that soft prompt, instruction and longest program together fit the language model.
 
     Raises:
         UserError: they do not.
     """
+    check_end_tokens(config, lm)
     needed = config.sequence_length(max(len(each) for each in instructions))
     if lm.max_length is not None and needed > lm.max_length:
         raise UserError(

@@ -18,6 +18,7 @@ from distributed.config_io import load_config, with_settings
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
 from distributed.places import lasting
 from distributed.stages_cli import corpus, pretrain
+from distributed.sweep_format import load_search
 from distributed.terrains_cli import app as terrains_app
 
 app = typer.Typer(
@@ -91,6 +92,10 @@ def search(
         typer.Option("--config", "-c", metavar="FILE", help="YAML file, such as configs/search_quickstart.yml."),
     ] = None,
     overrides: Overrides = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A sweep of trlx's, which says what differs between the runs of --config."),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Go on with the interrupted search of this directory; takes nothing else."),
@@ -103,6 +108,8 @@ def search(
     """
     if (config is None) == (resume is None):
         raise UserError("search needs either --config FILE or --resume DIR")
+    if sweep is not None and config is None:
+        raise UserError("--sweep says what differs between runs; --config FILE says what they have in common")
     if resume is not None and overrides:
         raise UserError(f"--resume goes on with the search's own settings; leave {overrides[0]} out")
     if config is None:
@@ -110,7 +117,7 @@ def search(
 
         assert resume is not None
         raise typer.Exit(run_search(settings_of(resume), resume))
-    settings_of_search = load_config(config, overrides or ())
+    settings_of_search = load_search(config, sweep, overrides or ())
     if settings_of_search.train.run_name is None:
         settings_of_search = with_settings(settings_of_search, {"train.run_name": config.stem})
     check_trainable(settings_of_search)

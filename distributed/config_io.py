@@ -17,6 +17,7 @@ from distributed.config.listing import settings
 from distributed.config.problems import explain
 from distributed.errors import UserError
 from distributed.seed_format import translate
+from distributed.trlx_files import check_kind, replace_adapter
 
 logger = logging.getLogger("terraprompt")
 
@@ -51,6 +52,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         UserError: the file is not there or no YAML, there is no such setting, or a value is not one that it takes.
     """
+    return parse_config(read_sections(path), overrides, source=str(path))
+
+
+def read_sections(path: str | Path) -> Mapping[str, Any]:
+    """Reads a YAML file as the sections it consists of, in any format.
+
+    Raises:
+        UserError: the file is not there or no YAML.
+    """
     file = Path(path).expanduser()
     try:
         text = file.read_text(encoding="utf-8")
@@ -58,7 +68,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise UserError(f"no configuration file {str(path)!r}{_nearest_file(file)}") from None
     except (OSError, ValueError) as error:  # bytes that are no text, or a path that no file can have
         raise UserError(f"cannot read the configuration file {str(path)!r}: {error}") from None
-    return parse_config(_parse(text, str(path)), overrides, source=str(path))
+    return _parse(text, str(path))
 
 
 def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "") -> RunConfig:
@@ -73,6 +83,7 @@ def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source:
         UserError: there is no such setting, or a value is not one that it takes.
     """
     try:
+        check_kind(data)
         sections, notes = translate(data)
     except UserError as error:
         raise UserError(f"{source}: {error}" if source else str(error)) from None
@@ -83,6 +94,8 @@ def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source:
     changed = dict(_split(override) for override in overrides)
     for name, value in changed.items():
         _set(sections, name, value)
+    if note := replace_adapter(sections):
+        logger.warning("%s", note)
     config = _validate(sections, source, tuple(changed))
     _say_what_has_no_effect(config, source)
     return config

@@ -161,7 +161,7 @@ class Exporter:
                     "base_model": self.run.base_model,
                     "base_model_hash": self._hash,
                     "dtype": self.run.config.compute.dtype,
-                    "ends": list(self._lm.eos_ids),
+                    "ends": list(self._lm.eos_ids if sampling["end_tokens"] is None else sampling["end_tokens"]),
                     "cached": can_use_cache(self._lm.model),
                     "min_new_tokens": sampling["min_new_tokens"],
                     "stop_strings": list(sampling["stop_strings"]),

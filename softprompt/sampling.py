@@ -31,6 +31,7 @@ class GenerationConfig(BaseModel):
             section 3.1).
         do_sample: False takes the likeliest token every time, whatever the three above say.
         stop_strings: texts at which a program ends, behind the token that completes one of them.
+        end_tokens: tokens that end a program; None for the language model's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +43,7 @@ class GenerationConfig(BaseModel):
     top_p: float = Field(default=1.0, gt=0, le=1)
     do_sample: bool = True
     stop_strings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    end_tokens: tuple[Annotated[int, Field(ge=0)], ...] | None = None
 
     @model_validator(mode="after")
     def _shortest_is_no_longer_than_the_longest(self) -> GenerationConfig:
@@ -140,7 +142,7 @@ class Sampler:
         with torch.inference_mode():
             self._decoder = make_decoder(lm.model, fast)
         self._ends = torch.zeros(lm.vocab_size, dtype=torch.bool, device=lm.device)
-        self._ends[list(lm.eos_ids)] = True
+        self._ends[list(lm.eos_ids if self.config.end_tokens is None else self.config.end_tokens)] = True
         self._texts = TokenTexts(lm.tokenizer) if self.config.stop_strings else None
 
     def sample(self, prompts: Tensor | None, requests: Sequence[SampleRequest]) -> Samples:

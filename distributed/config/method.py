@@ -33,6 +33,25 @@ class GenKwargs(Arguments):
     """False takes the likeliest token every time."""
     stop_strings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Texts at which a program ends, behind the token that completes one of them; it may end before its min_length."""
+    eos_token_id: int | tuple[int, ...] | None = None
+    """Tokens that end a program, by their numbers; null for the language model's own, -1 for none."""
+    num_beams: int = Field(1, ge=1)
+    """Only 1, as programs are drawn one by one."""
+
+    @field_validator("num_beams")
+    @classmethod
+    def _is_one(cls, beams: int) -> int:
+        if beams > 1:
+            raise ValueError(
+                f"must be 1, not {beams}: the best of many beams is no sample of the policy, which PPO needs"
+            )
+        return beams
+
+    @property
+    def end_tokens(self) -> tuple[int, ...] | None:
+        """The tokens that end a program, None for the language model's own; no number below 0 is a token."""
+        said = self.eos_token_id
+        return None if said is None else tuple(t for t in ((said,) if isinstance(said, int) else said) if t >= 0)
 
     @field_validator("stop_strings", mode="before")
     @classmethod
@@ -67,6 +86,7 @@ class GenKwargs(Arguments):
             "top_p": self.top_p,
             "do_sample": self.do_sample,
             "stop_strings": self.stop_strings,
+            "end_tokens": self.end_tokens,
         }
 
 

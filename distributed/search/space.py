@@ -13,6 +13,7 @@ from typing import Any
 
 from ray import tune
 
+from distributed.assemble import check_end_tokens
 from distributed.config import Range, RunConfig
 from distributed.config.listing import settings
 from distributed.config.support import check_trainable
@@ -73,6 +74,7 @@ def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tupl
     Raises:
         UserError: it does not.
     """
+    check_end_tokens(config, lm)
     choices = config.search.space.get(SIZE, (config.method.n_soft_tokens,))
     largest = int(choices.high) if isinstance(choices, Range) else max(choices)
     longest = max(len(each) for each in instructions)
