@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def export_run(path: Path, terrains: Sequence[str], best_only: bool, dry_run: bo
     elif done:
         console.print(
             f"to use one: mlflow.pyfunc.load_model({model_uri(done[0].terrain)!r}), or\n"
-            f"            terraprompt write --terrain {done[0].terrain!r}",
+            f"            terraprompt write --terrain {shlex.quote(done[0].terrain)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -85,7 +86,7 @@ def register_prompts(path: Path, console: Console) -> None:
         exporter = Exporter(run)
         done = list(exporter.export(exporter.plan(run.choose(()))))
     except UserError as error:
-        line = f"the prompts are not registered: {error}; for another try: terraprompt export {path}"
+        line = f"the prompts are not registered: {error}; for another try: terraprompt export {shlex.quote(str(path))}"
     else:
         champions = sum(each.is_champion for each in done)
         line = f"registered {len(done)} prompts in {exporter.registry.uri}, {champions} of them champions"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+
+from distributed.writing import write_text
 
 FILE = "lineage.json"
 
@@ -44,9 +45,7 @@ class Record:
     def save(self) -> None:
         """Writes the file, whole or not at all."""
         data = {name: value for name, value in vars(self).items() if name != "path"}
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        os.replace(partial, self.path)
+        write_text(self.path, json.dumps(data, indent=1) + "\n")
 
     def add(self, entry: Entry, inherited: Mapping[str, Any] | None) -> Entry | None:
         """Adds a round, and what its member had copied before it.
