@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -271,6 +274,24 @@ def test_head_ends_a_run_in_good_order(tmp_path: Path) -> None:
     )
     assert done.stdout.splitlines()[-1] == "141", done.stderr
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_leaves_a_checkpoint(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distributed.train", "--config", str(QUICKSTART), *SMALL, "train.total_steps=99"],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment() | {"TERM": "xterm"},
+        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    while b"2/99" not in seen:
+        seen += os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(timeout=60) == 129
+    newest = latest(tmp_path / "runs" / "quickstart")
+    assert newest is not None and load_checkpoint(newest).step >= 1
 
 
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_resumes(
