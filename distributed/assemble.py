@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from distributed.places import lasting
 from distributed.pool import LocalPool, RolloutPool
 from distributed.pool_base import Pool
 from distributed.worker import RolloutWorker
+from distributed.writing import temporary, told, why
 from softprompt.cache_check import can_use_cache
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig
@@ -152,18 +153,36 @@ def new_directory(config: RunConfig) -> Path:
     Raises:
         UserError: it cannot be made.
     """
-    root = lasting(config.train.checkpoint_dir)
     name = config.train.run_name or time.strftime("run-%Y%m%d-%H%M%S")
-    for attempt in range(1, 10_000):
-        directory = root / (name if attempt == 1 else f"{name}-{attempt}")
+    return free_directory(lasting(config.train.checkpoint_dir), (name, *(f"{name}-{n}" for n in range(2, 10_000))))
+
+
+def free_directory(root: Path, names: Iterable[str]) -> Path:
+    """Makes a directory under the first of some names that nothing has yet.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    for name in names:
+        directory = root / name
         try:
             directory.mkdir(parents=True)
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"train.checkpoint_dir: cannot make {str(directory)!r}: {error.strerror}") from None
+            raise UserError(f"train.checkpoint_dir: cannot make {str(directory)!r}: {why(error)}") from None
         return directory
-    raise UserError(f"train.run_name: there are too many runs named {name!r} in {str(root)!r}")
+    raise UserError(f"train.run_name: there are too many runs like {name!r} in {str(root)!r}")
+
+
+def exported(lm: FrozenLM) -> dict[str, Any]:
+    """What workers rebuild the language model from.
+
+    Raises:
+        WriteError: there is no room for temporary files.
+    """
+    with told(temporary()):
+        return lm.export()
 
 
 def make_pool(
@@ -179,7 +198,7 @@ def make_pool(
         config: settings of the run.
         terrains: their canonical names.
         instructions: token ids of their hard prompts.
-        model: what ``FrozenLM.export`` returned or, for workers on Ray, a reference to it.
+        model: what `exported` returned or, for workers on Ray, a reference to it.
         make_world: builds each worker's world, and can be pickled; None for the one of the configuration.
 
     Raises:

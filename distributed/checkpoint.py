@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from distributed.statetree import pack, unpack
+from distributed.writing import DRAFT, why
 
 FORMAT = 1
 BEST = "best_checkpoint"
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-UNFINISHED, REPLACED = ".unfinished_", ".replaced_"
+REPLACED = ".replaced_"
 NAME = re.compile(rf"({re.escape(REPLACED)})?checkpoint_(\d+)")
 
 
@@ -56,15 +58,18 @@ def save_checkpoint(
 ) -> Path:
     """Saves a checkpoint as ``directory/checkpoint_{step}``, and forgets old ones.
 
-    All files are written and synced under another name first; one rename makes them the checkpoint. A kill at any
-    moment leaves the checkpoints of before. One process writes to a directory at a time.
+    All files are written and synced under another name first; one rename makes them the checkpoint. A kill or a full
+    disk at any moment leaves the checkpoints of before. One process writes to a directory at a time: see ``locking``.
+
+    Checkpoints of later steps are left alone and not counted, but `latest` is among them: who goes on from an older one
+    saves elsewhere.
 
     Args:
         directory: where the checkpoints of a run lie.
         step: number of the step.
         state: nested dicts, lists and tuples of tensors, arrays and plain values; see ``statetree.pack``.
         score: higher is better; ``best_checkpoint`` comes to point at the best one, which is never forgotten.
-        keep: how many of the latest to keep, at least 1.
+        keep: how many of the latest, up to this one, to keep, at least 1.
         extras: writes more files into the directory it is given, such as an export.
 
     Returns:
@@ -78,7 +83,7 @@ def save_checkpoint(
         raise ValueError("keep is at least 1")
     folder, tensors, rest = Path(directory), *pack(state)
     final = folder / f"checkpoint_{step:06d}"
-    draft = folder / f"{UNFINISHED}{final.name}"
+    draft = folder / f"{DRAFT}{final.name}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _tidy(folder)
@@ -91,9 +96,11 @@ def save_checkpoint(
         _put_in_place(draft, final)
         if score is not None and math.isfinite(score):
             _point_at_best(folder, final, score)
-        _forget(folder, keep)
-    except OSError as error:
-        raise CheckpointError(f"cannot write the checkpoint {final}: {error}") from error
+        _forget(folder, keep, step)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write the checkpoint {final}: {why(error)}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return final
 
 
@@ -118,7 +125,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def latest(directory: str | Path) -> Path | None:
     """The checkpoint of the highest step in a directory, or None. A save that was cut short is no checkpoint."""
-    found = _steps(Path(directory))
+    found = steps(directory)
     return found[max(found)] if found else None
 
 
@@ -128,9 +135,9 @@ def best(directory: str | Path) -> Path | None:
     return link.resolve() if link.exists() else None
 
 
-def _steps(folder: Path) -> dict[int, Path]:
+def steps(directory: str | Path) -> dict[int, Path]:
     """The checkpoints of a directory by step; one that was being replaced counts where the new one is not there."""
-    found: dict[int, Path] = {}
+    folder, found = Path(directory), dict[int, Path]()
     for entry in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []:
         if (match := NAME.fullmatch(entry.name)) and entry.is_dir() and not (match[1] and int(match[2]) in found):
             found[int(match[2])] = entry
@@ -139,7 +146,7 @@ def _steps(folder: Path) -> dict[int, Path]:
 
 def _tidy(folder: Path) -> None:
     """Removes what a save that was killed left behind, and completes or undoes its last renaming."""
-    for leftover in folder.glob(f"{UNFINISHED}*"):
+    for leftover in folder.glob(f"{DRAFT}*"):
         leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
     for aside in folder.glob(f"{REPLACED}*"):
         final = folder / aside.name.removeprefix(REPLACED)
@@ -172,17 +179,17 @@ def _point_at_best(folder: Path, final: Path, score: float) -> None:
         standing_score = json.loads((standing / STATE).read_text())["score"]
         if standing_score is not None and standing_score > score:
             return
-    draft = folder / f"{UNFINISHED}best"
+    draft = folder / f"{DRAFT}best"
     draft.symlink_to(final.name)
     os.replace(draft, folder / BEST)
 
 
-def _forget(folder: Path, keep: int) -> None:
-    """Removes all but the last ``keep`` checkpoints and the best."""
-    found = _steps(folder)
-    for step in sorted(found)[:-keep]:
-        if found[step].resolve() != best(folder):
-            shutil.rmtree(found[step])
+def _forget(folder: Path, keep: int, step: int) -> None:
+    """Removes all but the best and the last ``keep`` of the checkpoints up to a step."""
+    found = steps(folder)
+    for old in sorted(each for each in found if each <= step)[:-keep]:
+        if found[old].resolve() != best(folder):
+            shutil.rmtree(found[old])
 
 
 def _verify(folder: Path) -> None:

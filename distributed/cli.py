@@ -16,7 +16,7 @@ from distributed.config.section import LARGEST_SEED
 from distributed.config.support import check_terrain_names, check_trainable
 from distributed.config_io import load_config, with_settings
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
-from distributed.places import lasting
+from distributed.places import existing
 from distributed.stages_cli import corpus, pretrain
 from distributed.sweep_format import load_search
 from distributed.terrains_cli import app as terrains_app
@@ -31,10 +31,6 @@ app = typer.Typer(
 )
 app.add_typer(terrains_app, name="terrains")
 
-ConfigFile = Annotated[
-    Path,
-    typer.Option("--config", "-c", metavar="FILE", help="YAML file with the settings, such as configs/quickstart.yml."),
-]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -53,33 +49,47 @@ def _commands() -> None:
 
 @app.command()
 def train(
-    config: ConfigFile,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="YAML file with the settings, such as configs/quickstart.yml; --resume needs none.",
+        ),
+    ] = None,
     overrides: Overrides = None,
     resume: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Continue from this checkpoint, or from the latest one of this run's directory, as if the run had "
-            "not stopped.",
+            help="Continue from the latest checkpoint of this run's directory, as if the run had not stopped, or from "
+            "this older one, as a branch in a directory of its own.",
         ),
     ] = None,
 ) -> None:
     """Train a soft prompt for each terrain.
 
     Writes a directory for the run, with checkpoints, a summary and a report, below train.checkpoint_dir, and records
-    the run in MLflow. Ctrl-C ends a run in good order; --resume continues it.
+    the run in MLflow. Ctrl-C ends a run in good order; --resume continues it. Then its length, its workers, and how it
+    is evaluated, recorded and shown may change; any other setting that differs is refused.
 
     Inside a Ray job, whose working directory Ray deletes, relative paths of the run and of MLflow's database are taken
     from TERRAPROMPT_HOME, or from ~/terraprompt. MLFLOW_TRACKING_URI names another store.
     """
-    settings_of_run = load_config(config, overrides or ())
-    if settings_of_run.train.run_name is None:
-        settings_of_run = with_settings(settings_of_run, {"train.run_name": config.stem})
+    if config is None and resume is None:
+        raise UserError("train needs --config FILE, or --resume DIR to continue a run")
+    if config is None:
+        assert resume is not None
+        from distributed.resume import settings_of
+
+        settings_of_run = settings_of(resume, overrides or ())
+    else:
+        settings_of_run = load_config(config, overrides or ())
+        if settings_of_run.train.run_name is None:
+            settings_of_run = with_settings(settings_of_run, {"train.run_name": config.stem})
     check_trainable(settings_of_run)
-    if resume is not None and not resume.exists():
-        given, resume = resume, lasting(resume)
-        if not resume.exists():
-            raise UserError(f"--resume: there is no {str(given)!r}")
+    resume = existing(resume) if resume else None
     from distributed.train import run_training
 
     raise typer.Exit(run_training(settings_of_run, resume))
@@ -112,6 +122,12 @@ def search(
         raise UserError("--sweep says what differs between runs; --config FILE says what they have in common")
     if resume is not None and overrides:
         raise UserError(f"--resume goes on with the search's own settings; leave {overrides[0]} out")
+    if resume is not None:
+        resume = existing(resume)
+        from distributed.resume import command, is_search, is_training
+
+        if is_training(resume) and not is_search(resume):
+            raise UserError(f"--resume: {str(resume)!r} is no search but a run; go on with: {command('train', resume)}")
     if config is None:
         from distributed.search.run import run_search, settings_of
 

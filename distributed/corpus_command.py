@@ -13,7 +13,9 @@ from distributed.corpus_card import card_table, corpus_card
 from distributed.corpus_display import CorpusDisplay
 from distributed.display import make_console
 from distributed.errors import UserError
-from distributed.interruption import exit_status, interruptible
+from distributed.interruption import exit_status, interruptible, say_last
+from distributed.locking import LOCK, locked
+from distributed.writing import told, why, write_text
 from terrains.sodarace.corpus import CorpusConfig, write_corpus
 from terrains.sodarace.corpus_log import CorpusLog
 from terrains.sodarace.evaluation import Evaluation, Evaluator, WorldEvaluator
@@ -36,17 +38,29 @@ def run_corpus(config: CorpusConfig, out: Path, use_ray: bool, fresh: bool) -> i
     console = make_console()
     rules = WorldConfig(threads=1 if use_ray else 0, cache=0)
     world = SodaraceWorld(rules)
+    with told(out):
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
     try:
-        fingerprints = [world.terrain(name).fingerprint for name in config.terrains]
-        evaluator = _ray_evaluator(rules, config) if use_ray else WorldEvaluator(world, config.terrains)
-        if fresh:
-            log_of(out).unlink(missing_ok=True)
-        card = build_corpus(evaluator, config, fingerprints, out, console)
-    except (ValueError, OSError) as error:
+        with locked(out.absolute().parent, f".{out.name}{LOCK}"):
+            card = _built(world, rules, config, out, use_ray, fresh, console)
+    except (ValueError, ConnectionError) as error:
         raise UserError(str(error)) from None
     finally:
         world.close()
     return _conclude(card, out, console)
+
+
+def _built(
+    world: SodaraceWorld, rules: WorldConfig, config: CorpusConfig, out: Path, use_ray: bool, fresh: bool,
+    console: Console,
+) -> dict:  # fmt: skip
+    """The card of a corpus that is made, or gone on with."""
+    fingerprints = [world.terrain(name).fingerprint for name in config.terrains]
+    evaluator = _ray_evaluator(rules, config) if use_ray else WorldEvaluator(world, config.terrains)
+    if fresh:
+        with told(log_of(out)):
+            log_of(out).unlink(missing_ok=True)
+    return build_corpus(evaluator, config, fingerprints, out, console)
 
 
 def _ray_evaluator(rules: WorldConfig, config: CorpusConfig) -> Evaluator:
@@ -68,8 +82,9 @@ def build_corpus(
 ) -> dict:
     """Runs Stage 1, or goes on with it where an earlier call was interrupted, and writes the corpus and its card.
 
-    SIGINT and SIGTERM end it in good order: the corpus so far is written. After any end, a crash included, the log lets
-    the next call go on, and nothing in it is evaluated again. While there is no program yet, an earlier corpus stays.
+    Signals and a broken pipe end it in good order: the corpus so far is written. After any end, a crash included, the
+    log lets the next call go on, and nothing in it is evaluated again. While there is no program yet, an earlier corpus
+    stays.
 
     Args:
         evaluator: evaluates the programs on the terrains of ``config``.
@@ -82,11 +97,13 @@ def build_corpus(
         The card, see `distributed.corpus_card`. Its ``interrupted`` holds the signal's number, or None.
 
     Raises:
-        UserError: the log is of a run with other settings.
+        UserError: the log is of a run with other settings, or the files cannot be read or written.
     """
     evolution, log = Evolution(evaluator, config), CorpusLog(log_of(out), config, fingerprints)
     try:
         evolution.restore(*log.read())
+    except OSError as error:
+        raise UserError(f"cannot read {str(log.path)!r}: {why(error)}") from None
     except ValueError as error:
         raise UserError(f"{error}; --fresh forgets it and begins anew") from None
     if done := evolution.evaluated + len(evolution.under_way):
@@ -101,8 +118,9 @@ def build_corpus(
     card = corpus_card(evolution, programs, dropped, log.seconds)
     card["interrupted"] = received[0] if received else None
     if programs:
-        write_corpus(out, programs)
-        out.with_suffix(".card.json").write_text(json.dumps(card, indent=2) + "\n")
+        with told(out):
+            write_corpus(out, programs)
+        write_text(out.with_suffix(".card.json"), json.dumps(card, indent=2) + "\n")
     return card
 
 
@@ -110,13 +128,15 @@ def _evolve(evolution: Evolution, log: CorpusLog, console: Console) -> None:
     with CorpusDisplay(evolution, console) as display:
 
         def note(evaluations: Sequence[Evaluation]) -> None:
-            log.append_evaluations(evaluations)
+            with told(log.path):
+                log.append_evaluations(evaluations)
             display.evaluations()
 
         began = time.monotonic()
         for generation in evolution.run(note):
             now = time.monotonic()
-            log.append(generation, now - began)
+            with told(log.path):
+                log.append(generation, now - began)
             began = now
             display.generation()
 
@@ -129,7 +149,7 @@ def _conclude(card: dict, out: Path, console: Console) -> int:
     else:
         console.print("no program is near the best of its kind yet; no corpus is written", soft_wrap=True)
     if card["interrupted"]:
-        console.print(f"interrupted; the same command goes on from {log_of(out)}", highlight=False, soft_wrap=True)
+        say_last(f"interrupted; the same command goes on from {log_of(out)}")
         return exit_status(card["interrupted"])
     wanted = card["config"]["programs"]
     if card["programs"] < wanted:

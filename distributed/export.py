@@ -23,6 +23,7 @@ from distributed.mlflow_store import store_uri
 from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.run_folder import FinishedRun
 from distributed.worker import instruction_ids
+from distributed.writing import temporary, told
 from softprompt.cache_check import can_use_cache
 from softprompt.model import FrozenLM
 from softprompt.peft_format import save_prompt
@@ -136,7 +137,7 @@ class Exporter:
     def _register(self, export: Export) -> str:
         run_id = self._recorded.info.run_id if self._recorded else None
         model_id = self.registry.new_model(self._experiment, run_id)
-        with tempfile.TemporaryDirectory() as scratch:
+        with told(temporary()), tempfile.TemporaryDirectory() as scratch:
             folder = self._build(export.terrain, Path(scratch), model_id, run_id)
             description = f"Soft prompt for the terrain {export.terrain}: writes programs whose walkers cross it."
             tags = self._tags(export)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from distributed.loop import TrainingLoop
 from distributed.mlflow_store import shown
 from distributed.picture import draw_run
 from distributed.report import write_report
-from distributed.run_folder import LAYERS, PROMPTS
+from distributed.run_folder import LAYERS, PROMPTS, SUMMARY
 from distributed.summary import Summary, summarise, write_summary
 from distributed.summary_tables import summary_tables
 from distributed.walkers import best_found, recorded
+from distributed.writing import told, whole_file
 from softprompt.model import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import save_network
@@ -44,7 +46,7 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
         The summary.
     """
     summary = _summary(loop, lm, world)
-    write_summary(directory / "summary.json", summary)
+    write_summary(directory / SUMMARY, summary)
     trained = _save_trained(loop, directory)
     assert loop.untuned is not None
     found = best_found(loop.terrains, loop.untuned, loop.tuned)
@@ -54,10 +56,13 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
         "language model": loop.config.model.model_path,
         "soft tokens": loop.prompts.shape[1],
     }
-    pictures = [draw_run(walkers, directory / "walkers.png")] if walkers else []
+    pictures = [directory / "walkers.png"] if walkers else []
+    for picture in pictures:
+        with whole_file(picture) as draft:
+            draw_run(walkers, draft)
     report = write_report(directory / "report.html", summary, loop.history, walkers, meta)
     loop.tracker.log(_final_metrics(summary), loop.step)
-    for path in (report, *pictures, directory / "summary.json", *trained):
+    for path in (report, *pictures, directory / SUMMARY, *trained):
         loop.tracker.artifact(path)
     _say(loop, summary, directory, trained, console)
     if loop.config.tracking.register_prompts:
@@ -71,13 +76,16 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
 def _save_trained(loop: TrainingLoop, directory: Path) -> list[Path]:
     """Writes the prompts and, where there are such, the network they come from and the layers trained beside them."""
     final, files = loop.final, [directory / PROMPTS]
-    save_file({name: loop.prompts[k] for k, name in enumerate(loop.terrains)}, files[0])
+    with whole_file(files[0]) as draft:
+        save_file({name: loop.prompts[k] for k, name in enumerate(loop.terrains)}, draft)
     network = loop.learner.network(final)
     if network is not None:
-        files += save_network(directory, network, loop.terrains)
+        with told(directory / NETWORK):
+            files += save_network(directory, network, loop.terrains)
     if final.state.layers is not None:
         files.append(directory / LAYERS)
-        save_file(dict(final.state.layers.arrays), files[-1])
+        with whole_file(files[-1]) as draft:
+            save_file(dict(final.state.layers.arrays), draft)
     return files
 
 
@@ -129,12 +137,15 @@ def _say(loop: TrainingLoop, summary: Summary, directory: Path, trained: list[Pa
         f"{loop.rollouts} programs sampled for training in {loop.seconds:.0f} s, {lost}; "
         f"torch {torch.__version__} on {lm_device(loop)}",
         f"report   {directory / 'report.html'}, and its picture walkers.png",
-        f"summary  {directory / 'summary.json'}",
+        f"summary  {directory / SUMMARY}",
         *(f"{WORDS[path.name]:<8} {path}" for path in trained if path.name in WORDS),
     ]
     if (address := loop.tracker.address) is not None:
+        told_address = shown(address)
         is_server = address.startswith("http")
-        lines.append(f"MLflow   {shown(address) if is_server else f'mlflow ui --backend-store-uri {shown(address)}'}")
+        lines.append(
+            f"MLflow   {told_address if is_server else f'mlflow ui --backend-store-uri {shlex.quote(told_address)}'}"
+        )
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

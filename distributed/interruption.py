@@ -1,20 +1,32 @@
-"""Turns SIGINT and SIGTERM into a way to end a run in good order."""
+"""Turns SIGINT, SIGTERM, SIGHUP and a broken pipe into a way to end a run in good order."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any, TextIO
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_unread = threading.Event()
+"""Set when nobody reads standard output any more."""
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM came. No Exception, so that nothing on its way takes it for an error."""
+    """One of the signals came. No Exception, so that nothing on its way takes it for an error."""
 
 
 @contextmanager
 def interruptible(raising: bool = True) -> Iterator[list[int]]:
-    """Lets SIGINT and SIGTERM raise `Interrupted`; a second one ends the process as it always did.
+    """Lets signals, and a standard output that nobody reads any more, raise `Interrupted`.
+
+    A second SIGINT or SIGTERM ends the process as it always did; a second SIGHUP does nothing, as a terminal that is
+    closed sends several. SIGHUP that is ignored, as below nohup, stays so.
 
     Args:
         raising: False only notes the signal, for loops that ask between two steps.
@@ -22,28 +34,76 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
     Enter it after Ray is connected: ``ray.init`` puts a handler of its own in the place of SIGTERM's.
 
     Yields:
-        A list that holds the signal's number once it has come. Ask it, not the exception: raised in the middle of a
-        call into Ray, `Interrupted` comes out as a SystemError, and raised while an object is deleted it is lost.
+        A list that holds the signal's number once it has come, SIGPIPE's for a broken pipe. Ask it, not the exception:
+        raised in the middle of a call into Ray, `Interrupted` comes out as a SystemError, and raised while an object is
+        deleted it is lost.
     """
     received: list[int] = []
-
-    def restore() -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    _unread.clear()
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        restore()
+        received.append(cause(number))
+        for each, handler in before.items():
+            signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else handler)
         if raising:
-            raise Interrupted(number)
+            raise Interrupted(received[-1])
 
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+    heard = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, interrupt) for each in heard}
+    stdout = sys.stdout
+    sys.stdout = _Output(stdout, received)  # type: ignore[assignment]
     try:
         yield received
     finally:
-        restore()
+        sys.stdout = stdout
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def cause(number: int) -> int:
+    """The signal that a process was ended by: SIGPIPE where this one was sent as nobody reads standard output."""
+    return signal.SIGPIPE if _unread.is_set() else number
 
 
 def exit_status(number: int) -> int:
-    """The status with which a process ends that a signal has ended: 130 for SIGINT, 143 for SIGTERM."""
+    """The status of a process that a signal has ended: 130 for SIGINT, 143 SIGTERM, 129 SIGHUP, 141 SIGPIPE."""
     return 128 + number
+
+
+def say_last(text: str) -> None:
+    """Prints the last line of an interrupted run: to standard error where nobody reads standard output."""
+    with suppress(OSError):
+        print(text, file=sys.stderr if _unread.is_set() else sys.stdout, flush=True)
+
+
+class _Output:
+    """Standard output. When its reader goes away, the process is told by SIGTERM and what is written is dropped."""
+
+    def __init__(self, stream: TextIO, received: list[int]) -> None:
+        self._stream, self._received = stream, received
+
+    def write(self, text: str) -> int:
+        if not _unread.is_set():
+            try:
+                return self._stream.write(text)
+            except OSError:
+                self._give_up()
+        return len(text)
+
+    def flush(self) -> None:
+        if not _unread.is_set():
+            try:
+                self._stream.flush()
+            except OSError:
+                self._give_up()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _give_up(self) -> None:
+        _unread.set()
+        # What is still in buffers, and what is flushed when the interpreter ends, goes nowhere.
+        with suppress(OSError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+        if not self._received:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
+
+from distributed.writing import whole_file
 
 
 def render_page(template: str, title: str, scripts: Sequence[str], data: Any, **parts: str) -> str:
@@ -48,12 +49,10 @@ def embed_json(data: Any) -> str:
 
 def write_page(path: str | Path, text: str) -> Path:
     """Writes a page, whole or not at all, and returns its path."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    # A program may hold lone surrogates, which no encoding takes: they become character references.
-    partial.write_bytes(text.encode("utf-8", errors="xmlcharrefreplace"))
-    os.replace(partial, path)
-    return path
+    with whole_file(path) as draft:
+        # A program may hold lone surrogates, which no encoding takes: they become character references.
+        draft.write_bytes(text.encode("utf-8", errors="xmlcharrefreplace"))
+    return Path(path)
 
 
 def _asset(name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from distributed.errors import UserError, did_you_mean
+
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray in the driver of a job."""
 
@@ -31,3 +33,17 @@ def lasting(path: str | Path) -> Path:
         return path
     home = os.environ.get(HOME_VARIABLE) or ("~/terraprompt" if in_ray_job() else "")
     return Path(home).expanduser().absolute() / path
+
+
+def existing(given: Path) -> Path:
+    """The absolute path of what is to be resumed, which may be given as it is or relative to where files last.
+
+    Raises:
+        UserError: there is nothing; the message names what is most like it.
+    """
+    for path in (given.expanduser(), lasting(given)):
+        if path.exists():
+            return path.absolute()
+    parent = given.expanduser().absolute().parent
+    beside = [each.name for each in parent.iterdir()] if parent.is_dir() else []
+    raise UserError(f"--resume: there is no {str(given)!r}{did_you_mean(given.name, beside)}")

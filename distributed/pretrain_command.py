@@ -19,8 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.errors import UserError
-from distributed.interruption import exit_status, interruptible
+from distributed.interruption import exit_status, interruptible, say_last
+from distributed.locking import locked
 from distributed.model_card import is_walker, measure_model, sample_programs
+from distributed.writing import WriteError, told, write_text
 from softprompt.finite import NotFiniteError
 from softprompt.model import FrozenLM
 from softprompt.pretrain import Stage2
@@ -35,6 +37,8 @@ LOOKED_AT = 128
 
 TUNED_FOR = (0, 50, 150)
 """Steps of a prompt after which a look says what a held-out program costs behind it."""
+
+AGAIN = "the same command goes on from there"
 
 TRAINING = "training"
 """Where in the model's directory an unfinished training keeps its checkpoints."""
@@ -64,18 +68,33 @@ def pretrain(
         The process's exit status: 0, or that of a signal that interrupted the training.
 
     Raises:
-        UserError: an interrupted training in the directory had other settings, or cannot be read.
+        UserError: an interrupted training in the directory had other settings, or cannot be read; another process
+            trains there; or the files cannot be written.
     """
     torch.set_num_threads(os.cpu_count() or 1)
-    training = Training(programs, world, terrains[0], config, out, start, fresh, hints)
-    if training.stage.step:
-        console.print(f"going on after step {training.stage.step} of {config.steps}")
-    with interruptible(raising=False) as received:
-        training.run(console, received)
-    if received:
-        again = "the same command goes on from there"
-        console.print(f"interrupted after step {training.stage.step}; {again}", highlight=False, soft_wrap=True)
-        return exit_status(received[0])
+    with told(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        training = Training(programs, world, terrains[0], config, out, start, fresh, hints)
+        if training.stage.step:
+            console.print(f"going on after step {training.stage.step} of {config.steps}")
+        with interruptible(raising=False) as received:
+            try:
+                training.run(console, received)
+            except (CheckpointError, WriteError) as error:
+                raise UserError(f"{error}; {AGAIN}") from error
+            if received:
+                say_last(f"interrupted after step {training.stage.step}; {AGAIN}")
+                return exit_status(received[0])
+        _write_card(training, programs, corpus_card, world, terrains, config, out, console, start)
+    return 0
+
+
+def _write_card(
+    training: Training, programs: list[str], corpus_card: dict, world: World, terrains: list[str],
+    config: PretrainConfig, out: Path, console: Console, start: Path | None,
+) -> None:  # fmt: skip
+    """Measures a model that is trained, writes its card and forgets its checkpoints."""
     lm = FrozenLM.load(out)
     card = {
         "parameters": sum(p.numel() for p in lm.model.parameters()),
@@ -89,10 +108,9 @@ def pretrain(
         "start": json.loads((start / "card.json").read_text()) if start else None,
         "corpus": corpus_card,
     }
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    (out / "README.md").write_text(card_text(card))
+    write_text(out / "card.json", json.dumps(card, indent=2) + "\n")
+    write_text(out / "README.md", card_text(card))
     shutil.rmtree(out / TRAINING)
-    return 0
 
 
 class Training:
@@ -143,7 +161,8 @@ class Training:
                 look = step % CHECK_EVERY == 0 or step == last
                 if look:
                     self.looks[str(step)] = self._look()
-                    self.stage.save(self._out)
+                    with told(self._out):
+                        self.stage.save(self._out)
                     console.print(f"step {step}: {_told(self.looks[str(step)])}", highlight=False)
                 if look or received:
                     self.seconds = before + time.monotonic() - began

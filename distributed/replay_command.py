@@ -17,6 +17,7 @@ from distributed.picture import draw_stack
 from distributed.player import SCRIPT, arenas_data, by_terrain, walkers_section
 from distributed.run_folder import open_run
 from distributed.walkers import Found, WalkerShow, best_found, recorded
+from distributed.writing import told, whole_file
 from terrains.base import Attempt
 from terrains.sodarace import failures
 from terrains.sodarace.animation import Lane, animate
@@ -64,8 +65,10 @@ def replay(
         shows = [_show(world, each, console) for each in found]
         seconds = world.config.seconds
     for path, write in wanted:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(shows, path, seconds)
+        with told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as draft:
+            write(shows, draft, seconds)
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return [path for path, _ in wanted]
 

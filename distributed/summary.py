@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+
+from distributed.writing import write_text
 
 OPTIONAL_KEYS = (
     "transfer_interval",
@@ -218,11 +219,8 @@ def summarise(
 
 def write_summary(path: str | Path, summary: Summary) -> Path:
     """Writes summary.json whole or not at all, so that a killed run never leaves half a file."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(summary.to_json(), encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    write_text(path, summary.to_json())
+    return Path(path)
 
 
 def _zero_failures(who: str, fitness: np.ndarray, valid: np.ndarray, n_terrains: int) -> np.ndarray:

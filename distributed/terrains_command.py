@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distributed.errors import UserError, did_you_mean
+from distributed.writing import WriteError, whole_file
 from terrains.sodarace.families import FAMILIES, parameters_of
 from terrains.sodarace.ground import PLACES, Ground
 from terrains.sodarace.names import canonical_name, make_ground
@@ -154,11 +155,12 @@ def write_picture(names: Sequence[str], out: Path) -> None:
     _check_picture(names, out)
     try:
         grounds: dict[str, Ground] = {canonical_name(name): make_ground(name) for name in names}
-        draw_grounds(grounds, out)
+        with whole_file(out) as draft:
+            draw_grounds(grounds, draft)
     except ValueError as error:
         raise UserError(str(error)) from None
-    except OSError as error:
-        raise UserError(f"--out: cannot write {str(out)!r}: {error.strerror}") from None
+    except WriteError as error:
+        raise UserError(f"--out: {error}") from None
 
 
 def _check_picture(names: Sequence[str], out: Path) -> None:

@@ -20,8 +20,7 @@ def check_kind(data: Mapping[str, Any]) -> None:
     Raises:
         UserError: they are of something else; the message says of what, and what to do.
     """
-    method, train = (data.get(name) if isinstance(data.get(name), dict) else {} for name in ("method", "train"))
-    assert isinstance(method, dict) and isinstance(train, dict)
+    method, train = _section(data, "method"), _section(data, "train")
     if found := next((name for name in ACCELERATE if name in data), None):
         raise UserError(
             f"this is a configuration of accelerate ({found}), which is not used here: rollouts.workers and "
@@ -80,3 +79,8 @@ def replace_adapter(sections: dict[str, Any]) -> str | None:
         return f"model.peft_config: its num_virtual_tokens {tokens} is not used; method.n_soft_tokens is there too"
     method["n_soft_tokens"] = tokens
     return f"model.peft_config: PROMPT_TUNING with num_virtual_tokens {tokens} is method.n_soft_tokens {tokens}"
+
+
+def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = data.get(name)
+    return found if isinstance(found, dict) else {}

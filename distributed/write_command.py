@@ -16,6 +16,7 @@ from distributed.mlflow_store import store_uri
 from distributed.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
 from distributed.run_folder import open_run
 from distributed.worker import instruction_ids
+from distributed.writing import whole_file
 from softprompt.finite import NotFiniteError
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
@@ -151,7 +152,8 @@ def _show(terrain: str, written: Written, picture: Path, console: Console) -> No
         walker, ground = world.walker(written.program), world.ground(terrain)
         frames: np.ndarray = trace(walker, ground, written.seconds, MOMENTS)
         title = f"{terrain}: {score.fitness:.1f} units in {written.seconds:g} s"
-        draw_walker(frames, walker.muscles, ground, picture, title=title)
+        with whole_file(picture) as draft:
+            draw_walker(frames, walker.muscles, ground, draft, title=title)
     finally:
         world.close()
     console.print(f"fitness {score.fitness:.1f} on {terrain}", highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -171,9 +172,13 @@ class Stage2:
         """Writes model (safetensors), tokenizer and token counts as transformers and `FrozenLM.load` read them."""
         directory.mkdir(parents=True, exist_ok=True)
         quiet_bars()
-        self.model.save_pretrained(directory, safe_serialization=True)
-        self.tokenizer.save_pretrained(directory)
-        (directory / "token_counts.json").write_text(json.dumps(self.token_counts.tolist()))
+        # First whole under other names: a full disk leaves the model of before.
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".unfinished_") as drafts:
+            self.model.save_pretrained(drafts, safe_serialization=True)
+            self.tokenizer.save_pretrained(drafts)
+            (Path(drafts) / "token_counts.json").write_text(json.dumps(self.token_counts.tolist()))
+            for draft in sorted(Path(drafts).iterdir()):
+                draft.replace(directory / draft.name)
 
     def _load(self, start: Path) -> None:
         earlier = FrozenLM.load(start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +31,6 @@ def save_network(directory: str | Path, network: TerrainEmbeddingNetwork, terrai
     """
     folder = Path(directory)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS_FILE)
     said = {
         "settings": asdict(network.settings),
         "n_soft_tokens": network.n_soft_tokens,
@@ -38,7 +38,12 @@ def save_network(directory: str | Path, network: TerrainEmbeddingNetwork, terrai
         "n_features": network.features.shape[1],
         "terrains": list(terrains),
     }
-    (folder / SETTINGS_FILE).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    # First whole under other names: a full disk leaves the files of before.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished_") as drafts:
+        save_file(tensors, Path(drafts) / WEIGHTS_FILE)
+        (Path(drafts) / SETTINGS_FILE).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        for name in (WEIGHTS_FILE, SETTINGS_FILE):
+            (Path(drafts) / name).replace(folder / name)
     return [folder / WEIGHTS_FILE, folder / SETTINGS_FILE]
 
 

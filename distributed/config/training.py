@@ -98,7 +98,8 @@ class SchedulerKwargs(Arguments):
     """Arguments of the learning rate's schedule; what is not given is its default."""
 
     T_max: float | None = Field(None, gt=0)
-    """Optimizer steps of cosine_annealing until the learning rate is at eta_min; all of the run's by default."""
+    """Optimizer steps of cosine_annealing until the learning rate is at eta_min; all of the run's by default, which can
+    then not be made longer when it is resumed."""
     eta_min: float | None = Field(None, ge=0)
     """Learning rate that cosine_annealing ends at."""
     start_factor: float | None = Field(None, gt=0, le=1)
@@ -106,7 +107,7 @@ class SchedulerKwargs(Arguments):
     end_factor: float | None = Field(None, ge=0, le=1)
     """Factor that linear ends at."""
     total_iters: int | None = Field(None, ge=1)
-    """Optimizer steps of linear; all of the run's by default."""
+    """Optimizer steps of linear; all of the run's by default, which can then not be made longer when it is resumed."""
 
 
 class SchedulerConfig(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from distributed.errors import UserError
+from distributed.writing import write_text
 
 FILE = "lineage.json"
 
@@ -55,9 +55,7 @@ class Record:
     def save(self) -> None:
         """Writes the file, whole or not at all."""
         data = {name: value for name, value in vars(self).items() if name != "path"}
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        os.replace(partial, self.path)
+        write_text(self.path, json.dumps(data, indent=1) + "\n")
 
     def add(self, entry: Entry, inherited: Mapping[str, Any] | None) -> Entry | None:
         """Adds a round, and what its member had copied before it.

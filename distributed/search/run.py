@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import ray
 import torch
 from ray import tune
 
-from distributed.assemble import load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
+from distributed.assemble import exported, load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
 from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.cluster import connect_ray
 from distributed.config import RunConfig
@@ -24,8 +25,9 @@ from distributed.config_io import with_settings
 from distributed.display import Display, make_console
 from distributed.errors import UserError
 from distributed.finish import finish
-from distributed.interruption import exit_status, interruptible
+from distributed.interruption import SIGNALS, cause, exit_status, interruptible, say_last
 from distributed.learner import Learner
+from distributed.locking import locked
 from distributed.loop import TrainingLoop
 from distributed.pool_base import RolloutError
 from distributed.search.checkpoints import best_of
@@ -40,6 +42,7 @@ from distributed.sources import with_absolute_start
 from distributed.tracking import NullTracker, open_tracker
 from distributed.untracked import UNTRACKED
 from distributed.worker import instruction_ids
+from distributed.writing import WriteError, whole_file, write_text
 from terrains.sodarace.world import SodaraceWorld
 
 logger = logging.getLogger("terraprompt")
@@ -85,6 +88,9 @@ class _Search:
     """One sitting of a search."""
 
     def __init__(self, config: RunConfig, world: SodaraceWorld, resume: Path | None) -> None:
+        self._held = ExitStack()
+        if resume:
+            self._held.enter_context(locked(resume.resolve()))
         config = with_absolute_start(config)
         self.config, self.world, self.console = config, world, make_console()
         self.terrains = terrain_names(world, config)
@@ -96,7 +102,9 @@ class _Search:
         connect_ray(config.ray)
         self.fitting = members_that_fit(config, [n["Resources"] for n in ray.nodes() if n["Alive"]])
         self.directory = resume.resolve() if resume else new_directory(config)
-        (self.directory / "config.json").write_text(config.model_dump_json(by_alias=True, indent=2) + "\n")
+        if not resume:
+            self._held.enter_context(locked(self.directory))
+        write_text(self.directory / "config.json", config.model_dump_json(by_alias=True, indent=2) + "\n")
         self.record = Record(self.directory / FILE)
         self.began = time.monotonic()
 
@@ -107,17 +115,17 @@ class _Search:
             f"{self.config.search.members} members, {self.fitting} at a time"
         )
         status = 0
-        with interruptible() as received:
+        with self._held, interruptible() as received:
             try:
                 status = self._sit(received)
-            except RolloutError as error:
+            except (RolloutError, CheckpointError, WriteError) as error:
                 raise UserError(f"{error}; {self._again()}") from error
             except BaseException:  # whatever a signal has broken on its way is no error of the search
                 if not received:
                     raise
-        if received:
-            self._say(f"interrupted; {self._again()}")
-            return exit_status(received[0])
+            if received:
+                say_last(f"interrupted; {self._again()}")
+                return exit_status(received[0])
         return status
 
     def _sit(self, received: list[int]) -> int:
@@ -144,11 +152,11 @@ class _Search:
             return 1
 
     def _again(self) -> str:
-        return f"continue with: terraprompt search --resume {self.directory}"
+        return f"continue with: terraprompt search --resume {shlex.quote(str(self.directory))}"
 
     def _population(self) -> Population:
         """What members share. The untuned samples are drawn here, once, and travel through the object store."""
-        model = ray.put(self.lm.export())
+        model = ray.put(exported(self.lm))
         untuned = ray.put(self._untuned())
         world = world_factory(self.config)
         tasks = tuple(self.tasks)
@@ -172,7 +180,7 @@ class _Search:
         """A loop in this process, its pool as large as the cluster has room for."""
         torch.set_num_threads(os.cpu_count() or 1)
         wide = with_settings(config, {"rollouts.workers": config.rollouts.workers * self.fitting})
-        pool = make_pool(wide, self.terrains, self.instructions, self.lm.export())
+        pool = make_pool(wide, self.terrains, self.instructions, exported(self.lm))
         learner = Learner(config, self.lm, self.instructions, self.tasks)
         return TrainingLoop(config, self.terrains, learner, pool, tracker, Display(self.terrains, self.console))
 
@@ -184,7 +192,7 @@ class _Search:
             tune.with_parameters(MemberTrial, population=population), placement(self.config)
         )
         tuner = make_tuner(self.config, self.directory, trainable, self.fitting)
-        with _sigterm_as_sigint(received):
+        with _signals_as_sigint(received):
             tuner.fit()
         record, search = Record(self.directory / FILE), self.config.search
         gone = {*record.ended, *map(int, record.errors)}
@@ -209,7 +217,7 @@ class _Search:
         )
         directory = self.directory / BEST
         directory.mkdir(exist_ok=True)
-        (directory / "config.json").write_text(config.model_dump_json(by_alias=True, indent=2) + "\n")
+        write_text(directory / "config.json", config.model_dump_json(by_alias=True, indent=2) + "\n")
         loop = self._loop(config, tracker)
         loop.load_state_dict({**best["loop"], "stage": "closing"})
         with loop.pool, loop.display:
@@ -221,7 +229,8 @@ class _Search:
         run_id = self.record.mlflow.get(str(best["member"]))
         save_checkpoint(directory, loop.step, {"loop": loop.state_dict(), "run": {"mlflow_run_id": run_id}})
         finish(loop, self.lm, self.world, directory, self.console)
-        draw_family_tree(self.record, self.directory / TREE)
+        with whole_file(self.directory / TREE) as draft:
+            draw_family_tree(self.record, draft)
         summary = summarise(self.config, self.record, self.terrains, best, time.monotonic() - self.began)
         for path in (write_summary(self.directory, summary), self.record.path, self.directory / TREE):
             tracker.artifact(path)
@@ -250,19 +259,22 @@ class _Search:
 
 
 @contextmanager
-def _sigterm_as_sigint(received: list[int]) -> Iterator[None]:
-    """Lets SIGTERM end a search as Tune ends it at SIGINT: members stop, what they reached is kept.
+def _signals_as_sigint(received: list[int]) -> Iterator[None]:
+    """Lets other signals end a search as Tune ends it at SIGINT: members stop, what they reached is kept.
 
     Args:
-        received: takes SIGTERM's number when it comes.
+        received: takes the signal's number when it comes.
     """
 
     def pass_on(number: int, _: Any) -> None:
-        received.append(number)
-        os.kill(os.getpid(), signal.SIGINT)
+        if not received:
+            received.append(cause(number))
+            os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, pass_on)
+    others = [each for each in SIGNALS if each != signal.SIGINT and signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, pass_on) for each in others}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

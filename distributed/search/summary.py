@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from distributed.config import RunConfig
 from distributed.search.record import Record
+from distributed.writing import write_text
 
 BEST, TREE, SUMMARY, TUNE = "best", "family_tree.png", "summary.json", "tune"
 
@@ -62,9 +63,7 @@ def summarise(
 def write_summary(directory: Path, summary: dict[str, Any]) -> Path:
     """Writes ``summary.json``, whole or not at all; returns its path."""
     path = directory / SUMMARY
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    os.replace(partial, path)
+    write_text(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return path
 
 
@@ -80,6 +79,6 @@ def tell(summary: dict[str, Any], record: Record, directory: Path, say: Callable
     if record.damaged:
         say(f"damaged  {len(record.damaged)} checkpoints were passed over: {', '.join(record.damaged)}")
     say(f"best     member {best['member']} at step {best['step']}, {best['fitness']:.1f}: {found}")
-    say(f"its run  {directory / BEST}; terraprompt export {directory} takes it")
+    say(f"its run  {directory / BEST}; terraprompt export {shlex.quote(str(directory))} takes it")
     say(f"lineage  {record.path}, and its picture {TREE}")
-    say(f"curves   tensorboard --logdir {directory / TUNE}")
+    say(f"curves   tensorboard --logdir {shlex.quote(str(directory / TUNE))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -106,9 +107,12 @@ def write_corpus(path: Path, programs: Sequence[CorpusProgram]) -> None:
     """Writes the corpus as JSON lines, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(path.suffix + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(p)) + "\n" for p in programs)
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(p)) + "\n" for p in programs)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_corpus(path: Path) -> list[CorpusProgram]:
@@ -121,7 +125,8 @@ def read_corpus(path: Path) -> list[CorpusProgram]:
         with path.open(encoding="utf-8") as file:
             return [from_row(json.loads(line)) for line in file]
     except FileNotFoundError:
-        raise ValueError(f"no corpus at {path}: make one with `terraprompt corpus --out {path}`") from None
+        again = f"terraprompt corpus --out {shlex.quote(str(path))}"
+        raise ValueError(f"no corpus at {path}: make one with `{again}`") from None
     except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a corpus: {error}") from None
 

@@ -16,12 +16,15 @@ from distributed.cli import main
 from distributed.corpus_card import command
 from distributed.corpus_command import build_corpus
 from distributed.corpus_tasks import RayEvaluator
+from distributed.errors import UserError
+from distributed.locking import locked
 from terrains.sodarace.archive import NicheConfig
 from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, read_corpus, write_corpus
 from terrains.sodarace.evaluation import WorldEvaluator
 from terrains.sodarace.sandbox import SandboxLimits
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
+from tests.distributed.full_disk import full_disk
 from tests.terrains.luck import Luck
 
 RULES = WorldConfig(cache=0, limits=SandboxLimits(seconds=0.5))
@@ -175,3 +178,47 @@ def test_ray_tasks_evaluate_as_this_process_does(local_ray: None) -> None:
         world.close()
     assert list(RayEvaluator(RULES, terrains).evaluate(chunks)) == here
     assert [len(found) for found in here] == [len(chunk) for chunk in chunks]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_every_signal_writes_what_there_is(tmp_path: Path, number: int) -> None:
+    class Hearing(Interrupting):
+        def judge(self, program):
+            if len(self.asked) > self.patience:
+                signal.raise_signal(number)
+            return Luck.judge(self, program)
+
+    before = signal.signal(number, lambda *_: None)  # the process of the tests survives what is not handled
+    try:
+        card, _ = build(tmp_path / "corpus.jsonl", Hearing(patience=180))
+    finally:
+        signal.signal(number, before)
+    assert (card["interrupted"], card["evaluated"]) == (number, 150) and read_corpus(tmp_path / "corpus.jsonl")
+
+
+def test_a_full_disk_is_one_line_and_the_log_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "corpus.jsonl"
+    with full_disk(4000), pytest.raises(UserError, match=r"cannot write '.*corpus\.log\.jsonl': File too large; raise"):
+        build(out)
+    assert {file.name for file in tmp_path.iterdir()} == {"corpus.log.jsonl"}
+    card, told = build(out)
+    whole, _ = build(tmp_path / "whole.jsonl")
+    assert "going on after" in told and {**card, "seconds": 0} == {**whole, "seconds": 0}
+
+
+def test_a_corpus_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
+    out = tmp_path / "corpus.jsonl"
+    build(out, evaluations=150)
+    before = out.read_bytes()
+    log = (tmp_path / "corpus.log.jsonl").stat().st_size
+    many = [CorpusProgram("import math\n" * 9, "x", {"flat": 1.0})] * (log // 100)
+    with full_disk(log), pytest.raises(OSError):
+        write_corpus(out, many)
+    assert out.read_bytes() == before and not list(tmp_path.glob("*.part"))
+
+
+def test_two_commands_do_not_write_one_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(tmp_path, ".corpus.jsonl.lock"):
+        assert run("--out", str(tmp_path / "corpus.jsonl"), "--no-ray", "--evaluations", "1", "--fresh") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"is in use by process {os.getpid()} on" in line and not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ from mlflow.utils.validation import _validate_model_name
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from distributed import export as export_module
 from distributed import write_command
 from distributed.checkpoint import save_checkpoint
 from distributed.errors import UserError
@@ -37,6 +38,7 @@ from tests.distributed.finished_runs import (
     main_exit,
     make_run,
 )
+from tests.distributed.full_disk import full_disk
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -355,3 +357,24 @@ def test_write_scores_and_draws_a_walker(
     world.close()
     assert out == f"{program}\n" and f"fitness {score.fitness:.1f} on flat" in err and str(picture) in err
     assert picture.read_bytes().startswith(b"\x89PNG")
+    before = picture.read_bytes()
+    with full_disk():
+        assert main_exit("write", "--terrain", "flat", "--from", str(run), "--picture", str(picture)) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"terraprompt: cannot write '{picture}': File too large; raise the limit")
+    assert picture.read_bytes() == before and not list(tmp_path.glob(".unfinished_*"))
+
+
+def test_an_export_without_room_for_its_files_is_one_line(
+    run: Path, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = export_module.save_prompt
+
+    def save_on_full_disk(*arguments: object) -> object:
+        with full_disk():
+            return save(*arguments)
+
+    monkeypatch.setattr(export_module, "save_prompt", save_on_full_disk)
+    assert main_exit("export", str(run)) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("terraprompt: cannot write '") and "File too large; raise the limit" in line

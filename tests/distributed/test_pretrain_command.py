@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from distributed import pretrain_command
 from distributed.cli import main
 from distributed.errors import UserError
 from distributed.hints import hinted_share
+from distributed.locking import LOCK, locked
 from distributed.pretrain_command import TRAINING, pretrain
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain_config import PretrainConfig, preset
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
+from tests.distributed.full_disk import full_disk, limit
 
 PROGRAMS = [f"{text.rstrip()}  # {number}\n" for text in SEEDS.values() for number in range(60)]
 SETTINGS = PretrainConfig(
@@ -169,3 +172,51 @@ def test_size_and_parts_of_a_batch_can_be_given(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as end:
         main(["pretrain", "--corpus", str(corpus), "--preset", "base", "--batch-size", "64", "--accumulate", "2"])
     assert end.value.code == 0 and (seen[0].batch_size, seen[0].accumulate, seen[0].bfloat16) == (64, 2, True)
+
+
+def test_a_full_disk_is_one_line_and_the_training_goes_on(world, tmp_path, monkeypatch):
+    assert run(world, tmp_path / "whole") == 0
+    look, asked = pretrain_command.Training._look, []
+
+    def filling(self):
+        asked.append(self.stage.step)
+        if len(asked) == 2:
+            limit(3000)
+        return look(self)
+
+    with monkeypatch.context() as patch, full_disk(None):
+        patch.setattr(pretrain_command.Training, "_look", filling)
+        with pytest.raises(
+            UserError, match=r"cannot write .*parts.*File too large; raise .*; the same command goes on"
+        ):
+            run(world, tmp_path / "parts")
+    assert not list((tmp_path / "parts").rglob(".unfinished_*")) and not (tmp_path / "parts" / LOCK).exists()
+    load_file(tmp_path / "parts" / "model.safetensors")
+    assert run(world, tmp_path / "parts") == 0
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all((whole[name] == parts[name]).all() for name in whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_every_signal_keeps_what_was_learnt(world, tmp_path, monkeypatch, number):
+    look = pretrain_command.Training._look
+
+    def interrupted(self):
+        signal.raise_signal(number)
+        return look(self)
+
+    before = signal.signal(number, lambda *_: None)  # the process of the tests survives what is not handled
+    try:
+        monkeypatch.setattr(pretrain_command.Training, "_look", interrupted)
+        assert run(world, tmp_path) == 128 + number
+    finally:
+        signal.signal(number, before)
+    assert (tmp_path / TRAINING).is_dir()
+
+
+def test_two_trainings_do_not_share_a_directory(world, tmp_path):
+    with locked(tmp_path):
+        (tmp_path / TRAINING).mkdir()
+        with pytest.raises(UserError, match=f"is in use by process {os.getpid()} on"):
+            run(world, tmp_path, fresh=True)
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == [LOCK, TRAINING]

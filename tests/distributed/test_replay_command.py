@@ -15,6 +15,7 @@ from terrains.sodarace.physics import trace
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.walker import validate_walker
 from tests.distributed.finished_runs import BUMPY, main_exit
+from tests.distributed.full_disk import full_disk
 from tests.distributed.pages import EVIL, Page
 
 STILL = """\
@@ -166,3 +167,22 @@ def test_a_run_shows_its_best_programs_on_their_own_terrains(run, tmp_path, caps
     ]
     assert main_exit("replay", str(run), "--terrain", "tunnel", "--out", out) == 0
     assert BUMPY not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", START)
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(square, tmp_path, ending, capsys):
+    out = tmp_path / f"walker{ending}"
+    out.write_text("before")
+    with full_disk():
+        assert main_exit("replay", str(square), "--out", str(out), "--seconds", "0.5") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        line == f"terraprompt: cannot write '{out}': File too large; raise the limit on the size of files (ulimit -f)"
+    )
+    assert out.read_text() == "before" and {file.name for file in tmp_path.iterdir()} == {"square.py", out.name}
+
+
+def test_a_place_that_cannot_be_made_is_one_line(square, tmp_path, capsys):
+    out = square / "shown"
+    assert main_exit("replay", str(square), "--out", str(out), "--seconds", "0.5") == 2
+    assert f"cannot write '{out / 'replay.html'}': Not a directory" in capsys.readouterr().err.splitlines()[-1]

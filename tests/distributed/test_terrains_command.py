@@ -13,6 +13,7 @@ from terrains.sodarace.families import FAMILIES
 from terrains.sodarace.names import make_ground
 from terrains.sodarace.sampler import sample_terrains
 from terrains.sodarace.sketch import text_sketch
+from tests.distributed.full_disk import full_disk
 from tests.distributed.test_cli import run
 
 
@@ -88,3 +89,11 @@ def test_a_mistake_is_one_line_and_exits_with_2(arguments, words, capsys):
     assert run("terrains", *arguments) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
+
+
+def test_a_picture_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, capsys):
+    with full_disk():
+        assert run("terrains", "show", "gap", "--out", str(tmp_path / "gap.png")) == 2
+    error = capsys.readouterr().err
+    assert "--out: cannot write" in error and "File too large; raise the limit" in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

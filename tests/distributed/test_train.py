@@ -254,7 +254,7 @@ def test_a_checkpoint_of_other_prompts_is_one_clear_line_and_its_run_stays_as_it
     code, _, err = train_here("method.n_soft_tokens=5", "--resume", str(run), cwd=whole)
     assert code == 2
     [line] = err.splitlines()
-    assert "another n_soft_tokens" in line
+    assert "method.n_soft_tokens 4 -> 5" in line
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
 
 

@@ -1,0 +1,178 @@
+"""Where a resumed run goes on: which checkpoint, with which settings, and in which directory."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed.assemble import free_directory
+from distributed.checkpoint import MANIFEST, Checkpoint, CheckpointError, latest, load_checkpoint
+from distributed.config import RunConfig
+from distributed.config.resuming import resumed
+from distributed.config_io import parse_config
+from distributed.errors import UserError
+from distributed.locking import locked
+from distributed.loop import STAGES
+from distributed.places import existing
+from distributed.run_folder import CONFIG
+from distributed.writing import write_text
+
+LINEAGE = "lineage.json"
+"""The file by which the directory of a search is known."""
+
+BRANCH = "branch.json"
+"""In the directory of a branch: which run, and which of its checkpoints, it began from."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run goes on.
+
+    Attributes:
+        run: directory of the run.
+        saved: the checkpoint.
+        before: settings that the run was made with until now.
+        newest: step of the run's newest checkpoint.
+    """
+
+    run: Path
+    saved: Checkpoint
+    before: RunConfig
+    newest: int
+
+    @property
+    def is_branch(self) -> bool:
+        """Whether newer checkpoints lie beside this one, so that what comes now is another run."""
+        return self.saved.step < self.newest
+
+    def settings(self, asked: RunConfig) -> RunConfig:
+        """Settings with which the run goes on.
+
+        Raises:
+            UserError: something was asked for that cannot change in a run that has begun.
+        """
+        loop = self.saved.state["loop"]
+        closed = bool(self.before.method.closing_steps) and _is_past(loop, "closing")
+        try:
+            return resumed(self.before, asked, loop["step"], closed)
+        except UserError as error:
+            raise UserError(f"--resume: {error}") from None
+
+    def loop_state(self, now: RunConfig) -> dict[str, Any]:
+        """The loop's state; a run that was over has more steps before it where the settings ask for more.
+
+        Args:
+            now: settings with which the run goes on.
+        """
+        loop, before = self.saved.state["loop"], self.before
+        # Not those of config.json, which may have been rewritten by a sitting that came to no checkpoint. The best run
+        # of a search has made fewer than its settings say, and notes none.
+        planned = self.saved.state["run"].get("total_steps", before.train.total_steps)
+        if _is_past(loop, "steps") and max(planned, loop["step"]) < now.train.total_steps:
+            return {**loop, "stage": "steps", "tuned": {}}
+        samples = {len(each["programs"]) for each in loop["tuned"].values()}
+        changed = samples != {now.evaluation.samples_per_terrain} or before.train.save_best != now.train.save_best
+        return {**loop, "stage": "evaluation", "tuned": {}} if loop["stage"] == "done" and changed else loop
+
+    def keeps_record(self, now: RunConfig) -> bool:
+        """Whether the run's record in MLflow goes on too: it does not for a branch, nor at another address."""
+        places = [(each.tracking.uri, each.tracking.experiment) for each in (self.before, now)]
+        return not self.is_branch and places[0] == places[1]
+
+    def new_branch(self) -> Path:
+        """Makes the directory of a branch, ``NAME-branch-1`` and so on beside the run's, and notes what it is of."""
+        directory = free_directory(self.run.parent, (f"{self.run.name}-branch-{n}" for n in range(1, 10_000)))
+        said = {"run": str(self.run), "checkpoint": self.saved.path.name, "step": self.saved.step}
+        write_text(directory / BRANCH, json.dumps(said, indent=2) + "\n")
+        return directory
+
+
+def find_start(given: Path, held: ExitStack) -> Start:
+    """Finds where to go on: at a checkpoint, or at the latest one of a run.
+
+    Args:
+        given: directory of a run or of one of its checkpoints.
+        held: takes the lock of the run's directory, unless it is an older checkpoint, whose run stays as it is.
+
+    Raises:
+        UserError: there is none, it is damaged, or another process is at work there.
+    """
+    path = existing(given)
+    if is_search(path):
+        raise UserError(f"--resume: {str(given)!r} is a search; go on with: {command('search', path)}")
+    run, name = _parts(path)
+    try:
+        if name is None or _newest(run) == name:
+            held.enter_context(locked(run))
+        newest = _newest(run)
+        if name is None and newest is None:
+            raise UserError(f"--resume: there is no checkpoint in {str(given)!r}")
+        saved = load_checkpoint(run / (name or newest or ""))
+        last = load_checkpoint(run / newest).step if newest and newest != saved.path.name else saved.step
+    except CheckpointError as error:
+        raise UserError(f"--resume: {error}") from None
+    if not isinstance(saved.state, dict) or not {"loop", "run"} <= set(saved.state):
+        raise UserError(f"--resume: {str(saved.path)!r} is no checkpoint of a training run")
+    return Start(run, saved, settings_of(run), last)
+
+
+def settings_of(given: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads the settings that a run was made with.
+
+    Args:
+        given: directory of the run or of one of its checkpoints.
+        overrides: settings that come before the run's own, such as ``train.total_steps=12``.
+
+    Raises:
+        UserError: there is no such run, or one of the overrides is no setting.
+    """
+    path = existing(given)
+    if is_search(path):
+        raise UserError(f"--resume: {str(given)!r} is a search; go on with: {command('search', path)}")
+    run, name = _parts(path)
+    if name is None and _newest(run) is None:
+        raise UserError(f"--resume: there is no checkpoint in {str(given)!r}")
+    file = run / CONFIG
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"--resume: {str(run)!r} is no run: it has no {CONFIG}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"--resume: cannot read {str(file)!r}: {error}") from None
+    return parse_config(said, overrides, source=str(file))
+
+
+def is_search(path: Path) -> bool:
+    """Whether a directory is that of a search."""
+    return (path / LINEAGE).is_file()
+
+
+def is_training(path: Path) -> bool:
+    """Whether a directory is that of a training run, or of one of its checkpoints."""
+    return (path / MANIFEST).is_file() or latest(path) is not None
+
+
+def command(name: str, path: Path) -> str:
+    """The command that goes on with what lies at a path, as it is typed into a shell."""
+    return f"terraprompt {name} --resume {shlex.quote(str(path))}"
+
+
+def _parts(path: Path) -> tuple[Path, str | None]:
+    """The run's directory, and the checkpoint's name where one is given; links are followed to the checkpoint."""
+    if (path / MANIFEST).is_file():
+        return path.parent, path.resolve().name
+    return path, None
+
+
+def _newest(run: Path) -> str | None:
+    found = latest(run)
+    return found.name if found else None
+
+
+def _is_past(loop: Mapping[str, Any], stage: str) -> bool:
+    return STAGES.index(loop["stage"]) > STAGES.index(stage)
