@@ -136,8 +136,9 @@ def main() -> int:
         outcomes.append(outcome)
         counts = outcome.passed, outcome.failed, outcome.skipped, round(outcome.seconds)
         table.add_row(setting.name, str(setting.threads), *map(str, counts))
+        print(f"{setting.name}, {setting.threads} threads: {counts[1]} failed, {counts[0]} passed", flush=True)
         if outcome.failed:
-            print(f"With {setting.name} instructions on {setting.threads} threads:\n{outcome.said}", flush=True)
+            print(outcome.said, flush=True)
     console.print(table)
     passed, failed, skipped = (sum(getattr(o, name) for o in outcomes) for name in ("passed", "failed", "skipped"))
     seconds = sum(outcome.seconds for outcome in outcomes)

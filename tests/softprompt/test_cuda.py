@@ -12,10 +12,14 @@ from softprompt.model import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.prompts import SoftPromptTable, initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from tests.accuracy import assert_as_accurate
+from tests.softprompt.exact import Float64, doubled, one_by_one
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 FAMILIES = ["llama", "llama-grouped", "mistral", "qwen2"]
+FACTOR = 16.0
+"""How much further from exact numbers than transformers on a CPU a GPU may be: its exponentials are rougher."""
 REQUESTS = [SampleRequest(0, (5, 9, 30), 5, 1), SampleRequest(1, (7, 8), 3, 2), SampleRequest(2, (12,), 20, 3)]
 
 
@@ -50,6 +54,15 @@ def logits_of(decoder: LlamaDecoder, lm: FrozenLM, steps: torch.Tensor, leave: b
     return found
 
 
+def by_transformers(lm: FrozenLM, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of all steps one below the other, in float32 and in float64, by transformers on a CPU."""
+    theirs = logits_of(make_decoder(lm.model, fast=False), lm, steps, leave=True)
+    wide = doubled(lm)
+    with Float64():
+        exact = logits_of(make_decoder(wide.model, fast=False), wide, steps, leave=True)
+    return torch.cat(theirs), torch.cat(exact)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_graphs_compute_what_single_kernels_and_a_cpu_compute(make_lm, family):
     lm = make_lm(family)
@@ -57,13 +70,11 @@ def test_graphs_compute_what_single_kernels_and_a_cpu_compute(make_lm, family):
     gpu = on_gpu(lm)
     graphs = make_decoder(gpu.model)
     assert isinstance(graphs, LlamaGraphDecoder)
-    want = logits_of(LlamaDecoder(gpu.model), gpu, steps, leave=True)
-    on_cpu = logits_of(make_decoder(lm.model), lm, steps, leave=True)
-    for _ in range(3):  # the first time without most of the graphs
-        got = logits_of(graphs, gpu, steps, leave=True)
-        for number, (left, right, cpu) in enumerate(zip(got, want, on_cpu, strict=True)):
-            assert torch.allclose(left, right, atol=1e-3), number
-            assert torch.allclose(left, cpu, atol=2e-3), number
+    theirs, exact = by_transformers(lm, steps)
+    found = [LlamaDecoder(gpu.model), graphs, graphs, graphs]  # the first time without most of the graphs
+    for decoder in found:
+        logits = torch.cat(logits_of(decoder, gpu, steps, leave=True))
+        assert_as_accurate(logits, theirs, exact, FACTOR)
     assert graphs._graphs and CELLS + 30 > WORTH_CAPTURING
 
 
@@ -110,10 +121,14 @@ def test_a_gpu_and_a_cpu_learn_the_same(make_lm, family):
         table = SoftPromptTable(start.to(one.device))
         where = (ids.to(one.device), mask.to(one.device), True, owners.to(one.device))
         logprobs, hidden = evaluate(one, table.prompts(), [(5, 9)] * 6, *where)
-        logprobs.sum().backward()
-        found.append([t.detach().cpu() for t in (logprobs, hidden, table.weight.grad)])
-    for left, right in zip(*found, strict=True):
-        assert torch.allclose(left, right, atol=2e-3, rtol=1e-3)
+        found.append((logprobs, hidden, *torch.autograd.grad(logprobs.sum(), table.weight)))
+    for one in (lm, doubled(lm)):
+        rows = start.to(one.embedding.dtype).requires_grad_()
+        logprobs, hidden = one_by_one(one, rows[owners], [(5, 9)] * 6, ids, mask)
+        found.append((logprobs, hidden, *torch.autograd.grad(logprobs.sum(), rows)))
+    for cpu, gpu, theirs, exact in zip(*found, strict=True):
+        assert_as_accurate(cpu, theirs, exact)
+        assert_as_accurate(gpu, theirs, exact, FACTOR)
 
 
 def test_bfloat16_samples_and_learns_near_float32(llama):
