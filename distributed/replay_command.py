@@ -67,8 +67,7 @@ def replay(
     for path, write in wanted:
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as draft:
-            write(shows, draft, seconds)
+        write(shows, path, seconds)
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return [path for path, _ in wanted]
 
@@ -200,11 +199,13 @@ def _write_moving(shows: Sequence[WalkerShow], path: Path, seconds: float) -> No
     for show in shows:
         assert show.frames is not None and show.muscles is not None and show.rigid is not None and show.ground
         lanes.append(Lane(f"{show.title} on {show.terrain}", show.frames, show.muscles, show.rigid, show.ground))
-    animate(lanes, path, shows[0].seconds_per_frame)
+    with whole_file(path) as draft:
+        animate(lanes, draft, shows[0].seconds_per_frame)
 
 
 def _write_still(shows: Sequence[WalkerShow], path: Path, seconds: float) -> None:
-    draw_stack(shows, path)
+    with whole_file(path) as draft:
+        draw_stack(shows, draft)
 
 
 _WRITERS: dict[str, Writer] = {
