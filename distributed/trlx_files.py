@@ -20,8 +20,7 @@ def check_kind(data: Mapping[str, Any]) -> None:
     Raises:
         UserError: they are of something else; the message says of what, and what to do.
     """
-    method, train = (data.get(name) if isinstance(data.get(name), dict) else {} for name in ("method", "train"))
-    assert isinstance(method, dict) and isinstance(train, dict)
+    method, train = _section(data, "method"), _section(data, "train")
     if found := next((name for name in ACCELERATE if name in data), None):
         raise UserError(
             f"this is a configuration of accelerate ({found}), which is not used here: rollouts.workers and "
@@ -49,6 +48,11 @@ def check_kind(data: Mapping[str, Any]) -> None:
             "this is a sweep of trlx's, which says what differs between runs: give it to "
             "`terraprompt search --config BASE.yml --sweep FILE`"
         )
+
+
+def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = data.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def is_sweep(data: Mapping[str, Any]) -> bool:
