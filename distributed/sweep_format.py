@@ -142,8 +142,8 @@ def _tune(said: Any, crossed: int, notes: list[str]) -> dict[str, Any]:
         found["concurrent"] = said["max_concurrent_trials"]
     if crossed > 1:
         notes.append(f"values of a grid are drawn evenly, for {crossed} members a sample")
-    understood = ("mode", "metric", "scheduler", "search_alg", "num_samples", "max_concurrent_trials")
-    notes += [f"{TUNE}.{name} has no effect" for name in said if name not in understood]
+    read = ("mode", "metric", "scheduler", "search_alg", "num_samples", "max_concurrent_trials")
+    notes += [f"{TUNE}.{name} has no effect" for name in said if name not in read]
     return found
 
 

@@ -50,6 +50,11 @@ def check_kind(data: Mapping[str, Any]) -> None:
         )
 
 
+def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = data.get(name)
+    return section if isinstance(section, dict) else {}
+
+
 def is_sweep(data: Mapping[str, Any]) -> bool:
     """Whether a file is a sweep of trlx's: ``tune_config``, and strategies by full names of settings."""
     return "tune_config" in data or any(isinstance(each, dict) and "strategy" in each for each in data.values())
