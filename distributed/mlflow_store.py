@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -228,3 +229,17 @@ def clean_name(name: str) -> str:
     """Replaces what MLflow takes in no name: ``bumpy(amplitude=4,seed=3)`` becomes ``bumpy_amplitude_4_seed_3``."""
     parts = (re.sub(r"[^\w\-. :]+", "_", part, flags=re.ASCII).strip("_. ") for part in name.split("/"))
     return "/".join(part for part in parts if part)[:240] or "unnamed"
+
+
+class MetricNames:
+    """Names of metrics as MLflow takes them, a different one for every different metric."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, str] = {}
+
+    def of(self, raw: str) -> str:
+        """The name of a metric, always the same for the same one."""
+        name = clean_name(raw)
+        if self._taken.setdefault(name, raw) != raw:
+            name = f"{name}_{hashlib.sha256(raw.encode()).hexdigest()[:6]}"
+        return name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import shlex
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from distributed.mlflow_store import (
+    MetricNames,
     Pauses,
     clean_name,
     database_file,
@@ -124,7 +124,7 @@ class MlflowTracker(NullTracker):
         self._client: Any = None
         self._recorded = 0
         self._gone: list[str] = []
-        self._names: dict[str, str] = {}
+        self._names = MetricNames()
         self._closed = False
         self._record([])
 
@@ -132,7 +132,7 @@ class MlflowTracker(NullTracker):
         """Records the metrics of one step in one call, with those that could not be recorded before."""
         now = time.time_ns() // 1_000_000
         self._record(
-            {"metric": self._name(name), "value": float(value), "at": now, "step": step}
+            {"metric": self._names.of(name), "value": float(value), "at": now, "step": step}
             for name, value in metrics.items()
         )
 
@@ -202,7 +202,7 @@ class MlflowTracker(NullTracker):
             try:
                 self._act(action)
             except Exception as error:
-                if self.run_id is None or not (is_gone(error) or self._has_moved()):
+                if self.run_id is None or not (is_gone(error) or self._moved):
                     raise
                 self._begin_anew(error)
                 self._act(action)
@@ -213,20 +213,21 @@ class MlflowTracker(NullTracker):
         _pauses.answered(self._uri)
         return True
 
+    @property
+    def _moved(self) -> bool:
+        return self._client is not None and self._client.has_moved()
+
     def _act(self, action: Callable[[], object]) -> None:
         if self._client is None:
             self._client = self._open()
-        elif self._has_moved():
+        elif self._moved:
             raise FileNotFoundError("its database is not where it was")
         action()
-
-    def _has_moved(self) -> bool:
-        return self._client is not None and self._client.has_moved()
 
     def _begin_anew(self, error: Exception) -> None:
         """Forgets a run that is gone, and says what is lost with it."""
         reason = in_short(error)
-        if self._has_moved():
+        if self._moved:
             self._client.make_anew()
         logger.warning(
             "MLflow at %s: run %s is gone, a new one takes its place: %s", shown(self._uri), self.run_id, reason
@@ -282,13 +283,6 @@ class MlflowTracker(NullTracker):
             "params": self._params,
             "tags": self._tags,
         }
-
-    def _name(self, raw: str) -> str:
-        """A name that MLflow takes, and a different one for every different metric."""
-        name = clean_name(raw)
-        if self._names.setdefault(name, raw) != raw:
-            name = f"{name}_{hashlib.sha256(raw.encode()).hexdigest()[:6]}"
-        return name
 
 
 def open_tracker(kind: str | None, experiment: str, config: Mapping[str, Any], **options: Any) -> NullTracker:

@@ -79,6 +79,7 @@ def test_address_without_a_cluster_is_one_line_and_never_reaches_ray(
     where = f"127.0.0.1:{servers[address]}"
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "LONGEST_S", 2.0)
     monkeypatch.setattr(cluster.ray, "init", lambda **_: pytest.fail("Ray was asked, and may wait for ever"))
     if setting == "RAY_ADDRESS":
         monkeypatch.setenv("RAY_ADDRESS", where)
