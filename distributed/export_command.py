@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -67,7 +66,7 @@ def export_run(path: Path, terrains: Sequence[str], best_only: bool, dry_run: bo
     elif done:
         console.print(
             f"to use one: mlflow.pyfunc.load_model({model_uri(done[0].terrain)!r}), or\n"
-            f"            terraprompt write --terrain {quote(done[0].terrain)}",
+            f"            terraprompt write --terrain {done[0].terrain!r}",
             highlight=False,
             soft_wrap=True,
         )
@@ -86,7 +85,7 @@ def register_prompts(path: Path, console: Console) -> None:
         exporter = Exporter(run)
         done = list(exporter.export(exporter.plan(run.choose(()))))
     except UserError as error:
-        line = f"the prompts are not registered: {error}; for another try: terraprompt export {quote(str(path))}"
+        line = f"the prompts are not registered: {error}; for another try: terraprompt export {path}"
     else:
         champions = sum(each.is_champion for each in done)
         line = f"registered {len(done)} prompts in {exporter.registry.uri}, {champions} of them champions"

@@ -53,6 +53,15 @@ def test_a_merged_mapping_may_be_merged_on(tmp_path: Path) -> None:
     assert ends == {"method.lam": (0.1, 0.9), "method.gamma": (0.2, 0.9), "method.vf_coef": (0.2, 5)}
 
 
+def test_a_merged_mapping_may_lie_deeper_than_what_merges_it(tmp_path: Path) -> None:
+    deeper = "a: &a {x: 1, y: 1}, b: {c: &c {<<: *a, x: 2}}"
+    config = read(
+        f"model: {{model_extra_configs: {{{deeper}}}}}\ntrain: {{trainer_kwargs: {{<<: *c, z: 3}}}}\n", tmp_path
+    )
+    assert config.model.model_extra_configs["b"]["c"] == {"x": 2, "y": 1}
+    assert config.train.trainer_kwargs == {"x": 2, "y": 1, "z": 3}
+
+
 @pytest.mark.parametrize(
     "text",
     [
