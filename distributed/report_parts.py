@@ -93,7 +93,8 @@ def transfer_matrix(summary: Summary) -> str:
     best = {t: max((row[t] for row in summary.transfer.values()), default=0.0) for t in names}
     untuned = {t: summary.terrains[t].untuned_mean for t in names}
     untuned_ends = {t: row.untuned_interval for t, row in summary.terrains.items()}
-    intervals = {"": untuned_ends, **(summary.transfer_interval or {})}
+    intervals: dict[str, Mapping[str, tuple[float, float] | None]] = {"": untuned_ends}
+    intervals.update(summary.transfer_interval or {})
 
     def cell(prompt: str, terrain: str, mean: float) -> str:
         ends = intervals.get(prompt, {}).get(terrain)
