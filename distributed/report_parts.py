@@ -94,7 +94,7 @@ def transfer_matrix(summary: Summary) -> str:
     untuned = {t: summary.terrains[t].untuned_mean for t in names}
     untuned_ends = {t: row.untuned_interval for t, row in summary.terrains.items()}
     intervals: dict[str, Mapping[str, tuple[float, float] | None]] = {"": untuned_ends}
-    intervals |= summary.transfer_interval or {}
+    intervals.update(summary.transfer_interval or {})
 
     def cell(prompt: str, terrain: str, mean: float) -> str:
         ends = intervals.get(prompt, {}).get(terrain)

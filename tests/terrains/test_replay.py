@@ -70,3 +70,4 @@ def test_still_picture_shows_every_joint_of_every_moment(tmp_path):
     assert np.allclose(drawn, walk()[[0, -1]])
     left, right = axes.get_xlim()
     assert left < 0 and right > 25.8
+    assert axes.get_xlabel() == "distance (world units)"
