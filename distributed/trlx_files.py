@@ -84,8 +84,3 @@ def replace_adapter(sections: dict[str, Any]) -> str | None:
         return f"model.peft_config: its num_virtual_tokens {tokens} is not used; method.n_soft_tokens is there too"
     method["n_soft_tokens"] = tokens
     return f"model.peft_config: PROMPT_TUNING with num_virtual_tokens {tokens} is method.n_soft_tokens {tokens}"
-
-
-def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = data.get(name)
-    return found if isinstance(found, dict) else {}
