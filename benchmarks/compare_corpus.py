@@ -17,9 +17,9 @@ from record import RESULTS, merge
 from rich.console import Console
 from rich.table import Table
 
-from distributed.cluster import connect_ray
 from distributed.config import RayConfig
 from distributed.corpus_tasks import RayEvaluator
+from distributed.infra.ray_cluster import connect_ray
 from terrains.sodarace.corpus import CorpusConfig
 from terrains.sodarace.evolution import Evolution
 from terrains.sodarace.world import WorldConfig

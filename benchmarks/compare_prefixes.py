@@ -31,7 +31,7 @@ from rich.table import Table
 
 from distributed.errors import UserError, did_you_mean
 from distributed.hints import build_hints
-from distributed.interruption import exit_status, interruptible
+from distributed.infra.signals import exit_status, interruptible
 from distributed.model_card import is_walker, sample_programs, validity_behind
 from distributed.pretrain_command import TRAINING, Training
 from softprompt.model import FrozenLM

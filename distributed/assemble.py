@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from transformers.utils import logging as hf_logging
 
-from distributed.cluster import connect_ray, is_our_own, resource_summary, room_for
 from distributed.config import BUNDLED, RunConfig
 from distributed.errors import UserError
-from distributed.places import lasting
+from distributed.infra.paths import lasting
+from distributed.infra.ray_cluster import connect_ray, is_our_own, resource_summary, room_for
+from distributed.infra.writing import temporary, told, why
 from distributed.pool import LocalPool, RolloutPool
 from distributed.pool_base import Pool
 from distributed.worker import RolloutWorker
-from distributed.writing import temporary, told, why
 from softprompt.cache_check import can_use_cache
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig

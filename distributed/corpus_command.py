@@ -13,9 +13,9 @@ from distributed.corpus_card import card_table, corpus_card
 from distributed.corpus_display import CorpusDisplay
 from distributed.display import make_console
 from distributed.errors import UserError
-from distributed.interruption import exit_status, interruptible, say_last
-from distributed.locking import LOCK, locked
-from distributed.writing import told, why, write_text
+from distributed.infra.locking import LOCK, locked
+from distributed.infra.signals import exit_status, interruptible, say_last
+from distributed.infra.writing import told, why, write_text
 from terrains.sodarace.corpus import CorpusConfig, write_corpus
 from terrains.sodarace.corpus_log import CorpusLog
 from terrains.sodarace.evaluation import Evaluation, Evaluator, WorldEvaluator
@@ -64,9 +64,9 @@ def _built(
 
 
 def _ray_evaluator(rules: WorldConfig, config: CorpusConfig) -> Evaluator:
-    from distributed.cluster import connect_ray
     from distributed.config import RayConfig
     from distributed.corpus_tasks import RayEvaluator
+    from distributed.infra.ray_cluster import connect_ray
 
     connect_ray(RayConfig())
     return RayEvaluator(rules, config.terrains)

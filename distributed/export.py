@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from distributed.errors import UserError
+from distributed.infra.writing import temporary, told
 from distributed.mlflow_store import store_uri
 from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.run_folder import FinishedRun
 from distributed.worker import instruction_ids
-from distributed.writing import temporary, told
 from softprompt.cache_check import can_use_cache
 from softprompt.model import FrozenLM
 from softprompt.peft_format import save_prompt

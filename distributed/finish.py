@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from distributed.infra.writing import told, whole_file
 from distributed.loop import TrainingLoop
 from distributed.mlflow_store import shown
 from distributed.picture import draw_run
@@ -19,7 +20,6 @@ from distributed.run_folder import LAYERS, PROMPTS, SUMMARY
 from distributed.summary import Summary, summarise, write_summary
 from distributed.summary_tables import summary_tables
 from distributed.walkers import best_found, recorded
-from distributed.writing import told, whole_file
 from softprompt.model import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import save_network

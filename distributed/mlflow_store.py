@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distributed.deadline import within
-from distributed.places import lasting
+from distributed.infra.deadline import within
+from distributed.infra.paths import lasting
 
 DATABASE = "mlflow.db"
 SQLITE = "sqlite:///"

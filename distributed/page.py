@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from distributed.writing import whole_file
+from distributed.infra.writing import whole_file
 
 
 def render_page(template: str, title: str, scripts: Sequence[str], data: Any, **parts: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from distributed.cluster import resource_summary
 from distributed.host import HostFactory, Slot, Worker
+from distributed.infra.ray_cluster import resource_summary
 from distributed.messages import PromptState, RolloutRequest, Rollouts
 from distributed.pool_base import OnResult, Pool, RolloutError, Ticket, describe, one_line
 from softprompt.finite import NotFiniteError

@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.errors import UserError
-from distributed.interruption import exit_status, interruptible, say_last
-from distributed.locking import locked
+from distributed.infra.locking import locked
+from distributed.infra.signals import exit_status, interruptible, say_last
+from distributed.infra.writing import WriteError, told, write_text
 from distributed.model_card import is_walker, measure_model, sample_programs
-from distributed.writing import WriteError, told, write_text
 from softprompt.finite import NotFiniteError
 from softprompt.model import FrozenLM
 from softprompt.pretrain import Stage2

@@ -12,12 +12,12 @@ from rich.console import Console
 
 from distributed.checkpoint import CheckpointError, latest, load_checkpoint
 from distributed.errors import UserError, did_you_mean
+from distributed.infra.writing import told, whole_file
 from distributed.page import render_page, write_page
 from distributed.picture import draw_stack
 from distributed.player import SCRIPT, arenas_data, by_terrain, walkers_section
 from distributed.run_folder import open_run
 from distributed.walkers import Found, WalkerShow, best_found, recorded
-from distributed.writing import told, whole_file
 from terrains.base import Attempt
 from terrains.sodarace import failures
 from terrains.sodarace.animation import Lane, animate

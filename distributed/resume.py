@@ -16,11 +16,11 @@ from distributed.config import RunConfig
 from distributed.config.resuming import resumed
 from distributed.config_io import parse_config
 from distributed.errors import UserError
-from distributed.locking import locked
+from distributed.infra.locking import locked
+from distributed.infra.paths import existing
+from distributed.infra.writing import write_text
 from distributed.loop import STAGES
-from distributed.places import existing
 from distributed.run_folder import CONFIG
-from distributed.writing import write_text
 
 LINEAGE = "lineage.json"
 """The file by which the directory of a search is known."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from distributed.writing import write_text
+from distributed.infra.writing import write_text
 
 OPTIONAL_KEYS = (
     "transfer_interval",

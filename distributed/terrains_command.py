@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distributed.errors import UserError, did_you_mean
-from distributed.writing import WriteError, whole_file
+from distributed.infra.writing import WriteError, whole_file
 from terrains.sodarace.families import FAMILIES, parameters_of
 from terrains.sodarace.ground import PLACES, Ground
 from terrains.sodarace.names import canonical_name, make_ground

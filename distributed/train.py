@@ -27,9 +27,10 @@ from distributed.config import RunConfig
 from distributed.display import Display, make_console
 from distributed.errors import DivergedError, UserError
 from distributed.finish import finish
-from distributed.interruption import Interrupted, exit_status, interruptible, say_last
+from distributed.infra.locking import LOCK, locked
+from distributed.infra.signals import Interrupted, exit_status, interruptible, say_last
+from distributed.infra.writing import WriteError, write_text
 from distributed.learner import Learner
-from distributed.locking import LOCK, locked
 from distributed.loop import TrainingLoop
 from distributed.pool_base import RolloutError
 from distributed.resume import BRANCH, Start, command, find_start
@@ -37,7 +38,6 @@ from distributed.run_folder import CONFIG
 from distributed.tracking import NullTracker, open_tracker
 from distributed.untracked import UNTRACKED
 from distributed.worker import instruction_ids
-from distributed.writing import WriteError, write_text
 from terrains.sodarace.world import SodaraceWorld
 
 

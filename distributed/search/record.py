@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from distributed.errors import UserError
-from distributed.writing import write_text
+from distributed.infra.writing import write_text
 
 FILE = "lineage.json"
 

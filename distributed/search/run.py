@@ -19,15 +19,16 @@ from ray import tune
 
 from distributed.assemble import exported, load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
 from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
-from distributed.cluster import connect_ray
 from distributed.config import RunConfig
 from distributed.config_io import with_settings
 from distributed.display import Display, make_console
 from distributed.errors import UserError
 from distributed.finish import finish
-from distributed.interruption import SIGNALS, cause, exit_status, interruptible, say_last
+from distributed.infra.locking import locked
+from distributed.infra.ray_cluster import connect_ray
+from distributed.infra.signals import SIGNALS, cause, exit_status, interruptible, say_last
+from distributed.infra.writing import WriteError, whole_file, write_text
 from distributed.learner import Learner
-from distributed.locking import locked
 from distributed.loop import TrainingLoop
 from distributed.pool_base import RolloutError
 from distributed.search.checkpoints import best_of
@@ -42,7 +43,6 @@ from distributed.sources import with_absolute_start
 from distributed.tracking import NullTracker, open_tracker
 from distributed.untracked import UNTRACKED
 from distributed.worker import instruction_ids
-from distributed.writing import WriteError, whole_file, write_text
 from terrains.sodarace.world import SodaraceWorld
 
 logger = logging.getLogger("terraprompt")

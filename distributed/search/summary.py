@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from distributed.config import RunConfig
+from distributed.infra.writing import write_text
 from distributed.search.record import Record
-from distributed.writing import write_text
 
 BEST, TREE, SUMMARY, TUNE = "best", "family_tree.png", "summary.json", "tune"
 

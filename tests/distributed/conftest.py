@@ -12,7 +12,7 @@ import mlflow
 import pytest
 import ray
 
-from distributed.cluster import connect_ray
+from distributed.infra.ray_cluster import connect_ray
 from distributed.mlflow_store import open_client
 from softprompt.model import FrozenLM
 from softprompt.tokenizer import train_tokenizer

@@ -17,7 +17,7 @@ from distributed.corpus_card import command
 from distributed.corpus_command import build_corpus
 from distributed.corpus_tasks import RayEvaluator
 from distributed.errors import UserError
-from distributed.locking import locked
+from distributed.infra.locking import locked
 from terrains.sodarace.archive import NicheConfig
 from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, read_corpus, write_corpus
 from terrains.sodarace.evaluation import WorldEvaluator

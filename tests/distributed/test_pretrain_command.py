@@ -15,7 +15,7 @@ from distributed import pretrain_command
 from distributed.cli import main
 from distributed.errors import UserError
 from distributed.hints import hinted_share
-from distributed.locking import LOCK, locked
+from distributed.infra.locking import LOCK, locked
 from distributed.pretrain_command import TRAINING, pretrain
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain_config import PretrainConfig, preset

@@ -22,7 +22,7 @@ from distributed.checkpoint import Checkpoint, latest, load_checkpoint
 from distributed.cli import main
 from distributed.config import RunConfig
 from distributed.config_io import with_settings
-from distributed.locking import locked
+from distributed.infra.locking import locked
 from distributed.pool import LocalPool
 from distributed.pool_base import RolloutError
 from distributed.resume import Start

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 
 from distributed import mlflow_store, tracking
 from distributed.errors import UserError
+from distributed.infra.paths import HOME_VARIABLE, JOB_VARIABLE
 from distributed.mlflow_store import flatten, store_uri
-from distributed.places import HOME_VARIABLE, JOB_VARIABLE
 from distributed.registry import Registry
 from distributed.tracking import MlflowTracker, NullTracker, open_tracker
 from distributed.untracked import UNTRACKED

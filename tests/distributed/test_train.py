@@ -192,7 +192,9 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing_behind(tmp_path, train_h
 
 
 def test_a_cluster_that_does_not_answer_is_one_clear_line_and_leaves_nothing_behind(tmp_path, train_here, monkeypatch):
-    monkeypatch.setattr("distributed.cluster.ray.is_initialized", lambda: False)  # other tests' Ray is not asked
+    monkeypatch.setattr(
+        "distributed.infra.ray_cluster.ray.is_initialized", lambda: False
+    )  # other tests' Ray is not asked
     code, _, err = train_here("ray.enabled=true", "ray.address=127.0.0.1:9", cwd=tmp_path)
     assert code == 2
     assert err == "terraprompt: ray.address: no Ray cluster answers at 127.0.0.1:9: Connection refused\n"

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 MOST_MIB = "12"  # of an upload; above it Ray warns
 DRIVER = """python -c '
-from distributed.cluster import connect_ray
+from distributed.infra.ray_cluster import connect_ray
 from distributed.config import RayConfig
 from distributed.errors import UserError
 try:
@@ -83,7 +83,7 @@ def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]
     }
     (tmp_path / "home").mkdir()
     if request.param == "after a local run":
-        local = "from distributed.config import RayConfig; from distributed.cluster import connect_ray; "
+        local = "from distributed.config import RayConfig; from distributed.infra.ray_cluster import connect_ray; "
         local += "connect_ray(RayConfig(num_cpus=1))"
         shell(f"python -c {shlex.quote(local)}", environment, 200).check_returncode()
         assert (tmp_path / "home/.ray/auth_token").exists()

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.errors import UserError
-from distributed.writing import WriteError, told, whole_file, why, write_text
+from distributed.infra.writing import WriteError, told, whole_file, why, write_text
 from tests.distributed.full_disk import full_disk
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from distributed.config_io import load_config
 from distributed.errors import UserError
-from distributed.locking import LOCK, locked
+from distributed.infra.locking import LOCK, locked
 from distributed.search.run import run_search
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from distributed.locking import locked\n"
+    "import sys, time; from pathlib import Path; from distributed.infra.locking import locked\n"
     "with locked(Path(sys.argv[1])):\n"
     "    print('held', flush=True)\n"
     "    time.sleep(600)\n"
@@ -48,7 +48,7 @@ def test_a_place_that_takes_no_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_two_searches_do_not_share_a_directory(tmp_path: Path) -> None:
-    config = load_config(Path(__file__).parents[2] / "configs/search_quickstart.yml", ["terrains.names=[flat]"])
+    config = load_config(Path(__file__).parents[3] / "configs/search_quickstart.yml", ["terrains.names=[flat]"])
     (tmp_path / "config.json").write_text("{}")
     with locked(tmp_path), pytest.raises(UserError, match=f"is in use by process {os.getpid()} on"):
         run_search(config, tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from distributed.errors import UserError
-from distributed.writing import told
+from distributed.infra.writing import told
 
 LOCK = ".lock"
 """The file in a directory whose lock is the directory's."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distributed.interruption import Interrupted, exit_status, interruptible, say_last
+from distributed.infra.signals import Interrupted, exit_status, interruptible, say_last
 
 
 @pytest.fixture(autouse=True)

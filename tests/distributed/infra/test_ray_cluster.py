@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from distributed import cluster
-from distributed.cluster import PACKAGES, check_address, connect_ray, resource_summary
 from distributed.corpus_command import run_corpus
 from distributed.errors import UserError
+from distributed.infra import ray_cluster as cluster
+from distributed.infra.ray_cluster import PACKAGES, check_address, connect_ray, resource_summary
 from terrains.sodarace.corpus import CorpusConfig
 from tests.distributed.conftest import LocalRay
 
@@ -25,7 +25,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from tests.distributed.conftest import LocalRay
-from distributed.cluster import connect_ray
+from distributed.infra.ray_cluster import connect_ray
 print(connect_ray(LocalRay()))
 import ray
 @ray.remote(num_cpus=0)
@@ -139,7 +139,7 @@ DASHBOARD = """
 import os, sys, urllib.error, urllib.request
 import ray
 sys.path.insert(0, sys.argv[1])
-from distributed.cluster import connect_ray
+from distributed.infra.ray_cluster import connect_ray
 from distributed.config import RayConfig
 def status(path, data=None, **headers):
     try:

@@ -17,11 +17,11 @@ from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.exceptions import RayError
 
-from distributed.deadline import within
 from distributed.errors import UserError
-from distributed.places import in_ray_job
+from distributed.infra.deadline import within
+from distributed.infra.paths import in_ray_job
 
-PACKAGES = Path(__file__).resolve().parents[1]
+PACKAGES = Path(__file__).resolve().parents[2]
 
 LONGEST_S = 9.0
 """Seconds for which a cluster is given time to answer, from the look-up of its name on."""

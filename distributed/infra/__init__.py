@@ -1,0 +1,1 @@
+"""Where things lie, what signals do, and how Ray is reached."""
