@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.signals import exit_status, interruptible, say_last

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from distributed.checkpoint import CheckpointError, latest, load_checkpoint
+from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import told, whole_file
 from distributed.page import render_page, write_page

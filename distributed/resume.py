@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed.assemble import free_directory
-from distributed.checkpoint import MANIFEST, Checkpoint, CheckpointError, latest, load_checkpoint
+from distributed.checkpoint.manager import MANIFEST, Checkpoint, CheckpointError, latest, load_checkpoint
 from distributed.config import RunConfig
 from distributed.config.resuming import resumed
 from distributed.config_io import parse_config

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from distributed.checkpoint import CheckpointError, latest, load_checkpoint
+from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.config import BUNDLED, RunConfig
 from distributed.config.problems import explain
 from distributed.errors import UserError, did_you_mean

@@ -22,7 +22,7 @@ from distributed.assemble import (
     new_directory,
     terrain_names,
 )
-from distributed.checkpoint import CheckpointError, latest, save_checkpoint
+from distributed.checkpoint.manager import CheckpointError, latest, save_checkpoint
 from distributed.config import RunConfig
 from distributed.display import Display, make_console
 from distributed.errors import DivergedError, UserError

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distributed.checkpoint import CheckpointError, latest, load_checkpoint
+from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.errors import UserError
 
 PATTERN, EXPERIMENT = "checkpoint_*", "experiment_state-*.json"

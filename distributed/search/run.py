@@ -18,7 +18,7 @@ import torch
 from ray import tune
 
 from distributed.assemble import exported, load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
-from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.config import RunConfig
 from distributed.config_io import with_settings
 from distributed.display import Display, make_console

@@ -14,7 +14,7 @@ from ray.tune import PlacementGroupFactory, Trainable
 from ray.tune.result import DONE
 
 from distributed.assemble import make_pool
-from distributed.checkpoint import save_checkpoint
+from distributed.checkpoint.manager import save_checkpoint
 from distributed.config import RunConfig
 from distributed.errors import UserError
 from distributed.search.checkpoints import last_good

@@ -11,14 +11,14 @@ import pytest
 import torch
 from ray.exceptions import RayTaskError
 
-from distributed.checkpoint import best, latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint.manager import best, latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint.serialization import pack
 from distributed.cli import main
 from distributed.errors import DivergedError
 from distributed.learner import Learner
 from distributed.messages import PromptState, RolloutRequest
 from distributed.pool import LocalPool, RolloutPool
 from distributed.snapshot import Best, Snapshot
-from distributed.statetree import pack
 from distributed.worker import NOT_FINITE, RolloutWorker
 from softprompt.finite import NotFiniteError
 from softprompt.replay import EliteBuffer

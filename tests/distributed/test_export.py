@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from distributed import export as export_module
 from distributed import write_command
-from distributed.checkpoint import save_checkpoint
+from distributed.checkpoint.manager import save_checkpoint
 from distributed.errors import UserError
 from distributed.export_command import register_prompts
 from distributed.registry import LONGEST, Registry, model_uri, registry_name

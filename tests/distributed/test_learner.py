@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from distributed.checkpoint import load_checkpoint, save_checkpoint
+from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
+from distributed.checkpoint.serialization import pack
 from distributed.errors import UserError
 from distributed.learner import Learner
 from distributed.messages import PromptState, RolloutRequest
-from distributed.statetree import pack
 from distributed.worker import RolloutWorker
 from terrains.base import Terrain
 from tests.accuracy import assert_both_accurate, assert_rounded

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from distributed.checkpoint import load_checkpoint, save_checkpoint
+from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
 from distributed.loop import STAGES
 from distributed.pool import LocalPool, RolloutPool
 from distributed.worker import RolloutWorker

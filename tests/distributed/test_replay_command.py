@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from distributed.checkpoint import save_checkpoint
+from distributed.checkpoint.manager import save_checkpoint
 from terrains.sodarace.names import make_ground
 from terrains.sodarace.physics import trace
 from terrains.sodarace.seeds import SEEDS

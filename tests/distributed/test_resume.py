@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed.checkpoint import Checkpoint, latest, load_checkpoint
+from distributed.checkpoint.manager import Checkpoint, latest, load_checkpoint
 from distributed.cli import main
 from distributed.config import RunConfig
 from distributed.config_io import with_settings

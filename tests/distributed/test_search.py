@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from distributed.checkpoint import latest, load_checkpoint
+from distributed.checkpoint.manager import latest, load_checkpoint
 from distributed.cli import main
 from distributed.run_folder import open_run
 from distributed.tracking import open_client

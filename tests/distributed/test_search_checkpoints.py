@@ -16,7 +16,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune import Checkpoint, Trainable
 from ray.tune.experiment import Trial
 
-from distributed.checkpoint import TENSORS, save_checkpoint
+from distributed.checkpoint.manager import TENSORS, save_checkpoint
 from distributed.errors import UserError
 from distributed.search.checkpoints import best_of, check_restorable, last_good
 from distributed.search.record import FILE, Record

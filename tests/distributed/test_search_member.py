@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from distributed.checkpoint import load_checkpoint, save_checkpoint
+from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
+from distributed.checkpoint.serialization import pack
 from distributed.search.member import evaluation_set, member_config
-from distributed.statetree import pack
 from softprompt.model import FrozenLM
 from tests.distributed.tiny_search import FIRST, SPACE, member_of, population, search_config
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distributed.checkpoint import load_checkpoint, save_checkpoint
+from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
 from distributed.messages import LayerWeights, PromptState
 from distributed.snapshot import Best, Snapshot
 

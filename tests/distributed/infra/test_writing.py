@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from distributed.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.errors import UserError
 from distributed.infra.writing import WriteError, told, whole_file, why, write_text
 from tests.distributed.full_disk import full_disk

@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from distributed import checkpoint
-from distributed.checkpoint import CheckpointError, best, latest, load_checkpoint, save_checkpoint
+from distributed.checkpoint import manager as checkpoint
+from distributed.checkpoint.manager import CheckpointError, best, latest, load_checkpoint, save_checkpoint
 
 
 def some_state() -> dict:
@@ -180,7 +180,7 @@ def test_failed_save_leaves_the_checkpoints_of_before(tmp_path: Path) -> None:
 
 def test_kill_at_any_moment_leaves_a_whole_latest_checkpoint(tmp_path: Path) -> None:
     script = (
-        "import sys, torch; from distributed.checkpoint import save_checkpoint\n"
+        "import sys, torch; from distributed.checkpoint.manager import save_checkpoint\n"
         "for step in range(10**6):\n"
         "    save_checkpoint(sys.argv[1], step, {'a': torch.full((200_000,), float(step))}, score=step % 7, keep=2)\n"
     )

@@ -16,8 +16,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from distributed.checkpoint.serialization import pack, unpack
 from distributed.infra.writing import DRAFT, why
-from distributed.statetree import pack, unpack
 
 FORMAT = 1
 BEST = "best_checkpoint"
