@@ -21,7 +21,7 @@ from rich.table import Table
 
 from distributed.assemble import load_lm, make_pool, make_world, terrain_names, world_factory
 from distributed.config import RunConfig
-from distributed.config_io import load_config
+from distributed.config.load import load_config
 from distributed.display import Display
 from distributed.infra.ray_cluster import connect_ray
 from distributed.learner import Learner

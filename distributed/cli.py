@@ -11,14 +11,14 @@ import typer
 import yaml
 
 from distributed.config import RunConfig
-from distributed.config.listing import settings
+from distributed.config.describe import settings
+from distributed.config.load import load_config, with_settings
 from distributed.config.section import LARGEST_SEED
-from distributed.config.support import check_terrain_names, check_trainable
-from distributed.config_io import load_config, with_settings
+from distributed.config.trlx_sweep import load_search
+from distributed.config.unsupported import check_terrain_names, check_trainable
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
 from distributed.infra.paths import existing
 from distributed.stages_cli import corpus, pretrain
-from distributed.sweep_format import load_search
 from distributed.terrains_cli import app as terrains_app
 
 app = typer.Typer(

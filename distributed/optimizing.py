@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from distributed.config import RunConfig
-from distributed.config.training import OPTIMIZER_SETTINGS, SCHEDULER_SETTINGS
+from distributed.config.trlx_sections import OPTIMIZER_SETTINGS, SCHEDULER_SETTINGS
 from softprompt.prompts import PromptSource
 from softprompt.value_head import ValueHead
 

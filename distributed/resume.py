@@ -13,8 +13,8 @@ from typing import Any
 from distributed.assemble import free_directory
 from distributed.checkpoint.manager import MANIFEST, Checkpoint, CheckpointError, latest, load_checkpoint
 from distributed.config import RunConfig
+from distributed.config.load import parse_config
 from distributed.config.resuming import resumed
-from distributed.config_io import parse_config
 from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.paths import existing

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.config import BUNDLED, RunConfig
-from distributed.config.problems import explain
+from distributed.config.validation_errors import explain
 from distributed.errors import UserError, did_you_mean
 from distributed.summary import Summary
 from distributed.untracked import UNTRACKED, Untracked

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from distributed.config import RunConfig
-from distributed.config_io import with_settings
+from distributed.config.load import with_settings
 from distributed.errors import UserError, did_you_mean
 from softprompt.model import FrozenLM
 from softprompt.peft_format import CONFIG_FILE, load_prompt

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from distributed.config.section import LARGEST_SEED
-from distributed.config.support import check_terrain_names
+from distributed.config.unsupported import check_terrain_names
 from distributed.errors import UserError, did_you_mean
 
 

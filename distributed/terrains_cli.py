@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from distributed.config.support import check_terrain_names
+from distributed.config.unsupported import check_terrain_names
 
 app = typer.Typer(
     help="Families of terrains: what there is, how a terrain looks, and terrains of a difficulty.",

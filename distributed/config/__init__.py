@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from distributed.config.method import GROUPED, GenKwargs, MethodConfig
-from distributed.config.running import (
+from distributed.config.section import Section
+from distributed.config.sections import (
     ComputeConfig,
     EvaluationConfig,
     Range,
@@ -18,8 +19,7 @@ from distributed.config.running import (
     TrackingConfig,
     WarmStartConfig,
 )
-from distributed.config.section import Section
-from distributed.config.training import (
+from distributed.config.trlx_sections import (
     BUNDLED,
     ModelConfig,
     OptimizerConfig,
@@ -57,7 +57,7 @@ TRLX_SECTIONS = ("method", "model", "optimizer", "scheduler", "tokenizer", "trai
 
 
 class RunConfig(Section):
-    """All settings of a run. Read one from a file with ``distributed.config_io.load_config``."""
+    """All settings of a run. Read one from a file with ``distributed.config.load.load_config``."""
 
     method: MethodConfig = MethodConfig()
     """What is trained, and how the rewards train it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distributed.config import RunConfig
-from distributed.config.listing import settings
+from distributed.config.describe import settings
 from distributed.errors import UserError
 
 MAY_CHANGE = (

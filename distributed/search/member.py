@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from distributed.config import RunConfig
-from distributed.config_io import with_settings
+from distributed.config.load import with_settings
 from distributed.display import Display
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop

@@ -20,7 +20,7 @@ from ray import tune
 from distributed.assemble import exported, load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.config import RunConfig
-from distributed.config_io import with_settings
+from distributed.config.load import with_settings
 from distributed.display import Display, make_console
 from distributed.errors import UserError
 from distributed.finish import finish

@@ -15,9 +15,9 @@ from ray import tune
 
 from distributed.assemble import check_end_tokens
 from distributed.config import Range, RunConfig
-from distributed.config.listing import settings
-from distributed.config.support import check_trainable
-from distributed.config_io import with_settings
+from distributed.config.describe import settings
+from distributed.config.load import with_settings
+from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError, did_you_mean
 from distributed.search.effects import effective, why_idle, why_same
 from distributed.sources import TEXT

@@ -21,7 +21,7 @@ import torch
 from distributed.checkpoint.manager import Checkpoint, latest, load_checkpoint
 from distributed.cli import main
 from distributed.config import RunConfig
-from distributed.config_io import with_settings
+from distributed.config.load import with_settings
 from distributed.infra.locking import locked
 from distributed.pool import LocalPool
 from distributed.pool_base import RolloutError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distributed.config_io import with_settings
+from distributed.config.load import with_settings
 from distributed.errors import UserError
 from distributed.learner import Learner
 from distributed.messages import RolloutRequest

@@ -9,7 +9,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.schedulers.pbt import _explore
 
 from distributed.config import Range, RunConfig
-from distributed.config_io import load_config, with_settings
+from distributed.config.load import load_config, with_settings
 from distributed.errors import UserError
 from distributed.search.scheduler import SteadyPopulation, make_scheduler, rounds_of_a_run
 from distributed.search.space import check_space, clamp, explore, first_members, most_elites, mutations

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from distributed.config_io import load_config
+from distributed.config.load import load_config
 from terrains.sodarace.families import FAMILIES
 from terrains.sodarace.names import make_ground
 from terrains.sodarace.sampler import sample_terrains

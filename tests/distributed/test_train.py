@@ -241,7 +241,7 @@ def test_workers_that_fail_for_good_are_one_clear_line_and_leave_a_checkpoint(tm
 
 
 def test_a_defect_before_the_first_checkpoint_leaves_no_directory(tmp_path, monkeypatch):
-    from distributed.config_io import load_config
+    from distributed.config.load import load_config
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(LocalPool, "collect", lambda *_: 1 / 0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from distributed.config_io import load_config
+from distributed.config.load import load_config
 from distributed.errors import UserError
 from distributed.infra.locking import LOCK, locked
 from distributed.search.run import run_search

@@ -10,9 +10,9 @@ from statistics import NormalDist
 from typing import Any
 
 from distributed.config import RunConfig
-from distributed.config_io import parse_config, read_sections
+from distributed.config.load import parse_config, read_sections
+from distributed.config.trlx_files import is_sweep
 from distributed.errors import UserError, did_you_mean
-from distributed.trlx_files import is_sweep
 
 logger = logging.getLogger("terraprompt")
 

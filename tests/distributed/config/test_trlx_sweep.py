@@ -14,11 +14,11 @@ import yaml
 from distributed.assemble import check_end_tokens
 from distributed.cli import main
 from distributed.config import Range, RunConfig
-from distributed.config.support import check_trainable
-from distributed.config_io import parse_config, with_settings
+from distributed.config.load import parse_config, with_settings
+from distributed.config.trlx_sweep import MOST_VALUES, load_search, translate_sweep
+from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError
 from distributed.search.space import check_space
-from distributed.sweep_format import MOST_VALUES, load_search, translate_sweep
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 
 SWEEP = {

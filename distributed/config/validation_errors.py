@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distributed.config.listing import settings, written_name
+from distributed.config.describe import settings, written_name
 from distributed.config.section import Section
 from distributed.errors import did_you_mean, nearest
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from distributed.config import RunConfig
-from distributed.config.listing import settings
+from distributed.config.describe import settings
+from distributed.config.load import parse_config, with_settings
 from distributed.config.resuming import MAY_CHANGE, SPANS, STAYS, resumed
-from distributed.config.training import SCHEDULER_SETTINGS
-from distributed.config_io import parse_config, with_settings
+from distributed.config.trlx_sections import SCHEDULER_SETTINGS
 from distributed.errors import UserError
 
 BEFORE = with_settings(RunConfig(), {"train.run_name": "first", "train.total_steps": 6})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distributed.config import RunConfig
-from distributed.config_io import dump_config, load_config, with_settings
+from distributed.config.load import dump_config, load_config, with_settings
 from distributed.errors import UserError
 
 

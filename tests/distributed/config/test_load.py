@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from distributed.config import RunConfig
-from distributed.config_io import load_config, parse_config, with_settings
+from distributed.config.load import load_config, parse_config, with_settings
 from distributed.errors import UserError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SEED, TRLX = ROOT / "tests/data/seed_2022.yml", ROOT / "tests/data/trlx_default_ppo.yml"
 
 

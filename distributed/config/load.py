@@ -13,11 +13,11 @@ import yaml
 from pydantic import ValidationError
 
 from distributed.config import RunConfig
-from distributed.config.listing import settings
-from distributed.config.problems import explain
+from distributed.config.describe import settings
+from distributed.config.trlx_2022 import translate
+from distributed.config.trlx_files import check_kind, replace_adapter
+from distributed.config.validation_errors import explain
 from distributed.errors import UserError
-from distributed.seed_format import translate
-from distributed.trlx_files import check_kind, replace_adapter
 
 logger = logging.getLogger("terraprompt")
 

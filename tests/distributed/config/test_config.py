@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from distributed.config import TRLX_SECTIONS, GenKwargs, RunConfig
-from distributed.config.listing import settings
-from distributed.config.support import check_trainable
-from distributed.config_io import parse_config, with_settings
+from distributed.config.describe import settings
+from distributed.config.load import parse_config, with_settings
+from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError
 from softprompt.sampling import GenerationConfig
 from terrains.sodarace.sampler import sample_terrains
