@@ -30,7 +30,7 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from distributed.assemble import BUNDLED_LM
-from distributed.worker import instruction_ids
+from distributed.rollout.worker import instruction_ids
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
 from softprompt.model import FrozenLM

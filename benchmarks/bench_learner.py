@@ -36,7 +36,7 @@ from rich.table import Table
 from torch import Tensor
 
 from distributed.assemble import BUNDLED_LM
-from distributed.worker import instruction_ids
+from distributed.rollout.worker import instruction_ids
 from softprompt import policy
 from softprompt.model import FrozenLM
 from softprompt.ppo import policy_loss

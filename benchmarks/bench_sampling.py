@@ -34,7 +34,7 @@ from rich.table import Table
 from torch import Tensor
 
 from distributed.assemble import BUNDLED_LM
-from distributed.worker import instruction_ids
+from distributed.rollout.worker import instruction_ids
 from softprompt.model import FrozenLM
 from softprompt.prompts import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest

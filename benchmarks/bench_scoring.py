@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from distributed.assemble import BUNDLED_LM
-from distributed.worker import instruction_ids
+from distributed.rollout.worker import instruction_ids
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt

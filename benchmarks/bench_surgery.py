@@ -26,9 +26,9 @@ from distributed.display import Display
 from distributed.infra.ray_cluster import connect_ray
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
+from distributed.rollout.worker import instruction_ids
 from distributed.search.member import Member, Population
 from distributed.tracking import NullTracker
-from distributed.worker import instruction_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 RESIZES = [(20, 8), (8, 20), (20, 50), (4, 1)]

@@ -17,9 +17,9 @@ from distributed.errors import UserError
 from distributed.infra.paths import lasting
 from distributed.infra.ray_cluster import connect_ray, is_our_own, resource_summary, room_for
 from distributed.infra.writing import temporary, told, why
-from distributed.pool import LocalPool, RolloutPool
-from distributed.pool_base import Pool
-from distributed.worker import RolloutWorker
+from distributed.rollout.pool import Pool
+from distributed.rollout.ray_pool import LocalPool, RolloutPool
+from distributed.rollout.worker import RolloutWorker
 from softprompt.cache_check import can_use_cache
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distributed.messages import Rollouts
+from distributed.rollout.types import Rollouts
 
 
 @dataclass

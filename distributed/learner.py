@@ -17,8 +17,8 @@ from distributed.batch import Batch, join, mean_reward, spread
 from distributed.checkpoint.serialization import copied
 from distributed.config import RunConfig
 from distributed.errors import UserError
-from distributed.messages import LayerWeights, PromptState, Rollouts
 from distributed.optimizing import make_imitator, make_optimizer, make_schedule
+from distributed.rollout.types import LayerWeights, PromptState, Rollouts
 from distributed.snapshot import Snapshot
 from distributed.sources import make_source
 from softprompt.estimators import evolution_gradient, perturbations

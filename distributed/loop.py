@@ -14,8 +14,8 @@ from distributed.config import RunConfig
 from distributed.display import Display
 from distributed.errors import DivergedError
 from distributed.learner import Learner
-from distributed.messages import PromptState, RolloutRequest, Rollouts, cut
-from distributed.pool_base import Pool
+from distributed.rollout.pool import Pool
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts, cut
 from distributed.silence import complaints
 from distributed.snapshot import Best, Snapshot
 from distributed.tracking import NullTracker

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distributed.messages import LayerWeights, PromptState
+from distributed.rollout.types import LayerWeights, PromptState
 
 
 @dataclass(frozen=True)

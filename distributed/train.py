@@ -32,12 +32,12 @@ from distributed.infra.signals import Interrupted, exit_status, interruptible, s
 from distributed.infra.writing import WriteError, write_text
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
-from distributed.pool_base import RolloutError
 from distributed.resume import BRANCH, Start, command, find_start
+from distributed.rollout.pool import RolloutError
+from distributed.rollout.worker import instruction_ids
 from distributed.run_folder import CONFIG
 from distributed.tracking import NullTracker, open_tracker
 from distributed.untracked import UNTRACKED
-from distributed.worker import instruction_ids
 from terrains.sodarace.world import SodaraceWorld
 
 

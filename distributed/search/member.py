@@ -15,8 +15,8 @@ from distributed.config.load import with_settings
 from distributed.display import Display
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
-from distributed.messages import PromptState, RolloutRequest, Rollouts
-from distributed.pool_base import OnResult, Pool, Ticket
+from distributed.rollout.pool import OnResult, Pool, Ticket
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from distributed.search.inherit import inherit, operate
 from distributed.search.space import Settings
 from distributed.tracking import NullTracker

@@ -30,7 +30,8 @@ from distributed.infra.signals import SIGNALS, cause, exit_status, interruptible
 from distributed.infra.writing import WriteError, whole_file, write_text
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
-from distributed.pool_base import RolloutError
+from distributed.rollout.pool import RolloutError
+from distributed.rollout.worker import instruction_ids
 from distributed.search.checkpoints import best_of
 from distributed.search.member import Population, member_config
 from distributed.search.record import FILE, Record
@@ -42,7 +43,6 @@ from distributed.search.tuner import make_tuner
 from distributed.sources import with_absolute_start
 from distributed.tracking import NullTracker, open_tracker
 from distributed.untracked import UNTRACKED
-from distributed.worker import instruction_ids
 from terrains.sodarace.world import SodaraceWorld
 
 logger = logging.getLogger("terraprompt")

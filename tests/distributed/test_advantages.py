@@ -10,8 +10,8 @@ import torch
 
 from distributed.advantages import RewardScaling
 from distributed.learner import Learner
-from distributed.messages import RolloutRequest
-from distributed.worker import RolloutWorker
+from distributed.rollout.types import RolloutRequest
+from distributed.rollout.worker import RolloutWorker
 from tests.distributed.tiny_runs import config, instructions, worker_arguments
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "trlx_golden.json").read_text())["score_scaling"]

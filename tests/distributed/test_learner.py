@@ -13,8 +13,8 @@ from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
 from distributed.checkpoint.serialization import pack
 from distributed.errors import UserError
 from distributed.learner import Learner
-from distributed.messages import PromptState, RolloutRequest
-from distributed.worker import RolloutWorker
+from distributed.rollout.types import PromptState, RolloutRequest
+from distributed.rollout.worker import RolloutWorker
 from terrains.base import Terrain
 from tests.accuracy import assert_both_accurate, assert_rounded
 from tests.distributed.tiny_runs import config, instructions, worker_arguments

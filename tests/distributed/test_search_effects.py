@@ -11,10 +11,10 @@ import pytest
 from distributed.config.load import with_settings
 from distributed.errors import UserError
 from distributed.learner import Learner
-from distributed.messages import RolloutRequest
+from distributed.rollout.types import RolloutRequest
+from distributed.rollout.worker import RolloutWorker
 from distributed.search.effects import IDLE, effective
 from distributed.search.space import check_space
-from distributed.worker import RolloutWorker
 from tests.distributed.test_search_space import search
 from tests.distributed.tiny_runs import LETTERS, config, instructions, loop_of, worker_arguments
 from tests.distributed.tiny_workers import LetterWorld

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
-from distributed.messages import LayerWeights, PromptState
+from distributed.rollout.types import LayerWeights, PromptState
 from distributed.snapshot import Best, Snapshot
 
 

@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from distributed import tracking
 from distributed.cli import main
 from distributed.mlflow_store import Pauses
-from distributed.pool import LocalPool
-from distributed.pool_base import RolloutError
+from distributed.rollout.pool import RolloutError
+from distributed.rollout.ray_pool import LocalPool
 from distributed.summary import OPTIONAL_KEYS
 from distributed.train import run_training
 from distributed.untracked import UNTRACKED

@@ -11,10 +11,10 @@ from distributed.config.load import with_settings
 from distributed.display import Display
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
-from distributed.pool import LocalPool
-from distributed.pool_base import Pool
+from distributed.rollout.pool import Pool
+from distributed.rollout.ray_pool import LocalPool
+from distributed.rollout.worker import RolloutWorker, instruction_ids
 from distributed.tracking import NullTracker
-from distributed.worker import RolloutWorker, instruction_ids
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld

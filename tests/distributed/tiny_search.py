@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.config import RunConfig
-from distributed.pool import LocalPool
+from distributed.rollout.ray_pool import LocalPool
+from distributed.rollout.worker import RolloutWorker
 from distributed.search.member import Member, Population
-from distributed.worker import RolloutWorker
 from softprompt.model import FrozenLM
 from tests.distributed.tiny_runs import LETTERS, config, instructions, loop_of, worker_arguments
 from tests.distributed.tiny_workers import LetterWorld

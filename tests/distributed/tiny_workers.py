@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
 from terrains.base import Attempt, Score, Terrain
 

@@ -30,8 +30,8 @@ print(connect_ray(LocalRay()))
 import ray
 @ray.remote(num_cpus=0)
 def where():
-    import distributed.messages
-    return distributed.messages.__file__
+    import distributed.rollout.types
+    return distributed.rollout.types.__file__
 print(ray.get(where.remote(), timeout=60))
 """
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from distributed.errors import UserError
-from distributed.messages import LayerWeights, PromptState, RolloutRequest, Rollouts, Trial
+from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts, Trial
 from softprompt.finite import NotFiniteError
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest

@@ -12,10 +12,10 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from distributed.host import HostFactory, Slot, Worker
 from distributed.infra.ray_cluster import resource_summary
-from distributed.messages import PromptState, RolloutRequest, Rollouts
-from distributed.pool_base import OnResult, Pool, RolloutError, Ticket, describe, one_line
+from distributed.rollout.actor import HostFactory, Slot, Worker
+from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
 
 logger = logging.getLogger("terraprompt")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distributed.messages import PromptState, RolloutRequest, Rollouts, cut
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts, cut
 
 
 def some_rollouts(**changes: object) -> Rollouts:

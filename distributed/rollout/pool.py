@@ -9,7 +9,7 @@ from typing import Self
 
 from ray.exceptions import RayError
 
-from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
 
 OnResult = Callable[[Rollouts], None]

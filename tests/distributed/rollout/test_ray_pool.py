@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import ray
 
-from distributed.messages import PromptState, RolloutRequest, Rollouts
-from distributed.pool import LocalPool, RolloutError, RolloutPool
+from distributed.rollout.ray_pool import LocalPool, RolloutError, RolloutPool
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from tests.distributed.tiny_workers import DrawingWorker
 
 STATE = PromptState(version=5, prompts=np.zeros((3, 2, 4), dtype=np.float32))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import ray
 from ray.actor import ActorHandle
 
-from distributed.messages import PromptState, RolloutRequest, Rollouts
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 

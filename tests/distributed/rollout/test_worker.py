@@ -14,9 +14,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from distributed.messages import LayerWeights, PromptState, RolloutRequest, Rollouts
-from distributed.pool import LocalPool, RolloutPool
-from distributed.worker import RolloutWorker, instruction_ids
+from distributed.rollout.ray_pool import LocalPool, RolloutPool
+from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts
+from distributed.rollout.worker import RolloutWorker, instruction_ids
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Samples
 from softprompt.tokenizer import train_tokenizer
