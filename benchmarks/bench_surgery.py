@@ -22,13 +22,13 @@ from rich.table import Table
 from distributed.assemble import load_lm, make_pool, make_world, terrain_names, world_factory
 from distributed.config import RunConfig
 from distributed.config.load import load_config
-from distributed.display import Display
 from distributed.infra.ray_cluster import connect_ray
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
+from distributed.observability.console import Display
+from distributed.observability.mlflow_tracker import NullTracker
 from distributed.rollout.worker import instruction_ids
 from distributed.search.member import Member, Population
-from distributed.tracking import NullTracker
 
 ROOT = Path(__file__).resolve().parents[1]
 RESIZES = [(20, 8), (8, 20), (20, 50), (4, 1)]

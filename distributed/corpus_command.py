@@ -11,11 +11,11 @@ from rich.console import Console
 
 from distributed.corpus_card import card_table, corpus_card
 from distributed.corpus_display import CorpusDisplay
-from distributed.display import make_console
 from distributed.errors import UserError
 from distributed.infra.locking import LOCK, locked
 from distributed.infra.signals import exit_status, interruptible, say_last
 from distributed.infra.writing import told, why, write_text
+from distributed.observability.console import make_console
 from terrains.sodarace.corpus import CorpusConfig, write_corpus
 from terrains.sodarace.corpus_log import CorpusLog
 from terrains.sodarace.evaluation import Evaluation, Evaluator, WorldEvaluator

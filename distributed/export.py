@@ -20,7 +20,7 @@ import torch
 
 from distributed.errors import UserError
 from distributed.infra.writing import temporary, told
-from distributed.mlflow_store import store_uri
+from distributed.observability.mlflow_store import store_uri
 from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.rollout.worker import instruction_ids
 from distributed.run_folder import FinishedRun

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from distributed.infra.writing import told, whole_file
 from distributed.loop import TrainingLoop
-from distributed.mlflow_store import shown
+from distributed.observability.mlflow_store import shown
 from distributed.picture import draw_run
 from distributed.report import write_report
 from distributed.run_folder import LAYERS, PROMPTS, SUMMARY

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed.errors import UserError
-from distributed.mlflow_store import experiment_id, in_short, open_client, shown
+from distributed.observability.mlflow_store import experiment_id, in_short, open_client, shown
 
 PREFIX = "softprompt."
 CHAMPION = "champion"

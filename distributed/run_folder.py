@@ -17,8 +17,8 @@ from distributed.checkpoint.manager import CheckpointError, latest, load_checkpo
 from distributed.config import BUNDLED, RunConfig
 from distributed.config.validation_errors import explain
 from distributed.errors import UserError, did_you_mean
+from distributed.observability.untracked import UNTRACKED, Untracked
 from distributed.summary import Summary
-from distributed.untracked import UNTRACKED, Untracked
 from softprompt.model import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import load_network

@@ -24,7 +24,6 @@ from distributed.assemble import (
 )
 from distributed.checkpoint.manager import CheckpointError, latest, save_checkpoint
 from distributed.config import RunConfig
-from distributed.display import Display, make_console
 from distributed.errors import DivergedError, UserError
 from distributed.finish import finish
 from distributed.infra.locking import LOCK, locked
@@ -32,12 +31,13 @@ from distributed.infra.signals import Interrupted, exit_status, interruptible, s
 from distributed.infra.writing import WriteError, write_text
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
+from distributed.observability.console import Display, make_console
+from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.untracked import UNTRACKED
 from distributed.resume import BRANCH, Start, command, find_start
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.worker import instruction_ids
 from distributed.run_folder import CONFIG
-from distributed.tracking import NullTracker, open_tracker
-from distributed.untracked import UNTRACKED
 from terrains.sodarace.world import SodaraceWorld
 
 

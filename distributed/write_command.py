@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import whole_file
-from distributed.mlflow_store import store_uri
+from distributed.observability.mlflow_store import store_uri
 from distributed.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
 from distributed.rollout.worker import instruction_ids
 from distributed.run_folder import open_run

@@ -21,7 +21,6 @@ from distributed.assemble import exported, load_lm, make_pool, make_world, new_d
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
-from distributed.display import Display, make_console
 from distributed.errors import UserError
 from distributed.finish import finish
 from distributed.infra.locking import locked
@@ -30,6 +29,9 @@ from distributed.infra.signals import SIGNALS, cause, exit_status, interruptible
 from distributed.infra.writing import WriteError, whole_file, write_text
 from distributed.learner import Learner
 from distributed.loop import TrainingLoop
+from distributed.observability.console import Display, make_console
+from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.untracked import UNTRACKED
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.worker import instruction_ids
 from distributed.search.checkpoints import best_of
@@ -41,8 +43,6 @@ from distributed.search.tree import draw_family_tree
 from distributed.search.trial import MemberTrial, members_that_fit, placement
 from distributed.search.tuner import make_tuner
 from distributed.sources import with_absolute_start
-from distributed.tracking import NullTracker, open_tracker
-from distributed.untracked import UNTRACKED
 from terrains.sodarace.world import SodaraceWorld
 
 logger = logging.getLogger("terraprompt")

@@ -9,11 +9,11 @@ from typing import Any
 from ray.tune import Callback
 
 from distributed.config import RunConfig
-from distributed.display import make_console
-from distributed.mlflow_store import flatten
+from distributed.observability.console import make_console
+from distributed.observability.mlflow_store import flatten
+from distributed.observability.mlflow_tracker import NullTracker, open_tracker
 from distributed.search.record import FILE, Record, says
 from distributed.search.trial import DAMAGED, INHERITED, member_number
-from distributed.tracking import NullTracker, open_tracker
 
 logger = logging.getLogger("terraprompt")
 

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from distributed.infra.ray_cluster import connect_ray
-from distributed.mlflow_store import open_client
+from distributed.observability.mlflow_store import open_client
 from softprompt.model import FrozenLM
 from softprompt.tokenizer import train_tokenizer
 from tests.distributed.finished_runs import make_run, save_base

@@ -16,8 +16,8 @@ import pytest
 
 from distributed.checkpoint.manager import latest, load_checkpoint
 from distributed.cli import main
+from distributed.observability.mlflow_tracker import open_client
 from distributed.run_folder import open_run
-from distributed.tracking import open_client
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs/search_quickstart.yml"

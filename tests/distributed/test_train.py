@@ -14,14 +14,14 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from distributed import tracking
 from distributed.cli import main
-from distributed.mlflow_store import Pauses
+from distributed.observability import mlflow_tracker as tracking
+from distributed.observability.mlflow_store import Pauses
+from distributed.observability.untracked import UNTRACKED
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.ray_pool import LocalPool
 from distributed.summary import OPTIONAL_KEYS
 from distributed.train import run_training
-from distributed.untracked import UNTRACKED
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yml"

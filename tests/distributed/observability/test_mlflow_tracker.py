@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from distributed import mlflow_store, tracking
 from distributed.errors import UserError
 from distributed.infra.paths import HOME_VARIABLE, JOB_VARIABLE
-from distributed.mlflow_store import flatten, store_uri
+from distributed.observability import mlflow_store
+from distributed.observability import mlflow_tracker as tracking
+from distributed.observability.mlflow_store import flatten, store_uri
+from distributed.observability.mlflow_tracker import MlflowTracker, NullTracker, open_tracker
+from distributed.observability.untracked import UNTRACKED
 from distributed.registry import Registry
-from distributed.tracking import MlflowTracker, NullTracker, open_tracker
-from distributed.untracked import UNTRACKED
 from tests.distributed.finished_runs import main_exit as run_command
 
 pytestmark = pytest.mark.timeout(120)

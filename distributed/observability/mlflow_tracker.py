@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distributed.mlflow_store import (
+from distributed.observability.mlflow_store import (
     MetricNames,
     Pauses,
     clean_name,
@@ -25,7 +25,7 @@ from distributed.mlflow_store import (
     shown,
     store_uri,
 )
-from distributed.untracked import Entry, Untracked, send_entries
+from distributed.observability.untracked import Entry, Untracked, send_entries
 
 logger = logging.getLogger("terraprompt")
 

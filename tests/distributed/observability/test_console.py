@@ -1,11 +1,11 @@
-"""Invariants of distributed.display."""
+"""Invariants of distributed.observability.console."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from distributed.display import Display, make_console, plain_line, sparkline
+from distributed.observability.console import Display, make_console, plain_line, sparkline
 
 TERRAINS = ["left_wall", "bumpy(amplitude=12,seed=3)"]
 METRICS = {

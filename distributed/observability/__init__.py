@@ -1,0 +1,1 @@
+"""What is watched while a run goes on: a tracker and a console, neither of which ever stops it."""
