@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from distributed.results.run_folder import FinishedRun, open_run
 from distributed.rollout.worker import instruction_ids
-from distributed.run_folder import FinishedRun, open_run
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
 from terrains.sodarace.sampler import DRAWN_FAMILIES, sample_terrains

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distributed.summary import bootstrap_interval
+from distributed.results.summary import bootstrap_interval
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

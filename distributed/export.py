@@ -22,8 +22,8 @@ from distributed.errors import UserError
 from distributed.infra.writing import temporary, told
 from distributed.observability.mlflow_store import store_uri
 from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
+from distributed.results.run_folder import FinishedRun
 from distributed.rollout.worker import instruction_ids
-from distributed.run_folder import FinishedRun
 from softprompt.cache_check import can_use_cache
 from softprompt.model import FrozenLM
 from softprompt.peft_format import save_prompt

@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from distributed.errors import UserError
 from distributed.export import BETTER, FIRST, INCOMPARABLE, NOT_BETTER, UNSCORED, Export, Exporter
 from distributed.registry import CHAMPION, model_uri
-from distributed.run_folder import open_run
+from distributed.results.run_folder import open_run
 
 VERDICTS = {
     BETTER: "yes, version {version} had {theirs}",

@@ -16,9 +16,9 @@ from distributed.loop import TrainingLoop
 from distributed.observability.mlflow_store import shown
 from distributed.picture import draw_run
 from distributed.report import write_report
-from distributed.run_folder import LAYERS, PROMPTS, SUMMARY
-from distributed.summary import Summary, summarise, write_summary
-from distributed.summary_tables import summary_tables
+from distributed.results.run_folder import LAYERS, PROMPTS, SUMMARY
+from distributed.results.summary import Summary, summarise, write_summary
+from distributed.results.tables import summary_tables
 from distributed.walkers import best_found, recorded
 from softprompt.model import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK

@@ -16,7 +16,7 @@ from distributed.infra.writing import told, whole_file
 from distributed.page import render_page, write_page
 from distributed.picture import draw_stack
 from distributed.player import SCRIPT, arenas_data, by_terrain, walkers_section
-from distributed.run_folder import open_run
+from distributed.results.run_folder import open_run
 from distributed.walkers import Found, WalkerShow, best_found, recorded
 from terrains.base import Attempt
 from terrains.sodarace import failures

@@ -10,7 +10,7 @@ from distributed import report_parts as parts
 from distributed.page import render_page, write_page
 from distributed.player import SCRIPT, arenas_data, by_terrain, walkers_section
 from distributed.report_curves import curves
-from distributed.summary import Summary
+from distributed.results.summary import Summary
 from distributed.walkers import WalkerShow
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from distributed.report_metrics import METRICS, TOGETHER, X_AXIS, described
-from distributed.summary import Summary
+from distributed.results.summary import Summary
 
 Entry = Mapping[str, Any]
 Point = list[float | None]

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from distributed.player import colour, terrain_name
-from distributed.summary import Summary, TerrainSummary
+from distributed.results.summary import Summary, TerrainSummary
 
 
 def facts(summary: Summary, meta: Mapping[str, Any]) -> str:

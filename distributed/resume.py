@@ -20,7 +20,7 @@ from distributed.infra.locking import locked
 from distributed.infra.paths import existing
 from distributed.infra.writing import write_text
 from distributed.loop import STAGES
-from distributed.run_folder import CONFIG
+from distributed.results.run_folder import CONFIG
 
 LINEAGE = "lineage.json"
 """The file by which the directory of a search is known."""

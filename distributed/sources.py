@@ -125,7 +125,7 @@ def _text(text: str, lm: FrozenLM, n: int, what: str) -> Tensor:
 def _of_run(path: Path, names: Sequence[str] | None) -> Tensor:
     """The prompts of a finished run for these terrains."""
     # Imported here: what reads a run knows how runs are put together, and so this module.
-    from distributed.run_folder import SUMMARY, open_run
+    from distributed.results.run_folder import SUMMARY, open_run
 
     if not (path / SUMMARY).is_file():
         raise UserError(

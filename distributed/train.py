@@ -34,10 +34,10 @@ from distributed.loop import TrainingLoop
 from distributed.observability.console import Display, make_console
 from distributed.observability.mlflow_tracker import NullTracker, open_tracker
 from distributed.observability.untracked import UNTRACKED
+from distributed.results.run_folder import CONFIG
 from distributed.resume import BRANCH, Start, command, find_start
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.worker import instruction_ids
-from distributed.run_folder import CONFIG
 from terrains.sodarace.world import SodaraceWorld
 
 

@@ -15,8 +15,8 @@ from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import whole_file
 from distributed.observability.mlflow_store import store_uri
 from distributed.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
+from distributed.results.run_folder import open_run
 from distributed.rollout.worker import instruction_ids
-from distributed.run_folder import open_run
 from softprompt.finite import NotFiniteError
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain

@@ -17,8 +17,8 @@ from distributed.cli import main
 from distributed.config import RunConfig
 from distributed.export_command import export_run
 from distributed.registry import model_uri
-from distributed.run_folder import CONFIG, PROMPTS, SUMMARY
-from distributed.summary import Summary, TerrainSummary, write_summary
+from distributed.results.run_folder import CONFIG, PROMPTS, SUMMARY
+from distributed.results.summary import Summary, TerrainSummary, write_summary
 from softprompt.model import FrozenLM
 
 BUMPY = "bumpy(amplitude=4,seed=3)"

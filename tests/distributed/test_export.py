@@ -24,7 +24,7 @@ from distributed.errors import UserError
 from distributed.export_command import register_prompts
 from distributed.observability.mlflow_tracker import MlflowTracker
 from distributed.registry import LONGEST, Registry, model_uri, registry_name
-from distributed.run_folder import PROMPTS, SUMMARY, open_run
+from distributed.results.run_folder import PROMPTS, SUMMARY, open_run
 from softprompt.model import FrozenLM
 from terrains.base import Attempt
 from terrains.sodarace.seeds import SEEDS

@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM
 
 from distributed.prompt_model import BASE_MODEL_VARIABLE
 from distributed.registry import model_uri
+from distributed.results.run_folder import PROMPTS
 from distributed.rollout.worker import instruction_ids
-from distributed.run_folder import PROMPTS
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, SampleRequest, Samples
 from tests.distributed.finished_runs import (

@@ -22,8 +22,8 @@ from mlflow import MlflowClient
 from safetensors.numpy import load_file
 
 from distributed.registry import model_uri, registry_name
+from distributed.results.run_folder import PROMPTS
 from distributed.rollout.worker import instruction_ids
-from distributed.run_folder import PROMPTS
 from softprompt.model import FrozenLM
 from tests.distributed.finished_runs import BUMPY, FITNESS, INSTRUCTION, export, main_exit, make_run, programs
 

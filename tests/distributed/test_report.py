@@ -13,7 +13,7 @@ from distributed.page import embed_json
 from distributed.report import render_report, write_report
 from distributed.report_curves import curves
 from distributed.report_metrics import described
-from distributed.summary import Summary, TerrainSummary
+from distributed.results.summary import Summary, TerrainSummary
 from distributed.walkers import WalkerShow
 from tests.browser import Browser, chromium
 from tests.distributed.pages import EVIL, Page

@@ -17,7 +17,7 @@ import pytest
 from distributed.checkpoint.manager import latest, load_checkpoint
 from distributed.cli import main
 from distributed.observability.mlflow_tracker import open_client
-from distributed.run_folder import open_run
+from distributed.results.run_folder import open_run
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs/search_quickstart.yml"

@@ -18,9 +18,9 @@ from distributed.cli import main
 from distributed.observability import mlflow_tracker as tracking
 from distributed.observability.mlflow_store import Pauses
 from distributed.observability.untracked import UNTRACKED
+from distributed.results.summary import OPTIONAL_KEYS
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.ray_pool import LocalPool
-from distributed.summary import OPTIONAL_KEYS
 from distributed.train import run_training
 
 ROOT = Path(__file__).parents[2]

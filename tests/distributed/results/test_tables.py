@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from distributed.summary import Summary, summarise
-from distributed.summary_tables import MOST_TERRAINS, summary_tables
+from distributed.results.summary import Summary, summarise
+from distributed.results.tables import MOST_TERRAINS, summary_tables
 
 SHORT = ["left_wall", "right_wall", "tunnel"]
 LONG = ["left_wall", "hills(difficulty=0.75,seed=1204)", *(f"bumpy(amplitude=4,seed={k})" for k in range(31, 37))]

@@ -18,7 +18,7 @@ from distributed.config import BUNDLED, RunConfig
 from distributed.config.validation_errors import explain
 from distributed.errors import UserError, did_you_mean
 from distributed.observability.untracked import UNTRACKED, Untracked
-from distributed.summary import Summary
+from distributed.results.summary import Summary
 from softprompt.model import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import load_network

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from distributed.summary import Summary
+from distributed.results.summary import Summary
 
 MOST_TERRAINS = 12
 """Above so many the transfer matrix is for the report, not for a terminal."""

@@ -1,11 +1,11 @@
-"""Invariants of distributed.summary."""
+"""Invariants of distributed.results.summary."""
 
 import json
 
 import numpy as np
 import pytest
 
-from distributed.summary import Summary, bootstrap_interval, summarise, write_summary
+from distributed.results.summary import Summary, bootstrap_interval, summarise, write_summary
 
 NAMES = ["left_wall", "tunnel"]
 TERRAIN_KEYS = {
