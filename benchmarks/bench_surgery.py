@@ -23,7 +23,7 @@ from distributed.assemble import load_lm, make_pool, make_world, terrain_names, 
 from distributed.config import RunConfig
 from distributed.config.load import load_config
 from distributed.infra.ray_cluster import connect_ray
-from distributed.learner import Learner
+from distributed.learner.learner import Learner
 from distributed.loop import TrainingLoop
 from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker

@@ -12,13 +12,13 @@ import numpy as np
 
 from distributed.config import RunConfig
 from distributed.errors import DivergedError
-from distributed.learner import Learner
+from distributed.learner.learner import Learner
+from distributed.learner.snapshot import Best, Snapshot
 from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker
 from distributed.rollout.pool import Pool
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts, cut
 from distributed.silence import complaints
-from distributed.snapshot import Best, Snapshot
 from softprompt.finite import NotFiniteError
 
 STAGES = ("untuned", "warm_start", "steps", "closing", "evaluation", "done")

@@ -29,7 +29,7 @@ from distributed.finish import finish
 from distributed.infra.locking import LOCK, locked
 from distributed.infra.signals import Interrupted, exit_status, interruptible, say_last
 from distributed.infra.writing import WriteError, write_text
-from distributed.learner import Learner
+from distributed.learner.learner import Learner
 from distributed.loop import TrainingLoop
 from distributed.observability.console import Display, make_console
 from distributed.observability.mlflow_tracker import NullTracker, open_tracker

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distributed.config import RunConfig
-from distributed.optimizing import optimizer_arguments, schedule_arguments
+from distributed.learner.optimizers import optimizer_arguments, schedule_arguments
 
 SECTIONS = ("method", "optimizer", "scheduler", "ten", "warm_start", "train", "model")
 """Sections whose settings may differ between members, or decide whether others make a difference."""

@@ -10,9 +10,9 @@ import torch
 from torch import Generator, Tensor
 
 from distributed.config import RunConfig
-from distributed.learner import Learner
-from distributed.optimizing import optimizer_steps, scheduled
-from distributed.sources import new_rows
+from distributed.learner.learner import Learner
+from distributed.learner.optimizers import optimizer_steps, scheduled
+from distributed.learner.prompt_init import new_rows
 from softprompt.distillation import Distilled, Donor, StoredPrograms, distill
 from softprompt.surgery import Resized, resize, rows_to_keep
 

@@ -27,7 +27,8 @@ from distributed.infra.locking import locked
 from distributed.infra.ray_cluster import connect_ray
 from distributed.infra.signals import SIGNALS, cause, exit_status, interruptible, say_last
 from distributed.infra.writing import WriteError, whole_file, write_text
-from distributed.learner import Learner
+from distributed.learner.learner import Learner
+from distributed.learner.prompt_init import with_absolute_start
 from distributed.loop import TrainingLoop
 from distributed.observability.console import Display, make_console
 from distributed.observability.mlflow_tracker import NullTracker, open_tracker
@@ -42,7 +43,6 @@ from distributed.search.summary import BEST, TREE, TUNE, summarise, tell, write_
 from distributed.search.tree import draw_family_tree
 from distributed.search.trial import MemberTrial, members_that_fit, placement
 from distributed.search.tuner import make_tuner
-from distributed.sources import with_absolute_start
 from terrains.sodarace.world import SodaraceWorld
 
 logger = logging.getLogger("terraprompt")

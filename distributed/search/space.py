@@ -19,8 +19,8 @@ from distributed.config.describe import settings
 from distributed.config.load import with_settings
 from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError, did_you_mean
+from distributed.learner.prompt_init import TEXT
 from distributed.search.effects import effective, why_idle, why_same
-from distributed.sources import TEXT
 from softprompt.model import FrozenLM
 
 Settings = dict[str, Any]

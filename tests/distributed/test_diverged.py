@@ -15,11 +15,11 @@ from distributed.checkpoint.manager import best, latest, load_checkpoint, save_c
 from distributed.checkpoint.serialization import pack
 from distributed.cli import main
 from distributed.errors import DivergedError
-from distributed.learner import Learner
+from distributed.learner.learner import Learner
+from distributed.learner.snapshot import Best, Snapshot
 from distributed.rollout.ray_pool import LocalPool, RolloutPool
 from distributed.rollout.types import PromptState, RolloutRequest
 from distributed.rollout.worker import NOT_FINITE, RolloutWorker
-from distributed.snapshot import Best, Snapshot
 from softprompt.finite import NotFiniteError
 from softprompt.replay import EliteBuffer
 from tests.distributed.tiny_runs import config, instructions, loop_of, worker_arguments

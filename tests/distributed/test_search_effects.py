@@ -10,7 +10,7 @@ import pytest
 
 from distributed.config.load import with_settings
 from distributed.errors import UserError
-from distributed.learner import Learner
+from distributed.learner.learner import Learner
 from distributed.rollout.types import RolloutRequest
 from distributed.rollout.worker import RolloutWorker
 from distributed.search.effects import IDLE, effective

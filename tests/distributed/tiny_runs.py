@@ -8,7 +8,7 @@ from rich.console import Console
 
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
-from distributed.learner import Learner
+from distributed.learner.learner import Learner
 from distributed.loop import TrainingLoop
 from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed.advantages import RewardScaling
-from distributed.learner import Learner
+from distributed.learner.advantages import RewardScaling
+from distributed.learner.learner import Learner
 from distributed.rollout.types import RolloutRequest
 from distributed.rollout.worker import RolloutWorker
 from tests.distributed.tiny_runs import config, instructions, worker_arguments
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "trlx_golden.json").read_text())["score_scaling"]
+GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "trlx_golden.json").read_text())["score_scaling"]
 
 
 def scaling(kind: str, **settings: float | None) -> RewardScaling:

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from distributed.advantages import RewardScaling, estimate
-from distributed.batch import Batch, join, mean_reward, spread
 from distributed.checkpoint.serialization import copied
 from distributed.config import RunConfig
 from distributed.errors import UserError
-from distributed.optimizing import make_imitator, make_optimizer, make_schedule
+from distributed.learner.advantages import RewardScaling, estimate
+from distributed.learner.batch import Batch, join, mean_reward, spread
+from distributed.learner.optimizers import make_imitator, make_optimizer, make_schedule
+from distributed.learner.prompt_init import make_source
+from distributed.learner.snapshot import Snapshot
 from distributed.rollout.types import LayerWeights, PromptState, Rollouts
-from distributed.snapshot import Snapshot
-from distributed.sources import make_source
 from softprompt.estimators import evolution_gradient, perturbations
 from softprompt.finite import check_parameters, check_step
 from softprompt.kl import k1, k3, make_kl_controller

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
+from distributed.learner.snapshot import Best, Snapshot
 from distributed.rollout.types import LayerWeights, PromptState
-from distributed.snapshot import Best, Snapshot
 
 
 def moment(value: float, layers: bool = False) -> Snapshot:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from distributed.errors import UserError
+from distributed.learner.prompt_init import make_source, with_absolute_start
 from distributed.results.run_folder import open_run
-from distributed.sources import make_source, with_absolute_start
 from softprompt.peft_format import save_prompt
 from softprompt.prompts import random_rows
 from softprompt.residual import ResidualPrompts

@@ -12,7 +12,7 @@ import torch
 from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
 from distributed.checkpoint.serialization import pack
 from distributed.errors import UserError
-from distributed.learner import Learner
+from distributed.learner.learner import Learner
 from distributed.rollout.types import PromptState, RolloutRequest
 from distributed.rollout.worker import RolloutWorker
 from terrains.base import Terrain

@@ -1,0 +1,1 @@
+"""Rollouts in, a new prompt state out."""
