@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from distributed.assemble import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
+from distributed.training.setup import BUNDLED_LM
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
 from softprompt.model import FrozenLM

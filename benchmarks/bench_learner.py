@@ -35,8 +35,8 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from distributed.assemble import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
+from distributed.training.setup import BUNDLED_LM
 from softprompt import policy
 from softprompt.model import FrozenLM
 from softprompt.ppo import policy_loss

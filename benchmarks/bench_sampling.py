@@ -33,8 +33,8 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from distributed.assemble import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
+from distributed.training.setup import BUNDLED_LM
 from softprompt.model import FrozenLM
 from softprompt.prompts import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest

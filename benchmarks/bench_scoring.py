@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from distributed.assemble import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
+from distributed.training.setup import BUNDLED_LM
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt

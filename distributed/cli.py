@@ -81,7 +81,7 @@ def train(
         raise UserError("train needs --config FILE, or --resume DIR to continue a run")
     if config is None:
         assert resume is not None
-        from distributed.resume import settings_of
+        from distributed.training.resume import settings_of
 
         settings_of_run = settings_of(resume, overrides or ())
     else:
@@ -124,7 +124,7 @@ def search(
         raise UserError(f"--resume goes on with the search's own settings; leave {overrides[0]} out")
     if resume is not None:
         resume = existing(resume)
-        from distributed.resume import command, is_search, is_training
+        from distributed.training.resume import command, is_search, is_training
 
         if is_training(resume) and not is_search(resume):
             raise UserError(f"--resume: {str(resume)!r} is no search but a run; go on with: {command('train', resume)}")

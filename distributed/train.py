@@ -12,7 +12,23 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from distributed.assemble import (
+from distributed.checkpoint.manager import CheckpointError, latest, save_checkpoint
+from distributed.config import RunConfig
+from distributed.errors import DivergedError, UserError
+from distributed.finish import finish
+from distributed.infra.locking import LOCK, locked
+from distributed.infra.signals import Interrupted, exit_status, interruptible, say_last
+from distributed.infra.writing import WriteError, write_text
+from distributed.learner.learner import Learner
+from distributed.observability.console import Display, make_console
+from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.untracked import UNTRACKED
+from distributed.results.run_folder import CONFIG
+from distributed.rollout.pool import RolloutError
+from distributed.rollout.worker import instruction_ids
+from distributed.training.loop import TrainingLoop
+from distributed.training.resume import BRANCH, Start, command, find_start
+from distributed.training.setup import (
     check_positions,
     connect,
     exported,
@@ -22,22 +38,6 @@ from distributed.assemble import (
     new_directory,
     terrain_names,
 )
-from distributed.checkpoint.manager import CheckpointError, latest, save_checkpoint
-from distributed.config import RunConfig
-from distributed.errors import DivergedError, UserError
-from distributed.finish import finish
-from distributed.infra.locking import LOCK, locked
-from distributed.infra.signals import Interrupted, exit_status, interruptible, say_last
-from distributed.infra.writing import WriteError, write_text
-from distributed.learner.learner import Learner
-from distributed.loop import TrainingLoop
-from distributed.observability.console import Display, make_console
-from distributed.observability.mlflow_tracker import NullTracker, open_tracker
-from distributed.observability.untracked import UNTRACKED
-from distributed.results.run_folder import CONFIG
-from distributed.resume import BRANCH, Start, command, find_start
-from distributed.rollout.pool import RolloutError
-from distributed.rollout.worker import instruction_ids
 from terrains.sodarace.world import SodaraceWorld
 
 

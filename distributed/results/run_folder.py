@@ -52,7 +52,7 @@ class FinishedRun:
     @property
     def base_model(self) -> str:
         """Directory, as an absolute path, or hub id of the language model."""
-        from distributed.assemble import BUNDLED_LM
+        from distributed.training.setup import BUNDLED_LM
 
         path = self.config.model.model_path
         if path == BUNDLED:

@@ -13,13 +13,13 @@ from rich.console import Console
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.learner.learner import Learner
-from distributed.loop import TrainingLoop
 from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker
 from distributed.rollout.pool import OnResult, Pool, Ticket
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from distributed.search.inherit import inherit, operate
 from distributed.search.space import Settings
+from distributed.training.loop import TrainingLoop
 from softprompt.distillation import StoredPrograms
 from softprompt.model import FrozenLM
 from terrains.base import Terrain, World

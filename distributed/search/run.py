@@ -17,7 +17,6 @@ import ray
 import torch
 from ray import tune
 
-from distributed.assemble import exported, load_lm, make_pool, make_world, new_directory, terrain_names, world_factory
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
@@ -29,7 +28,6 @@ from distributed.infra.signals import SIGNALS, cause, exit_status, interruptible
 from distributed.infra.writing import WriteError, whole_file, write_text
 from distributed.learner.learner import Learner
 from distributed.learner.prompt_init import with_absolute_start
-from distributed.loop import TrainingLoop
 from distributed.observability.console import Display, make_console
 from distributed.observability.mlflow_tracker import NullTracker, open_tracker
 from distributed.observability.untracked import UNTRACKED
@@ -43,6 +41,16 @@ from distributed.search.summary import BEST, TREE, TUNE, summarise, tell, write_
 from distributed.search.tree import draw_family_tree
 from distributed.search.trial import MemberTrial, members_that_fit, placement
 from distributed.search.tuner import make_tuner
+from distributed.training.loop import TrainingLoop
+from distributed.training.setup import (
+    exported,
+    load_lm,
+    make_pool,
+    make_world,
+    new_directory,
+    terrain_names,
+    world_factory,
+)
 from terrains.sodarace.world import SodaraceWorld
 
 logger = logging.getLogger("terraprompt")

@@ -13,7 +13,6 @@ from typing import Any
 
 from ray import tune
 
-from distributed.assemble import check_end_tokens
 from distributed.config import Range, RunConfig
 from distributed.config.describe import settings
 from distributed.config.load import with_settings
@@ -21,6 +20,7 @@ from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError, did_you_mean
 from distributed.learner.prompt_init import TEXT
 from distributed.search.effects import effective, why_idle, why_same
+from distributed.training.setup import check_end_tokens
 from softprompt.model import FrozenLM
 
 Settings = dict[str, Any]

@@ -13,13 +13,13 @@ import torch
 from ray.tune import PlacementGroupFactory, Trainable
 from ray.tune.result import DONE
 
-from distributed.assemble import make_pool
 from distributed.checkpoint.manager import save_checkpoint
 from distributed.config import RunConfig
 from distributed.errors import UserError
 from distributed.search.checkpoints import last_good
 from distributed.search.member import Member, Population
 from distributed.search.scheduler import rounds_until
+from distributed.training.setup import make_pool
 from softprompt.model import FrozenLM
 
 INHERITED = "inherited"

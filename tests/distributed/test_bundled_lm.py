@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from distributed.assemble import BUNDLED_LM
 from distributed.model_card import is_walker, measure_untrained_prompts, sample_programs, tune_on_one
+from distributed.training.setup import BUNDLED_LM
 from softprompt.model import FrozenLM
 from terrains.base import Attempt
 from terrains.sodarace.seeds import SEEDS

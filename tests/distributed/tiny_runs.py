@@ -9,12 +9,12 @@ from rich.console import Console
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.learner.learner import Learner
-from distributed.loop import TrainingLoop
 from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker
 from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import LocalPool
 from distributed.rollout.worker import RolloutWorker, instruction_ids
+from distributed.training.loop import TrainingLoop
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld

@@ -11,7 +11,6 @@ import pytest
 import torch
 import yaml
 
-from distributed.assemble import check_end_tokens
 from distributed.cli import main
 from distributed.config import Range, RunConfig
 from distributed.config.load import parse_config, with_settings
@@ -19,6 +18,7 @@ from distributed.config.trlx_sweep import MOST_VALUES, load_search, translate_sw
 from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError
 from distributed.search.space import check_space
+from distributed.training.setup import check_end_tokens
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 
 SWEEP = {

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from distributed.assemble import load_lm
 from distributed.errors import UserError
 from distributed.results.run_folder import PROMPTS
 from distributed.rollout.types import RolloutRequest
 from distributed.rollout.worker import RolloutWorker, instruction_ids
+from distributed.training.setup import load_lm
 from softprompt.model import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.tokenizer import train_tokenizer

@@ -167,7 +167,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, monkeypatc
         "ray.enabled=false", "train.tracker=null", "method.gen_kwargs.max_new_tokens=20",
         "method.estimator=rloo", "method.advantage_shaping=none", "method.init_kl_coef=3e38", "method.replay_steps=0",
     )  # fmt: skip
-    quickstart = Path(__file__).parents[2] / "configs/quickstart.yml"
+    quickstart = Path(__file__).parents[3] / "configs/quickstart.yml"
     threads = torch.get_num_threads()
     try:
         with pytest.raises(SystemExit) as end:

@@ -18,7 +18,7 @@ from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker
 from distributed.rollout.pool import Pool
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts, cut
-from distributed.silence import complaints
+from distributed.training.diagnostics import complaints
 from softprompt.finite import NotFiniteError
 
 STAGES = ("untuned", "warm_start", "steps", "closing", "evaluation", "done")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed.assemble import free_directory
 from distributed.checkpoint.manager import MANIFEST, Checkpoint, CheckpointError, latest, load_checkpoint
 from distributed.config import RunConfig
 from distributed.config.load import parse_config
@@ -19,8 +18,9 @@ from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.paths import existing
 from distributed.infra.writing import write_text
-from distributed.loop import STAGES
 from distributed.results.run_folder import CONFIG
+from distributed.training.loop import STAGES
+from distributed.training.setup import free_directory
 
 LINEAGE = "lineage.json"
 """The file by which the directory of a search is known."""

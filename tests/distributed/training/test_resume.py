@@ -24,10 +24,10 @@ from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.infra.locking import locked
 from distributed.observability.mlflow_tracker import open_client, open_tracker
-from distributed.resume import Start
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.ray_pool import LocalPool
 from distributed.train import _tracker
+from distributed.training.resume import Start
 from tests.distributed.full_disk import full_disk, limit
 from tests.distributed.test_train import QUICKSTART, SMALL, environment, summary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distributed.silence import ALIKE, INVALID, PATIENCE, STILL, complaints
+from distributed.training.diagnostics import ALIKE, INVALID, PATIENCE, STILL, complaints
 
 HEALTHY = {"valid/a": 0.5, "valid/e": 0.0, "spread/a": 0.1, "spread/e": 0.0, "moved/a": 0.1, "moved/e": 0.0}
 NAMES = ["a", "e"]
