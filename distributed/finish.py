@@ -13,13 +13,13 @@ from safetensors.numpy import save_file
 
 from distributed.infra.writing import told, whole_file
 from distributed.observability.mlflow_store import shown
-from distributed.picture import draw_run
-from distributed.report import write_report
+from distributed.report.figures import draw_run
+from distributed.report.page import write_report
+from distributed.report.walkers import best_found, recorded
 from distributed.results.run_folder import LAYERS, PROMPTS, SUMMARY
 from distributed.results.summary import Summary, summarise, write_summary
 from distributed.results.tables import summary_tables
 from distributed.training.loop import TrainingLoop
-from distributed.walkers import best_found, recorded
 from softprompt.model import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import save_network

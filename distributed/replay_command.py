@@ -13,11 +13,11 @@ from rich.console import Console
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import told, whole_file
-from distributed.page import render_page, write_page
-from distributed.picture import draw_stack
-from distributed.player import SCRIPT, arenas_data, by_terrain, walkers_section
+from distributed.report.figures import draw_stack
+from distributed.report.html import render_page, write_page
+from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_section
+from distributed.report.walkers import Found, WalkerShow, best_found, recorded
 from distributed.results.run_folder import open_run
-from distributed.walkers import Found, WalkerShow, best_found, recorded
 from terrains.base import Attempt
 from terrains.sodarace import failures
 from terrains.sodarace.animation import Lane, animate

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distributed.report_metrics import METRICS, TOGETHER, X_AXIS, described
+from distributed.report.metrics import METRICS, TOGETHER, X_AXIS, described
 from distributed.results.summary import Summary
 
 Entry = Mapping[str, Any]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from distributed.picture import draw_run
-from distributed.walkers import WalkerShow
+from distributed.report.figures import draw_run
+from distributed.report.walkers import WalkerShow
 from terrains.sodarace.names import make_ground
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from terrains.sodarace.replay import draw_walker
 
 if TYPE_CHECKING:
-    from distributed.walkers import WalkerShow
+    from distributed.report.walkers import WalkerShow
 
 
 def draw_run(shows: Sequence[WalkerShow], path: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from distributed.player import colour, terrain_name
+from distributed.report.player import colour, terrain_name
 from distributed.results.summary import Summary, TerrainSummary
 
 

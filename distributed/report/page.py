@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distributed import report_parts as parts
-from distributed.page import render_page, write_page
-from distributed.player import SCRIPT, arenas_data, by_terrain, walkers_section
-from distributed.report_curves import curves
+from distributed.report import sections as parts
+from distributed.report.curves import curves
+from distributed.report.html import render_page, write_page
+from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_section
+from distributed.report.walkers import WalkerShow
 from distributed.results.summary import Summary
-from distributed.walkers import WalkerShow
 
 
 def write_report(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from distributed.walkers import WalkerShow
+from distributed.report.walkers import WalkerShow
 from terrains.sodarace.replay import player_data
 
 SCRIPT = "player.js"

@@ -56,4 +56,4 @@ def write_page(path: str | Path, text: str) -> Path:
 
 
 def _asset(name: str) -> str:
-    return (files("distributed") / "report_assets" / name).read_text(encoding="utf-8")
+    return (files("distributed.report") / "assets" / name).read_text(encoding="utf-8")

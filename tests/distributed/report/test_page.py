@@ -1,4 +1,4 @@
-"""Invariants of distributed.report and distributed.report_curves."""
+"""Invariants of distributed.report.page and distributed.report.curves."""
 
 import base64
 import hashlib
@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from distributed.page import embed_json
-from distributed.report import render_report, write_report
-from distributed.report_curves import curves
-from distributed.report_metrics import described
+from distributed.report.curves import curves
+from distributed.report.html import embed_json
+from distributed.report.metrics import described
+from distributed.report.page import render_report, write_report
+from distributed.report.walkers import WalkerShow
 from distributed.results.summary import Summary, TerrainSummary
-from distributed.walkers import WalkerShow
 from tests.browser import Browser, chromium
 from tests.distributed.pages import EVIL, Page
 from tests.distributed.tiny_runs import LETTERS, config, finish, loop_of
