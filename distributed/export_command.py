@@ -13,8 +13,8 @@ from rich.text import Text
 from transformers.utils.logging import disable_progress_bar
 
 from distributed.errors import UserError
-from distributed.export import BETTER, FIRST, INCOMPARABLE, NOT_BETTER, UNSCORED, Export, Exporter
-from distributed.registry import CHAMPION, model_uri
+from distributed.export.exporter import BETTER, FIRST, INCOMPARABLE, NOT_BETTER, UNSCORED, Export, Exporter
+from distributed.export.registry import CHAMPION, model_uri
 from distributed.results.run_folder import open_run
 
 VERDICTS = {

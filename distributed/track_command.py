@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from distributed.errors import UserError
+from distributed.export.registry import Registry
 from distributed.observability.mlflow_store import shown, store_uri
 from distributed.observability.mlflow_tracker import MlflowTracker
 from distributed.observability.untracked import Untracked
-from distributed.registry import Registry
 
 
 def send_untracked(path: Path, uri: str | None, console: Console) -> None:

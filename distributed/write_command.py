@@ -12,9 +12,9 @@ from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
 from distributed.errors import UserError, did_you_mean
+from distributed.export.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
 from distributed.infra.writing import whole_file
 from distributed.observability.mlflow_store import store_uri
-from distributed.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
 from distributed.results.run_folder import open_run
 from distributed.rollout.worker import instruction_ids
 from softprompt.finite import NotFiniteError

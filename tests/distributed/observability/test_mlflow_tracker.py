@@ -15,13 +15,13 @@ import pytest
 from mlflow import MlflowClient
 
 from distributed.errors import UserError
+from distributed.export.registry import Registry
 from distributed.infra.paths import HOME_VARIABLE, JOB_VARIABLE
 from distributed.observability import mlflow_store
 from distributed.observability import mlflow_tracker as tracking
 from distributed.observability.mlflow_store import flatten, store_uri
 from distributed.observability.mlflow_tracker import MlflowTracker, NullTracker, open_tracker
 from distributed.observability.untracked import UNTRACKED
-from distributed.registry import Registry
 from tests.distributed.finished_runs import main_exit as run_command
 
 pytestmark = pytest.mark.timeout(120)

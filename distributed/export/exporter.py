@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from distributed.errors import UserError
+from distributed.export.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.infra.writing import temporary, told
 from distributed.observability.mlflow_store import store_uri
-from distributed.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.results.run_folder import FinishedRun
 from distributed.rollout.worker import instruction_ids
 from softprompt.cache_check import can_use_cache

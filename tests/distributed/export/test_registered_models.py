@@ -21,7 +21,7 @@ import torch
 from mlflow import MlflowClient
 from safetensors.numpy import load_file
 
-from distributed.registry import model_uri, registry_name
+from distributed.export.registry import model_uri, registry_name
 from distributed.results.run_folder import PROMPTS
 from distributed.rollout.worker import instruction_ids
 from softprompt.model import FrozenLM

@@ -16,8 +16,8 @@ from peft import PeftModel
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM
 
-from distributed.prompt_model import BASE_MODEL_VARIABLE
-from distributed.registry import model_uri
+from distributed.export.prompt_model import BASE_MODEL_VARIABLE
+from distributed.export.registry import model_uri
 from distributed.results.run_folder import PROMPTS
 from distributed.rollout.worker import instruction_ids
 from softprompt.model import FrozenLM
@@ -34,7 +34,7 @@ from tests.distributed.finished_runs import (
 from tests.softprompt.conftest import tiny_model
 from tests.softprompt.drawing import assert_drawn
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+README = Path(__file__).resolve().parents[3] / "README.md"
 
 pytestmark = pytest.mark.timeout(120)
 

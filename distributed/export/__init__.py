@@ -1,0 +1,1 @@
+"""Prompts out of a run: a registered MLflow model for each terrain."""
