@@ -17,7 +17,7 @@ from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker
 from distributed.rollout.pool import OnResult, Pool, Ticket
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
-from distributed.search.inherit import inherit, operate
+from distributed.search.exploit import inherit, operate
 from distributed.search.space import Settings
 from distributed.training.loop import TrainingLoop
 from softprompt.distillation import StoredPrograms

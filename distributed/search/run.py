@@ -34,12 +34,12 @@ from distributed.observability.untracked import UNTRACKED
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.worker import instruction_ids
 from distributed.search.checkpoints import best_of
+from distributed.search.family_tree import draw_family_tree
+from distributed.search.lineage import FILE, Record
 from distributed.search.member import Population, member_config
-from distributed.search.record import FILE, Record
 from distributed.search.space import check_positions, check_space, most_elites
 from distributed.search.summary import BEST, TREE, TUNE, summarise, tell, write_summary
-from distributed.search.tree import draw_family_tree
-from distributed.search.trial import MemberTrial, members_that_fit, placement
+from distributed.search.trainable import MemberTrial, members_that_fit, placement
 from distributed.search.tuner import make_tuner
 from distributed.training.loop import TrainingLoop
 from distributed.training.setup import (

@@ -12,7 +12,7 @@ import numpy as np
 
 from distributed.config import RunConfig
 from distributed.infra.writing import write_text
-from distributed.search.record import Record
+from distributed.search.lineage import Record
 
 BEST, TREE, SUMMARY, TUNE = "best", "family_tree.png", "summary.json", "tune"
 

@@ -9,11 +9,11 @@ from ray import tune
 
 from distributed.config import RunConfig
 from distributed.errors import UserError
+from distributed.search.callback import Watcher
 from distributed.search.checkpoints import check_restorable
-from distributed.search.scheduler import METRIC, Budget, FirstMembers, make_scheduler
+from distributed.search.schedulers import METRIC, Budget, FirstMembers, make_scheduler
 from distributed.search.space import domains, first_members
 from distributed.search.summary import TUNE
-from distributed.search.watch import Watcher
 
 
 def make_tuner(config: RunConfig, directory: Path, trainable: Any, slots: int) -> tune.Tuner:

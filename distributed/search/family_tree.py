@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distributed.search.record import Record
+from distributed.search.lineage import Record
 
 SIZE = "method.n_soft_tokens"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from distributed.search.scheduler import Budget, FirstMembers, SteadyPopulation
+from distributed.search.schedulers import Budget, FirstMembers, SteadyPopulation
 
 MEMBERS, ROUNDS = 4, 5
 

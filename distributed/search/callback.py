@@ -12,8 +12,8 @@ from distributed.config import RunConfig
 from distributed.observability.console import make_console
 from distributed.observability.mlflow_store import flatten
 from distributed.observability.mlflow_tracker import NullTracker, open_tracker
-from distributed.search.record import FILE, Record, says
-from distributed.search.trial import DAMAGED, INHERITED, member_number
+from distributed.search.lineage import FILE, Record, says
+from distributed.search.trainable import DAMAGED, INHERITED, member_number
 
 logger = logging.getLogger("terraprompt")
 

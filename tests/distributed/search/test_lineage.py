@@ -6,8 +6,8 @@ from io import StringIO
 
 from rich.console import Console
 
-from distributed.search.record import Record, says
-from distributed.search.tree import SIZE, draw_family_tree
+from distributed.search.family_tree import SIZE, draw_family_tree
+from distributed.search.lineage import Record, says
 
 
 def entry(member: int, round_: int, n: int = 4, fitness: float = 1.0) -> dict:

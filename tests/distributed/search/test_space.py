@@ -11,9 +11,9 @@ from ray.tune.schedulers.pbt import _explore
 from distributed.config import Range, RunConfig
 from distributed.config.load import load_config, with_settings
 from distributed.errors import UserError
-from distributed.search.scheduler import SteadyPopulation, make_scheduler, rounds_of_a_run
+from distributed.search.schedulers import SteadyPopulation, make_scheduler, rounds_of_a_run
 from distributed.search.space import check_space, clamp, explore, first_members, most_elites, mutations
-from distributed.search.trial import bundles, members_that_fit
+from distributed.search.trainable import bundles, members_that_fit
 from tests.distributed.test_cli import ROOT
 
 SPACE = {

@@ -18,12 +18,12 @@ from ray.tune.experiment import Trial
 
 from distributed.checkpoint.manager import TENSORS, save_checkpoint
 from distributed.errors import UserError
+from distributed.search.callback import Watcher
 from distributed.search.checkpoints import best_of, check_restorable, last_good
-from distributed.search.record import FILE, Record
-from distributed.search.scheduler import SteadyPopulation
-from distributed.search.trial import DAMAGED, INHERITED, MemberTrial
+from distributed.search.lineage import FILE, Record
+from distributed.search.schedulers import SteadyPopulation
+from distributed.search.trainable import DAMAGED, INHERITED, MemberTrial
 from distributed.search.tuner import make_tuner
-from distributed.search.watch import Watcher
 from tests.distributed.tiny_search import FIRST, member_of, population, search_config
 
 MEMBER = "member-03"

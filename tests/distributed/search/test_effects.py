@@ -15,7 +15,7 @@ from distributed.rollout.types import RolloutRequest
 from distributed.rollout.worker import RolloutWorker
 from distributed.search.effects import IDLE, effective
 from distributed.search.space import check_space
-from tests.distributed.test_search_space import search
+from tests.distributed.search.test_space import search
 from tests.distributed.tiny_runs import LETTERS, config, instructions, loop_of, worker_arguments
 from tests.distributed.tiny_workers import LetterWorld
 

@@ -18,7 +18,7 @@ from distributed.config import RunConfig
 from distributed.errors import UserError
 from distributed.search.checkpoints import last_good
 from distributed.search.member import Member, Population
-from distributed.search.scheduler import rounds_until
+from distributed.search.schedulers import rounds_until
 from distributed.training.setup import make_pool
 from softprompt.model import FrozenLM
 

@@ -19,7 +19,7 @@ from distributed.cli import main
 from distributed.observability.mlflow_tracker import open_client
 from distributed.results.run_folder import open_run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICKSTART = ROOT / "configs/search_quickstart.yml"
 SIZES = [1, 4, 8, 20, 50]
 SMALL = (
