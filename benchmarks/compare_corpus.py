@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from distributed.config import RayConfig
-from distributed.corpus_tasks import RayEvaluator
 from distributed.infra.ray_cluster import connect_ray
+from distributed.jobs.corpus.ray_evaluator import RayEvaluator
 from terrains.sodarace.corpus import CorpusConfig
 from terrains.sodarace.evolution import Evolution
 from terrains.sodarace.world import WorldConfig

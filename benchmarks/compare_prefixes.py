@@ -30,10 +30,10 @@ from rich.console import Console
 from rich.table import Table
 
 from distributed.errors import UserError, did_you_mean
-from distributed.hints import build_hints
 from distributed.infra.signals import exit_status, interruptible
-from distributed.model_card import is_walker, sample_programs, validity_behind
-from distributed.pretrain_command import TRAINING, Training
+from distributed.jobs.measure_model import is_walker, sample_programs, validity_behind
+from distributed.jobs.pretrain import TRAINING, Training
+from distributed.jobs.pretrain_hints import build_hints
 from softprompt.model import FrozenLM
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain_config import preset

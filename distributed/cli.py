@@ -90,7 +90,7 @@ def train(
             settings_of_run = with_settings(settings_of_run, {"train.run_name": config.stem})
     check_trainable(settings_of_run)
     resume = existing(resume) if resume else None
-    from distributed.train import run_training
+    from distributed.jobs.train import run_training
 
     raise typer.Exit(run_training(settings_of_run, resume))
 
@@ -170,7 +170,7 @@ def export(
     check_terrain_names(terrain or (), "--terrain")
     from rich.console import Console
 
-    from distributed.export_command import export_run
+    from distributed.jobs.export import export_run
 
     export_run(run, terrain or (), best_only, dry_run, Console())
 
@@ -189,7 +189,7 @@ def track(
     """
     from rich.console import Console
 
-    from distributed.track_command import send_untracked
+    from distributed.jobs.track import send_untracked
 
     send_untracked(run, uri, Console())
 
@@ -218,7 +218,7 @@ def write(
     check_terrain_names([terrain], "--terrain")
     from rich.console import Console
 
-    from distributed.write_command import write as run
+    from distributed.jobs.write import write as run
 
     typer.echo(run(terrain, source, seed, picture, Console(stderr=True)))
 
@@ -260,7 +260,7 @@ def replay(
     check_terrain_names(terrain or (), "--terrain")
     from rich.console import Console
 
-    from distributed.replay_command import replay as run
+    from distributed.jobs.replay import replay as run
 
     run(programs, terrain or (), out, seconds, Console(stderr=True))
 

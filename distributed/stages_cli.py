@@ -59,7 +59,7 @@ def corpus(
     groups = groups_of(group or ())
     check_terrain_names([name for names in groups for name in names], "--group")
     # Evolving and Ray take seconds to import.
-    from distributed.corpus_command import run_corpus
+    from distributed.jobs.corpus.run import run_corpus
     from terrains.sodarace.archive import NicheConfig
     from terrains.sodarace.corpus import CorpusConfig
 
@@ -159,8 +159,8 @@ def pretrain(
     from pydantic import ValidationError
     from rich.console import Console
 
-    from distributed.hints import build_hints, check_hints, hinted_share
-    from distributed.pretrain_command import pretrain as run
+    from distributed.jobs.pretrain import pretrain as run
+    from distributed.jobs.pretrain_hints import build_hints, check_hints, hinted_share
     from softprompt.prefixes import PrefixConfig
     from softprompt.pretrain_config import PRESETS
     from softprompt.pretrain_config import preset as settings_of_preset

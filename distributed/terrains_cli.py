@@ -28,7 +28,7 @@ def list_families(
     """List the families of terrains and their parameters."""
     from rich.console import Console
 
-    from distributed.terrains_command import families_as_json, print_families
+    from distributed.jobs.terrains import families_as_json, print_families
 
     if as_json:
         typer.echo(families_as_json())
@@ -53,7 +53,7 @@ def show(
     check_terrain_names(names, "")
     from rich.console import Console
 
-    from distributed.terrains_command import show_terrains
+    from distributed.jobs.terrains import show_terrains
 
     show_terrains(names, out, Console())
 
@@ -81,7 +81,7 @@ def sample(
     The settings terrains.sample.* make a run train on terrains drawn in the same way.
     """
     check_terrain_names(families or (), "")
-    from distributed.terrains_command import sample_names, write_picture
+    from distributed.jobs.terrains import sample_names, write_picture
 
     chosen = sample_names(families or (), count, difficulty, split, seed)
     if out is not None:

@@ -21,11 +21,11 @@ from distributed.checkpoint.manager import CheckpointError, latest, load_checkpo
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.errors import UserError
-from distributed.finish import finish
 from distributed.infra.locking import locked
 from distributed.infra.ray_cluster import connect_ray
 from distributed.infra.signals import SIGNALS, cause, exit_status, interruptible, say_last
 from distributed.infra.writing import WriteError, whole_file, write_text
+from distributed.jobs.finish import finish
 from distributed.learner.learner import Learner
 from distributed.learner.prompt_init import with_absolute_start
 from distributed.observability.console import Display, make_console

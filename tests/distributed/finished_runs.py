@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from distributed.cli import main
 from distributed.config import RunConfig
 from distributed.export.registry import model_uri
-from distributed.export_command import export_run
+from distributed.jobs.export import export_run
 from distributed.results.run_folder import CONFIG, PROMPTS, SUMMARY
 from distributed.results.summary import Summary, TerrainSummary, write_summary
 from softprompt.model import FrozenLM

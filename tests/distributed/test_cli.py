@@ -30,14 +30,14 @@ def run(*arguments: str) -> int:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path | None]]:
     """Puts a training that only notes what it is asked in the place of the real one."""
     noted: list[tuple[RunConfig, Path | None]] = []
-    module: Any = ModuleType("distributed.train")
+    module: Any = ModuleType("distributed.jobs.train")
 
     def run_training(config: RunConfig, resume: Path | None) -> int:
         noted.append((config, resume))
         return 3
 
     module.run_training = run_training
-    monkeypatch.setitem(sys.modules, "distributed.train", module)
+    monkeypatch.setitem(sys.modules, "distributed.jobs.train", module)
     return noted
 
 
@@ -129,7 +129,7 @@ def test_only_a_mistake_of_the_users_is_one_line(calls: list, monkeypatch: pytes
     def fail(config: RunConfig, resume: Path | None) -> int:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(sys.modules["distributed.train"], "run_training", fail)
+    monkeypatch.setattr(sys.modules["distributed.jobs.train"], "run_training", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         main(["train", "--config", QUICKSTART])
 

@@ -17,12 +17,12 @@ from mlflow.utils.validation import _validate_model_name
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from distributed import write_command
 from distributed.checkpoint.manager import save_checkpoint
 from distributed.errors import UserError
 from distributed.export import exporter as export_module
 from distributed.export.registry import LONGEST, Registry, model_uri, registry_name
-from distributed.export_command import register_prompts
+from distributed.jobs import write as write_command
+from distributed.jobs.export import register_prompts
 from distributed.observability.mlflow_tracker import MlflowTracker
 from distributed.results.run_folder import PROMPTS, SUMMARY, open_run
 from softprompt.model import FrozenLM

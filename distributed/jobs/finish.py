@@ -67,7 +67,7 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
     _say(loop, summary, directory, trained, console)
     if loop.config.tracking.register_prompts:
         # Imported here: MLflow's models take seconds to import.
-        from distributed.export_command import register_prompts
+        from distributed.jobs.export import register_prompts
 
         register_prompts(directory, console)
     return summary

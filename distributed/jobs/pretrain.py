@@ -22,7 +22,7 @@ from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.signals import exit_status, interruptible, say_last
 from distributed.infra.writing import WriteError, told, write_text
-from distributed.model_card import is_walker, measure_model, sample_programs
+from distributed.jobs.measure_model import is_walker, measure_model, sample_programs
 from softprompt.finite import NotFiniteError
 from softprompt.model import FrozenLM
 from softprompt.pretrain import Stage2

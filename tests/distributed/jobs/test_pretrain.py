@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file
 
-from distributed import pretrain_command
 from distributed.cli import main
 from distributed.errors import UserError
-from distributed.hints import hinted_share
 from distributed.infra.locking import LOCK, locked
-from distributed.pretrain_command import TRAINING, pretrain
+from distributed.jobs import pretrain as pretrain_command
+from distributed.jobs.pretrain import TRAINING, pretrain
+from distributed.jobs.pretrain_hints import hinted_share
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain_config import PretrainConfig, preset
 from terrains.sodarace.seeds import SEEDS

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from distributed.corpus_card import card_table, corpus_card
-from distributed.corpus_display import CorpusDisplay
 from distributed.errors import UserError
 from distributed.infra.locking import LOCK, locked
 from distributed.infra.signals import exit_status, interruptible, say_last
 from distributed.infra.writing import told, why, write_text
+from distributed.jobs.corpus.card import card_table, corpus_card
+from distributed.jobs.corpus.console import CorpusDisplay
 from distributed.observability.console import make_console
 from terrains.sodarace.corpus import CorpusConfig, write_corpus
 from terrains.sodarace.corpus_log import CorpusLog
@@ -65,8 +65,8 @@ def _built(
 
 def _ray_evaluator(rules: WorldConfig, config: CorpusConfig) -> Evaluator:
     from distributed.config import RayConfig
-    from distributed.corpus_tasks import RayEvaluator
     from distributed.infra.ray_cluster import connect_ray
+    from distributed.jobs.corpus.ray_evaluator import RayEvaluator
 
     connect_ray(RayConfig())
     return RayEvaluator(rules, config.terrains)
@@ -94,7 +94,7 @@ def build_corpus(
         console: where progress goes: a bar on a terminal, a line a generation in a log.
 
     Returns:
-        The card, see `distributed.corpus_card`. Its ``interrupted`` holds the signal's number, or None.
+        The card, see `distributed.jobs.corpus.card`. Its ``interrupted`` holds the signal's number, or None.
 
     Raises:
         UserError: the log is of a run with other settings, or the files cannot be read or written.

@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 
 from distributed.cli import main
-from distributed.corpus_card import command
-from distributed.corpus_command import build_corpus
-from distributed.corpus_tasks import RayEvaluator
 from distributed.errors import UserError
 from distributed.infra.locking import locked
+from distributed.jobs.corpus.card import command
+from distributed.jobs.corpus.ray_evaluator import RayEvaluator
+from distributed.jobs.corpus.run import build_corpus
 from terrains.sodarace.archive import NicheConfig
 from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, read_corpus, write_corpus
 from terrains.sodarace.evaluation import WorldEvaluator
@@ -118,7 +118,7 @@ def test_the_command_of_a_card_makes_the_same_settings(monkeypatch: pytest.Monke
         max_numbers=30, niches=NicheConfig(keep_above=0.25),
     )  # fmt: skip
     asked = []
-    monkeypatch.setattr("distributed.corpus_command.run_corpus", lambda config, *rest: asked.append(config) or 0)
+    monkeypatch.setattr("distributed.jobs.corpus.run.run_corpus", lambda config, *rest: asked.append(config) or 0)
     for each in (settings, CorpusConfig()):
         assert run(*shlex.split(command(each))[2:]) == 0
     assert asked == [settings, CorpusConfig()]

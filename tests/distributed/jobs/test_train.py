@@ -15,15 +15,15 @@ import torch
 from mlflow import MlflowClient
 
 from distributed.cli import main
+from distributed.jobs.train import run_training
 from distributed.observability import mlflow_tracker as tracking
 from distributed.observability.mlflow_store import Pauses
 from distributed.observability.untracked import UNTRACKED
 from distributed.results.summary import OPTIONAL_KEYS
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.ray_pool import LocalPool
-from distributed.train import run_training
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICKSTART = ROOT / "configs/quickstart.yml"
 SMALL = (
     "terrains.names=[left_wall, tunnel]", "terrains.seconds=1", "warm_start.samples=24", "warm_start.steps=3",

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from distributed.model_card import is_walker, measure_untrained_prompts, sample_programs, tune_on_one
+from distributed.jobs.measure_model import is_walker, measure_untrained_prompts, sample_programs, tune_on_one
 from distributed.training.setup import BUNDLED_LM
 from softprompt.model import FrozenLM
 from terrains.base import Attempt

@@ -1,0 +1,1 @@
+"""One module for each command; each returns an exit status."""

@@ -1,0 +1,246 @@
+"""The main job: from a configuration to trained prompts, a summary and a report."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from distributed.checkpoint.manager import CheckpointError, latest, save_checkpoint
+from distributed.config import RunConfig
+from distributed.errors import DivergedError, UserError
+from distributed.infra.locking import LOCK, locked
+from distributed.infra.signals import Interrupted, exit_status, interruptible, say_last
+from distributed.infra.writing import WriteError, write_text
+from distributed.jobs.finish import finish
+from distributed.learner.learner import Learner
+from distributed.observability.console import Display, make_console
+from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.untracked import UNTRACKED
+from distributed.results.run_folder import CONFIG
+from distributed.rollout.pool import RolloutError
+from distributed.rollout.worker import instruction_ids
+from distributed.training.loop import TrainingLoop
+from distributed.training.resume import BRANCH, Start, command, find_start
+from distributed.training.setup import (
+    check_positions,
+    connect,
+    exported,
+    load_lm,
+    make_pool,
+    make_world,
+    new_directory,
+    terrain_names,
+)
+from terrains.sodarace.world import SodaraceWorld
+
+
+def run_training(config: RunConfig, resume: Path | None = None) -> int:
+    """Trains, evaluates and reports; a checkpoint is written after every piece of the run and when it is interrupted.
+
+    Args:
+        config: settings of the run.
+        resume: a checkpoint, or the directory of a run, to continue from. From an older checkpoint than the run's
+            latest a branch begins, in a directory of its own.
+
+    Returns:
+        The exit status: 0, or 130, 143, 129 or 141 when the run was interrupted by SIGINT, SIGTERM, SIGHUP or a broken
+        pipe.
+
+    Raises:
+        UserError: a terrain, the language model, the checkpoint or Ray is not there or not what it should be, a setting
+            differs that cannot change, another process has the run, or a file cannot be written. What is found before
+            the first program is sampled leaves no directory behind.
+    """
+    resume = resume or (Path(config.train.resume_from_checkpoint) if config.train.resume_from_checkpoint else None)
+    console = make_console()
+    with ExitStack() as held:
+        start = find_start(resume, held) if resume else None
+        config = start.settings(config) if start else config
+        world = held.enter_context(closing(make_world(config)))
+        terrains = terrain_names(world, config)
+        lm = load_lm(config)
+        instructions = [instruction_ids(lm, world.terrain(t).instruction) for t in terrains]
+        check_positions(config, lm, instructions)
+        connect(config)
+        torch.set_num_threads(os.cpu_count() or 1)
+        learner = Learner(config, lm, instructions, [world.terrain(t) for t in terrains])
+        directory = _directory(config, start, held)
+        with interruptible() as received:
+            try:
+                console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
+                _sit(config, world, terrains, learner, directory, start, received, console)
+            except BaseException as error:
+                _end(error, directory, received)
+    return exit_status(received[0]) if received else 0
+
+
+def _directory(config: RunConfig, start: Start | None, held: ExitStack) -> Path:
+    """The run's directory, which no other process writes to while it is held."""
+    if start and not start.is_branch:
+        return start.run
+    directory = start.new_branch() if start else new_directory(config)
+    held.enter_context(locked(directory))
+    return directory
+
+
+def _end(error: BaseException, directory: Path, received: list[int]) -> None:
+    """Says how to go on after what ended a run; raises what is an error of the run."""
+    kept = latest(directory) is not None
+    again = f"continue with: {command('train', directory)}"
+    if not kept:
+        _forget(directory)
+    if isinstance(error, DivergedError) and kept:
+        raise UserError(f"{error}; the last good checkpoint is {latest(directory)}") from error
+    if isinstance(error, RolloutError | CheckpointError | WriteError):
+        raise UserError(f"{error}; {again}" if kept else str(error)) from error
+    # Whatever a signal has broken on its way is no error of the run.
+    if not received:
+        raise error
+    say_last(f"interrupted; {again}" if kept else "interrupted before there was anything to keep")
+
+
+def _sit(
+    config: RunConfig,
+    world: SodaraceWorld,
+    terrains: list[str],
+    learner: Learner,
+    directory: Path,
+    start: Start | None,
+    received: list[int],
+    console: Console,
+) -> None:
+    """One sitting of a run: from its beginning or a checkpoint to its end or an interruption."""
+    lm, instructions = learner.lm, learner.instructions
+    display = Display(terrains, console)
+    grounds = {name: world.ground(name).fingerprint() for name in terrains}
+    facts = {"lm": lm.hash, "grounds": grounds, "total_steps": config.train.total_steps}
+    with display, make_pool(config, terrains, instructions, exported(lm)) as pool:
+        loop = TrainingLoop(config, terrains, learner, pool, NullTracker(), display)
+        if start:
+            _check_facts(start.saved.state["run"], facts)
+            _restore(loop, start.loop_state(config), start.saved.path)
+            display.message(_resumed(loop, start, directory))
+        # Only now: a checkpoint that does not fit leaves the records of its run as they are.
+        settings = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2)
+        write_text(directory / CONFIG, f"{settings}\n")
+        with _tracker(config, directory, start) as tracker:
+            loop.tracker = tracker
+            keeper = _Keeper(directory, loop, tracker, config, facts)
+            if start and start.is_branch:
+                keeper.save()
+            _run(loop, keeper, received)
+            display.close()
+            finish(loop, lm, world, directory, console)
+
+
+def _resumed(loop: TrainingLoop, start: Start, directory: Path) -> str:
+    """One line on where a run goes on, and on what becomes of newer checkpoints."""
+    said = f"resumed from {start.saved.path}: {loop.stage}, {loop.step} steps made"
+    if not start.is_branch:
+        return said
+    return f"{said}; {start.run} has come to step {start.newest} and stays as it is, this is a branch: {directory}"
+
+
+def _run(loop: TrainingLoop, keeper: _Keeper, received: list[int]) -> None:
+    """Takes the loop to its end; what stops it on the way leaves a checkpoint."""
+    try:
+        while loop.stage != "done":
+            stage, step = loop.stage, loop.step
+            loop.advance()
+            keeper.note()
+            if received:
+                raise Interrupted(received[0])
+            if loop.stage != stage or loop.step % loop.config.train.checkpoint_interval == 0:
+                keeper.save()
+            if (stage, step) == (loop.stage, loop.step):
+                raise RuntimeError(f"the run does not go on from {stage}, step {step}")
+    except BaseException as error:
+        if received or isinstance(error, RolloutError | DivergedError):
+            keeper.save()
+        if received:
+            # By the exception, which Ray may have made another one of, the tracker would take it for a failure.
+            loop.tracker.close("KILLED")
+        raise
+
+
+@dataclass
+class _Keeper:
+    """Keeps the last whole state of the loop, so that a signal in the middle of an update finds one to save."""
+
+    directory: Path
+    loop: TrainingLoop
+    tracker: NullTracker
+    config: RunConfig
+    facts: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.note()
+
+    def note(self) -> None:
+        """Takes the state; call it between two pieces of the run."""
+        self._state, self._step = self.loop.state_dict(), self.loop.step
+        recent = [h["fitness/mean"] for h in self.loop.history[-1:] if "fitness/mean" in h]
+        self._score = recent[0] if recent and self.config.train.save_best else None
+
+    def save(self) -> None:
+        """Writes the state that was taken last."""
+        state = {"loop": self._state, "run": {"mlflow_run_id": self.tracker.run_id, **self.facts}}
+        save_checkpoint(self.directory, self._step, state, score=self._score)
+
+
+def _forget(directory: Path) -> None:
+    """Removes the directory of a run that never came to a checkpoint, unless something else lies in it."""
+    with suppress(OSError):
+        for name in (CONFIG, BRANCH, LOCK, UNTRACKED):
+            (directory / name).unlink(missing_ok=True)
+        directory.rmdir()
+
+
+def _restore(loop: TrainingLoop, state: dict, path: Path) -> None:
+    try:
+        loop.load_state_dict(state)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"--resume: {path} does not fit this configuration: {error}") from None
+
+
+def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Checks that terrains and language model are what they were when the run began: files may have changed since."""
+    for name, fingerprint in now["grounds"].items():
+        if before.get("grounds", {}).get(name, fingerprint) != fingerprint:
+            raise UserError(f"--resume: {name} is another ground than when the run began")
+    if before.get("lm", now["lm"]) != now["lm"]:
+        raise UserError("--resume: model.model_path: the language model there is another one than when the run began")
+
+
+def _tracker(config: RunConfig, directory: Path, start: Start | None) -> NullTracker:
+    """Opens the tracker. A branch, or a run that is to be recorded elsewhere, gets a record of its own.
+
+    Such a record also holds the steps before, as the other one does, so that its curves are whole.
+    """
+    job = os.environ.get("RAY_JOB_ID") or os.environ.get("RAY_JOB_SUBMISSION_ID")
+    tags = {"run_directory": str(directory), **{str(k): "true" for k in config.train.tags}}
+    run_id = start.saved.state["run"].get("mlflow_run_id") if start else None
+    if start and start.is_branch:
+        origin = {"branch_of": str(start.run), "branch_of_run_id": str(run_id), "branch_step": str(start.saved.step)}
+        tags |= origin
+    goes_on = start is not None and start.keeps_record(config)
+    tracker = open_tracker(
+        config.train.tracker,
+        config.tracking.experiment,
+        config.model_dump(mode="json", by_alias=True),
+        run_name=directory.name,
+        tags=tags | ({"ray_job_id": job} if job else {}),
+        run_id=run_id if goes_on else None,
+        uri=config.tracking.uri,
+        keep=directory / UNTRACKED,
+    )
+    for entry in start.saved.state["loop"]["history"] if start and not goes_on else ():
+        tracker.log({k: v for k, v in entry.items() if isinstance(v, int | float)}, entry["step"])
+    return tracker
