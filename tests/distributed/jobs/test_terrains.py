@@ -13,8 +13,8 @@ from terrains.sodarace.families import FAMILIES
 from terrains.sodarace.names import make_ground
 from terrains.sodarace.sampler import sample_terrains
 from terrains.sodarace.sketch import text_sketch
+from tests.distributed.cli.test_cli import run
 from tests.distributed.full_disk import full_disk
-from tests.distributed.test_cli import run
 
 
 def test_list_has_every_family_with_its_parameters(capsys):

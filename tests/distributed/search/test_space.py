@@ -14,7 +14,7 @@ from distributed.errors import UserError
 from distributed.search.schedulers import SteadyPopulation, make_scheduler, rounds_of_a_run
 from distributed.search.space import check_space, clamp, explore, first_members, most_elites, mutations
 from distributed.search.trainable import bundles, members_that_fit
-from tests.distributed.test_cli import ROOT
+from tests.distributed.cli.test_cli import ROOT
 
 SPACE = {
     "method.n_soft_tokens": [1, 4, 8, 20, 50],

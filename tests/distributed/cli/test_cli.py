@@ -15,7 +15,7 @@ from distributed.cli import main
 from distributed.config import RunConfig
 from distributed.errors import did_you_mean
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICKSTART = str(ROOT / "configs/quickstart.yml")
 
 

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 import yaml
 
+from distributed.cli.stages import corpus, pretrain
+from distributed.cli.terrains import app as terrains_app
 from distributed.config import RunConfig
 from distributed.config.describe import settings
 from distributed.config.load import load_config, with_settings
@@ -18,8 +20,6 @@ from distributed.config.trlx_sweep import load_search
 from distributed.config.unsupported import check_terrain_names, check_trainable
 from distributed.errors import EXIT_CODE, UserError, did_you_mean
 from distributed.infra.paths import existing
-from distributed.stages_cli import corpus, pretrain
-from distributed.terrains_cli import app as terrains_app
 
 app = typer.Typer(
     name="terraprompt",
