@@ -1,6 +1,6 @@
 """Decoders of Llama-like models for a CPU in float32: a step allocates and copies next to nothing.
 
-What they compute themselves is in :mod:`softprompt.llama_kernels`.
+What they compute themselves is in :mod:`softprompt.kernels.decode`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from softprompt import llama_kernels
+from softprompt.kernels import decode as llama_kernels
+from softprompt.kernels.decode import Cells
+from softprompt.kernels.threads import on_threads
+from softprompt.kernels.tiles import TILE_ROWS, WIDTH, rounded_up
 from softprompt.llama_decoder import LlamaDecoder
-from softprompt.llama_kernels import Cells
-from softprompt.slices import on_threads
-from softprompt.tiles import TILE_ROWS, WIDTH, rounded_up
 
 ROWS_A_THREAD = 8
 

@@ -2,7 +2,7 @@
 
 It computes the same numbers as transformers (Touvron et al. 2023, arXiv 2302.13971, section 2.2). All cells of all rows
 stand one behind the other, without padding. Weights get no gradients, so that nothing is kept for them; what
-stands between the matrix products is in :mod:`softprompt.reader_kernels` and :mod:`softprompt.attention_kernels`.
+stands between the matrix products is in :mod:`softprompt.kernels.read` and :mod:`softprompt.kernels.attention`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from softprompt import attention_kernels, reader_kernels
+from softprompt.kernels import attention as attention_kernels
+from softprompt.kernels import read as reader_kernels
+from softprompt.kernels.threads import on_threads
+from softprompt.kernels.tiles import LANES
 from softprompt.llama_decoder import _Layer, _linear, is_llama_like
-from softprompt.slices import on_threads
-from softprompt.tiles import LANES
 
 CELLS_A_THREAD, PAIRS_A_THREAD = 64, 2
 SMALL_MODEL_BYTES = 2**28

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import SiLUActivation
 
-from softprompt import llama_kernels
+from softprompt.kernels import decode as llama_kernels
+from softprompt.kernels.decode import Weights, Workspace
+from softprompt.kernels.tiles import TILE_ROWS, WIDTH, packed, rounded_up
 from softprompt.llama_cpu_decoder import LlamaCpuDecoder, on_rows
-from softprompt.llama_kernels import Weights, Workspace
-from softprompt.tiles import TILE_ROWS, WIDTH, packed, rounded_up
 
 SMALL_MODEL_BYTES = 2**28
 """Weights up to this size are copied in the order in which products read them."""

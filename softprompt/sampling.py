@@ -10,9 +10,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from softprompt import draw_kernel
 from softprompt.decoder import make_decoder
 from softprompt.finite import check_rows
+from softprompt.kernels import draw as draw_kernel
 from softprompt.model import FrozenLM
 from softprompt.stop_strings import StopWatch, TokenTexts
 

@@ -9,8 +9,11 @@ import pytest
 import torch
 from numba import njit
 
-from softprompt import elementwise_kernels, llama_cpu_decoder, llama_kernels, llama_small_decoder, tiles
+from softprompt import llama_cpu_decoder, llama_small_decoder
 from softprompt.decoder import Decoder, TransformersDecoder, make_decoder
+from softprompt.kernels import decode as llama_kernels
+from softprompt.kernels import elementwise as elementwise_kernels
+from softprompt.kernels import tiles
 from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import LlamaGraphDecoder

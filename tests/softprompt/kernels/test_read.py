@@ -5,9 +5,11 @@ import pytest
 import torch
 from numba import njit
 
-from softprompt import attention_kernels, elementwise_kernels, reader_kernels
-from softprompt.slices import on_threads
-from softprompt.tiles import LANES, multiply
+from softprompt.kernels import attention as attention_kernels
+from softprompt.kernels import elementwise as elementwise_kernels
+from softprompt.kernels import read as reader_kernels
+from softprompt.kernels.threads import on_threads
+from softprompt.kernels.tiles import LANES, multiply
 from tests.accuracy import assert_as_accurate, assert_rounded
 
 pytestmark = pytest.mark.arithmetic

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from softprompt.elementwise_kernels import MINUS_INFINITY, ZERO, normalise, silu, softmax
-from softprompt.kernel_cache import REORDERED_SUMS, inlined, kernel
-from softprompt.tiles import WIDTH, add_lines, add_products, write_products
+from softprompt.kernels.cache import REORDERED_SUMS, inlined, kernel
+from softprompt.kernels.elementwise import MINUS_INFINITY, ZERO, normalise, silu, softmax
+from softprompt.kernels.tiles import WIDTH, add_lines, add_products, write_products
 
 
 class Cells(NamedTuple):

@@ -15,7 +15,7 @@ import terrains.sodarace
 
 DRAW = """
 import numpy as np
-from softprompt.draw_kernel import draw_rows
+from softprompt.kernels.draw import draw_rows
 random = np.random.default_rng(0)
 logits, uniforms = random.standard_normal((20, 500), np.float32) * 3, random.random(20, np.float32)
 chosen, logprobs = np.empty(20, np.int64), np.empty(20, np.float32)
@@ -25,7 +25,7 @@ print(chosen.tobytes().hex(), logprobs.tobytes().hex(), sum(draw_rows.stats.cach
 
 ATTEND = """
 import numpy as np
-from softprompt.llama_kernels import Cells, attend, rms_norm
+from softprompt.kernels.decode import Cells, attend, rms_norm
 def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 cells = Cells(np.cos(random(99, 16)), np.sin(random(99, 16)),

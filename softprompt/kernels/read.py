@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from softprompt.elementwise_kernels import ONE, ZERO, normalise, sigmoid, silu
-from softprompt.kernel_cache import kernel
+from softprompt.kernels.cache import kernel
+from softprompt.kernels.elementwise import ONE, ZERO, normalise, sigmoid, silu
 
 
 @kernel

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from softprompt.kernel_cache import REORDERED_SUMS, inlined
+from softprompt.kernels.cache import REORDERED_SUMS, inlined
 
 MINUS_INFINITY = np.float32(-np.inf)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from softprompt.kernel_cache import REORDERED_SUMS, inlined
+from softprompt.kernels.cache import REORDERED_SUMS, inlined
 
 LANES = 8
 """Widths of products of strided matrices are multiples of it."""

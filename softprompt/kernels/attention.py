@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from softprompt.elementwise_kernels import ZERO, softmax, softmax_backward
-from softprompt.kernel_cache import inlined, kernel
-from softprompt.tiles import LANES, multiply
+from softprompt.kernels.cache import inlined, kernel
+from softprompt.kernels.elementwise import ZERO, softmax, softmax_backward
+from softprompt.kernels.tiles import LANES, multiply
 
 QUERIES = 4
 """Queries of a row that are taken together."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from softprompt.elementwise_kernels import exp, largest
-from softprompt.kernel_cache import REORDERED_SUMS, inlined, kernel
+from softprompt.kernels.cache import REORDERED_SUMS, inlined, kernel
+from softprompt.kernels.elementwise import exp, largest
 
 BLOCK = 64
 """Tokens whose probabilities are summed at once; the drawn one is then looked for in one block."""

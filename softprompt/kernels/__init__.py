@@ -1,0 +1,1 @@
+"""What is compiled for CPUs; knows arrays alone."""
