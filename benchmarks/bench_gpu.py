@@ -33,7 +33,7 @@ from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.pretrain import Stage2
 from softprompt.pretrain_config import preset

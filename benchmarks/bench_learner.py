@@ -38,7 +38,7 @@ from torch import Tensor
 from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
 from softprompt import policy
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.ppo import policy_loss
 from softprompt.prompts import SoftPromptTable, initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest

@@ -34,7 +34,7 @@ from distributed.infra.signals import exit_status, interruptible
 from distributed.jobs.measure_model import is_walker, sample_programs, validity_behind
 from distributed.jobs.pretrain import TRAINING, Training
 from distributed.jobs.pretrain_hints import build_hints
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain_config import preset
 from terrains.base import Attempt

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.peft_format import save_prompt
 
 

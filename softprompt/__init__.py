@@ -1,7 +1,8 @@
 """Soft prompts for a frozen language model: the prompts, the sampler and what trains them."""
 
 from softprompt.kl import make_kl_controller
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.peft_format import SavedPrompt, load_prompt, save_prompt
 from softprompt.policy import evaluate
 from softprompt.prompts import PromptSource, SoftPromptTable, initial_prompts
@@ -11,7 +12,6 @@ from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Sample
 from softprompt.score_scaling import RunningMoments
 from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
 from softprompt.ten_format import load_network, save_network
-from softprompt.unfreezing import UnfrozenLM, top_layers
 from softprompt.value_head import ValueHead
 
 __all__ = [

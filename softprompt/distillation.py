@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from softprompt.kl import k3
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.policy import LINEAR_HEADS, evaluate
 
 MOST_LOGITS = 2**24

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from softprompt.cache_check import can_use_cache
 from softprompt.llama_reader import LlamaReader, Rows
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.prompts import take_prompts
 from softprompt.token_logprobs import token_logprobs
 
@@ -47,7 +47,7 @@ def evaluate(
 ) -> tuple[Tensor, Tensor | None]:
     """Returns log-probabilities of responses under the model's own distribution (temperature 1).
 
-    Gradients flow into ``prompts``, and into what of the model is trained (:mod:`softprompt.unfreezing`). The reference
+    Gradients flow into ``prompts``, and into what of the model is trained (:mod:`softprompt.models.unfrozen`). The reference
     policy is the same call with the frozen model and ``prompts=None`` under ``no_grad``. Rows are taken in order of
     length, a few at a time, so that padding costs little and what is in work fits the caches of a CPU.
 

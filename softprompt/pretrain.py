@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from softprompt.batch_order import BatchOrder
 from softprompt.finite import NotFiniteError
 from softprompt.hint_rows import Hints, encode_hints
-from softprompt.model import FrozenLM, quiet_bars
+from softprompt.models.frozen import FrozenLM, quiet_bars
 from softprompt.prefixes import Batch, Slot, TunedPrefixes
 from softprompt.pretrain_config import PretrainConfig
 from softprompt.tokenizer import train_tokenizer

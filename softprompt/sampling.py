@@ -13,7 +13,7 @@ from torch import Tensor
 from softprompt.decoder import make_decoder
 from softprompt.finite import check_rows
 from softprompt.kernels import draw as draw_kernel
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.stop_strings import StopWatch, TokenTexts
 
 _draw_rows: Any = draw_kernel.draw_rows  # numba's type of a compiled function does not know its arguments

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from softprompt.kl import k3
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 
 SHARE_AT_A_TIME = 2

@@ -20,7 +20,7 @@ from distributed.results.run_folder import LAYERS, PROMPTS, SUMMARY
 from distributed.results.summary import Summary, summarise, write_summary
 from distributed.results.tables import summary_tables
 from distributed.training.loop import TrainingLoop
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import save_network
 from terrains.sodarace.world import SodaraceWorld

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.prompts import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest

@@ -24,7 +24,7 @@ from distributed.infra.signals import exit_status, interruptible, say_last
 from distributed.infra.writing import WriteError, told, write_text
 from distributed.jobs.measure_model import is_walker, measure_model, sample_programs
 from softprompt.finite import NotFiniteError
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain import Stage2
 from softprompt.pretrain_config import PretrainConfig, preset
 from terrains.base import Attempt, World

@@ -24,13 +24,13 @@ from distributed.rollout.types import LayerWeights, PromptState, Rollouts
 from softprompt.estimators import evolution_gradient, perturbations
 from softprompt.finite import check_parameters, check_step
 from softprompt.kl import k1, k3, make_kl_controller
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.policy import evaluate
 from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
 from softprompt.prompts import nearest_tokens, prompt_drift, relative_step, text_rows
 from softprompt.replay import EliteBuffer, likelihood_loss
 from softprompt.ten import TerrainEmbeddingNetwork
-from softprompt.unfreezing import UnfrozenLM, top_layers
 from softprompt.value_head import ValueHead
 from terrains.base import Terrain
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.errors import UserError, did_you_mean
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.peft_format import CONFIG_FILE, load_prompt
 from softprompt.prompts import PromptSource, SoftPromptTable, initial_prompts, match_norms, text_rows
 from softprompt.residual import ResidualPrompts

@@ -19,10 +19,10 @@ from distributed.config.validation_errors import explain
 from distributed.errors import UserError, did_you_mean
 from distributed.observability.untracked import UNTRACKED, Untracked
 from distributed.results.summary import Summary
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.ten_format import WEIGHTS_FILE as NETWORK
 from softprompt.ten_format import load_network
-from softprompt.unfreezing import UnfrozenLM
 from terrains.base import Terrain
 from terrains.sodarace.names import canonical_name
 

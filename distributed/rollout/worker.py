@@ -15,10 +15,10 @@ import torch
 from distributed.errors import UserError
 from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts, Trial
 from softprompt.finite import NotFiniteError
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.tokenizer import readable_ids
-from softprompt.unfreezing import UnfrozenLM
 from terrains.base import Attempt, Counting, Score, Terrain, World
 
 NOT_FINITE = "not_finite"

@@ -21,7 +21,7 @@ from distributed.search.exploit import inherit, operate
 from distributed.search.space import Settings
 from distributed.training.loop import TrainingLoop
 from softprompt.distillation import StoredPrograms
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from terrains.base import Terrain, World
 
 FIXED = 7

@@ -21,7 +21,7 @@ from distributed.errors import UserError, did_you_mean
 from distributed.learner.prompt_init import TEXT
 from distributed.search.effects import effective, why_idle, why_same
 from distributed.training.setup import check_end_tokens
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 
 Settings = dict[str, Any]
 

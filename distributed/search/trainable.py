@@ -20,7 +20,7 @@ from distributed.search.checkpoints import last_good
 from distributed.search.member import Member, Population
 from distributed.search.schedulers import rounds_until
 from distributed.training.setup import make_pool
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 
 INHERITED = "inherited"
 """Metric of a round that holds what happened when the member took over another's state, None otherwise."""

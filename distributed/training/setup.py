@@ -21,7 +21,7 @@ from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import LocalPool, RolloutPool
 from distributed.rollout.worker import RolloutWorker
 from softprompt.cache_check import can_use_cache
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig
 from terrains.base import World
 from terrains.sodarace.names import grounds_from_files

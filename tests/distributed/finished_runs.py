@@ -19,7 +19,7 @@ from distributed.export.registry import model_uri
 from distributed.jobs.export import export_run
 from distributed.results.run_folder import CONFIG, PROMPTS, SUMMARY
 from distributed.results.summary import Summary, TerrainSummary, write_summary
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 
 BUMPY = "bumpy(amplitude=4,seed=3)"
 FITNESS = {"tunnel": 50.0, BUMPY: 20.0}

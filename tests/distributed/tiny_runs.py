@@ -15,7 +15,7 @@ from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import LocalPool
 from distributed.rollout.worker import RolloutWorker, instruction_ids
 from distributed.training.loop import TrainingLoop
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
 

@@ -8,7 +8,7 @@ from distributed.config import RunConfig
 from distributed.rollout.ray_pool import LocalPool
 from distributed.rollout.worker import RolloutWorker
 from distributed.search.member import Member, Population
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from tests.distributed.tiny_runs import LETTERS, config, instructions, loop_of, worker_arguments
 from tests.distributed.tiny_workers import LetterWorld
 

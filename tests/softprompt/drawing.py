@@ -22,7 +22,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig, SampleRequest, Samples
 from tests.accuracy import EPSILON, assert_as_accurate, distance
 from tests.softprompt.exact import doubled, logits_behind

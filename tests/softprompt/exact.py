@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 
 
 class Float64(TorchFunctionMode):

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from softprompt.cache_check import can_use_cache
 from softprompt.decoder import TransformersDecoder, UncachedDecoder, make_decoder
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from tests.softprompt.conftest import GENERAL, VOCAB

@@ -8,7 +8,7 @@ import torch
 from softprompt.decoder import make_decoder
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import CELLS, WORTH_CAPTURING, LlamaGraphDecoder
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.prompts import SoftPromptTable, initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest

@@ -18,7 +18,7 @@ from softprompt.llama_cpu_decoder import LlamaCpuDecoder
 from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import LlamaGraphDecoder
 from softprompt.llama_small_decoder import LlamaSmallDecoder
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.conftest import GENERAL
 from tests.softprompt.exact import doubled, logits_behind

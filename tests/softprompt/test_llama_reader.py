@@ -5,7 +5,7 @@ import torch
 
 from softprompt import llama_reader, policy
 from softprompt.llama_reader import LlamaReader
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.conftest import tiny_model

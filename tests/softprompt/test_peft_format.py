@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.peft_format import CONFIG_FILE, WEIGHTS_FILE, load_prompt, save_prompt
 from tests.softprompt.conftest import tiny_model
 

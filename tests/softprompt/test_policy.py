@@ -10,7 +10,7 @@ from transformers import (
 )
 
 from softprompt import policy
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.policy import LINEAR_HEADS, evaluate
 from softprompt.prompts import SoftPromptTable
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest

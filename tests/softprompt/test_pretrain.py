@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from softprompt.finite import NotFiniteError
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.prefixes import PrefixConfig
 from softprompt.pretrain import Stage2
 from softprompt.pretrain_config import PRESETS, PretrainConfig, preset

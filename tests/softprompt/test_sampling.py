@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Samples, draw, shape_logits
 from softprompt.stop_strings import StopWatch, TokenTexts
 from tests.accuracy import assert_as_accurate, assert_rounded

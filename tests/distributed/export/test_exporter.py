@@ -25,7 +25,7 @@ from distributed.jobs import write as write_command
 from distributed.jobs.export import register_prompts
 from distributed.observability.mlflow_tracker import MlflowTracker
 from distributed.results.run_folder import PROMPTS, SUMMARY, open_run
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from terrains.base import Attempt
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

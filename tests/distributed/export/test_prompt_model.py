@@ -20,7 +20,7 @@ from distributed.export.prompt_model import BASE_MODEL_VARIABLE
 from distributed.export.registry import model_uri
 from distributed.results.run_folder import PROMPTS
 from distributed.rollout.worker import instruction_ids
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig, SampleRequest, Samples
 from tests.distributed.finished_runs import (
     BUMPY,

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 from distributed.export.registry import model_uri, registry_name
 from distributed.results.run_folder import PROMPTS
 from distributed.rollout.worker import instruction_ids
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from tests.distributed.finished_runs import BUMPY, FITNESS, INSTRUCTION, export, main_exit, make_run, programs
 
 pytestmark = pytest.mark.timeout(300)

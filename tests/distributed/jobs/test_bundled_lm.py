@@ -7,7 +7,7 @@ import pytest
 
 from distributed.jobs.measure_model import is_walker, measure_untrained_prompts, sample_programs, tune_on_one
 from distributed.training.setup import BUNDLED_LM
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from terrains.base import Attempt
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

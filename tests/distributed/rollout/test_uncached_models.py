@@ -14,7 +14,7 @@ from distributed.results.run_folder import PROMPTS
 from distributed.rollout.types import RolloutRequest
 from distributed.rollout.worker import RolloutWorker, instruction_ids
 from distributed.training.setup import load_lm
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.tokenizer import train_tokenizer
 from tests.distributed.finished_runs import BUMPY, INSTRUCTION, NEW_TOKENS, export, make_run, programs, save_base

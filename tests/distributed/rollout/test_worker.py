@@ -17,10 +17,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from distributed.rollout.ray_pool import LocalPool, RolloutPool
 from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts
 from distributed.rollout.worker import RolloutWorker, instruction_ids
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.sampling import GenerationConfig, Samples
 from softprompt.tokenizer import train_tokenizer
-from softprompt.unfreezing import UnfrozenLM, top_layers
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
 from tests.softprompt.drawing import assert_drawn

@@ -12,7 +12,7 @@ import torch
 from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
 from distributed.checkpoint.serialization import pack
 from distributed.search.member import evaluation_set, member_config
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from tests.distributed.tiny_search import FIRST, SPACE, member_of, population, search_config
 
 

@@ -14,7 +14,7 @@ from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
 from distributed.rollout.ray_pool import LocalPool, RolloutPool
 from distributed.rollout.worker import RolloutWorker
 from distributed.training.loop import STAGES
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from tests.distributed.tiny_runs import LETTERS, config, finish, loop_of, outcome, worker_arguments
 
 pytestmark = pytest.mark.timeout(180)

@@ -178,7 +178,7 @@ def test_a_finished_run_is_evaluated_anew_where_evaluation_changes(run: Path, he
 def test_another_language_model_at_the_same_place_is_refused(
     run: Path, here: Terraprompt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("softprompt.model.FrozenLM.hash", property(lambda _: "other"))
+    monkeypatch.setattr("softprompt.models.frozen.FrozenLM.hash", property(lambda _: "other"))
     before = files(run)
     code, _, err = here("train", "--resume", str(run))
     assert code == 2 and "the language model there is another one than when the run began" in err

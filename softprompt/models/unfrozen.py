@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from softprompt.model import FrozenLM, to_array, to_tensor
+from softprompt.models.frozen import FrozenLM, to_array, to_tensor
 
 
 def top_layers(model: PreTrainedModel, n_layers: int) -> list[str]:

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 from softprompt.prompts import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.tokenizer import readable_ids

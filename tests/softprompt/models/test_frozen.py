@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from softprompt.model import FrozenLM
+from softprompt.models.frozen import FrozenLM
 
 
 @pytest.fixture
