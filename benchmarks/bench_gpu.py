@@ -37,7 +37,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.pretrain import Stage2
 from softprompt.pretrain_config import preset
-from softprompt.prompts import initial_prompts
+from softprompt.prompts.table import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.sodarace.styles import INSTRUCTION, STYLES
 

@@ -40,7 +40,7 @@ from distributed.training.setup import BUNDLED_LM
 from softprompt import policy
 from softprompt.models.frozen import FrozenLM
 from softprompt.ppo import policy_loss
-from softprompt.prompts import SoftPromptTable, initial_prompts
+from softprompt.prompts.table import SoftPromptTable, initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.sodarace.styles import INSTRUCTION
 

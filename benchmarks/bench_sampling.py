@@ -36,7 +36,7 @@ from torch import Tensor
 from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts import initial_prompts
+from softprompt.prompts.table import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.sodarace.styles import INSTRUCTION
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from softprompt.models.frozen import FrozenLM
-from softprompt.peft_format import save_prompt
+from softprompt.prompts.peft_io import save_prompt
 
 
 def processor_seconds(work: Callable[[], object]) -> float:

@@ -3,15 +3,15 @@
 from softprompt.kl import make_kl_controller
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
-from softprompt.peft_format import SavedPrompt, load_prompt, save_prompt
 from softprompt.policy import evaluate
-from softprompt.prompts import PromptSource, SoftPromptTable, initial_prompts
+from softprompt.prompts.peft_io import SavedPrompt, load_prompt, save_prompt
+from softprompt.prompts.residual import ResidualPrompts
+from softprompt.prompts.table import PromptSource, SoftPromptTable, initial_prompts
+from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
+from softprompt.prompts.ten_io import load_network, save_network
 from softprompt.replay import EliteBuffer, likelihood_loss
-from softprompt.residual import ResidualPrompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Samples
 from softprompt.score_scaling import RunningMoments
-from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
-from softprompt.ten_format import load_network, save_network
 from softprompt.value_head import ValueHead
 
 __all__ = [

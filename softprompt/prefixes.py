@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from softprompt.hint_rows import Hints, copied, disturbed
-from softprompt.prompts import vocabulary_rows
+from softprompt.prompts.table import vocabulary_rows
 
 Batch = Sequence[Sequence[int]]
 """Token ids of some programs."""

@@ -26,7 +26,7 @@ from distributed.results.run_folder import FinishedRun
 from distributed.rollout.worker import instruction_ids
 from softprompt.cache_check import can_use_cache
 from softprompt.models.frozen import FrozenLM
-from softprompt.peft_format import save_prompt
+from softprompt.prompts.peft_io import save_prompt
 from terrains.base import Terrain
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 

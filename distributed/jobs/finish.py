@@ -21,8 +21,8 @@ from distributed.results.summary import Summary, summarise, write_summary
 from distributed.results.tables import summary_tables
 from distributed.training.loop import TrainingLoop
 from softprompt.models.frozen import FrozenLM
-from softprompt.ten_format import WEIGHTS_FILE as NETWORK
-from softprompt.ten_format import save_network
+from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
+from softprompt.prompts.ten_io import save_network
 from terrains.sodarace.world import SodaraceWorld
 
 WORDS = {PROMPTS: "prompts", NETWORK: "network", LAYERS: "layers"}

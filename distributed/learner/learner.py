@@ -28,9 +28,9 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.policy import evaluate
 from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
-from softprompt.prompts import nearest_tokens, prompt_drift, relative_step, text_rows
+from softprompt.prompts.table import nearest_tokens, prompt_drift, relative_step, text_rows
+from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from softprompt.replay import EliteBuffer, likelihood_loss
-from softprompt.ten import TerrainEmbeddingNetwork
 from softprompt.value_head import ValueHead
 from terrains.base import Terrain
 

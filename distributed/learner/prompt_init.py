@@ -13,10 +13,10 @@ from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.errors import UserError, did_you_mean
 from softprompt.models.frozen import FrozenLM
-from softprompt.peft_format import CONFIG_FILE, load_prompt
-from softprompt.prompts import PromptSource, SoftPromptTable, initial_prompts, match_norms, text_rows
-from softprompt.residual import ResidualPrompts
-from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
+from softprompt.prompts.peft_io import CONFIG_FILE, load_prompt
+from softprompt.prompts.residual import ResidualPrompts
+from softprompt.prompts.table import PromptSource, SoftPromptTable, initial_prompts, match_norms, text_rows
+from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
 from softprompt.tokenizer import readable_ids
 from terrains.base import Terrain
 

@@ -21,8 +21,8 @@ from distributed.observability.untracked import UNTRACKED, Untracked
 from distributed.results.summary import Summary
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
-from softprompt.ten_format import WEIGHTS_FILE as NETWORK
-from softprompt.ten_format import load_network
+from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
+from softprompt.prompts.ten_io import load_network
 from terrains.base import Terrain
 from terrains.sodarace.names import canonical_name
 

@@ -10,7 +10,7 @@ from softprompt.llama_decoder import LlamaDecoder
 from softprompt.llama_graph_decoder import CELLS, WORTH_CAPTURING, LlamaGraphDecoder
 from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
-from softprompt.prompts import SoftPromptTable, initial_prompts
+from softprompt.prompts.table import SoftPromptTable, initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.exact import Float64, doubled, one_by_one

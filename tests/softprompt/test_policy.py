@@ -12,7 +12,7 @@ from transformers import (
 from softprompt import policy
 from softprompt.models.frozen import FrozenLM
 from softprompt.policy import LINEAR_HEADS, evaluate
-from softprompt.prompts import SoftPromptTable
+from softprompt.prompts.table import SoftPromptTable
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.token_logprobs import token_logprobs
 from softprompt.value_head import ValueHead

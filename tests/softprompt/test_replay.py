@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from softprompt.policy import evaluate
-from softprompt.prompts import SoftPromptTable
+from softprompt.prompts.table import SoftPromptTable
 from softprompt.replay import EliteBuffer, likelihood_loss
 
 

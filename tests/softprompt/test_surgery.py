@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from softprompt.distillation import Donor, StoredPrograms
-from softprompt.prompts import vocabulary_rows
+from softprompt.prompts.table import vocabulary_rows
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.surgery import NEWBORN, resize, rows_to_keep
 

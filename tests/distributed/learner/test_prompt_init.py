@@ -11,10 +11,10 @@ import torch
 from distributed.errors import UserError
 from distributed.learner.prompt_init import make_source, with_absolute_start
 from distributed.results.run_folder import open_run
-from softprompt.peft_format import save_prompt
-from softprompt.prompts import random_rows
-from softprompt.residual import ResidualPrompts
-from softprompt.ten import TerrainEmbeddingNetwork
+from softprompt.prompts.peft_io import save_prompt
+from softprompt.prompts.residual import ResidualPrompts
+from softprompt.prompts.table import random_rows
+from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from terrains.base import Terrain
 from tests.accuracy import assert_rounded
 from tests.distributed.finished_runs import FITNESS

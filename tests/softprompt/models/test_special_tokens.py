@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts import initial_prompts
+from softprompt.prompts.table import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.tokenizer import readable_ids
 from tests.softprompt.conftest import VOCAB

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
+from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
 
 WEIGHTS_FILE, SETTINGS_FILE = "ten.safetensors", "ten.json"
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from softprompt.prompts import take_prompts
+from softprompt.prompts.table import take_prompts
 
 MOST_DEVIATIONS = 5.0
 """Features of a terrain unlike all trained ones are cut off here: far from those a network says anything at all."""

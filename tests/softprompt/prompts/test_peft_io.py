@@ -11,7 +11,7 @@ from peft import PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from softprompt.models.frozen import FrozenLM
-from softprompt.peft_format import CONFIG_FILE, WEIGHTS_FILE, load_prompt, save_prompt
+from softprompt.prompts.peft_io import CONFIG_FILE, WEIGHTS_FILE, load_prompt, save_prompt
 from tests.softprompt.conftest import tiny_model
 
 pytestmark = pytest.mark.arithmetic

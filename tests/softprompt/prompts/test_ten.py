@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
-from softprompt.prompts import take_prompts
-from softprompt.ten import TenSettings, TerrainEmbeddingNetwork
-from softprompt.ten_format import SETTINGS_FILE, WEIGHTS_FILE, load_network, save_network
+from softprompt.prompts.table import take_prompts
+from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
+from softprompt.prompts.ten_io import SETTINGS_FILE, WEIGHTS_FILE, load_network, save_network
 from tests.accuracy import assert_both_accurate
 
 pytestmark = pytest.mark.arithmetic

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from softprompt.prompts import SoftPromptTable
-from softprompt.residual import ResidualPrompts
+from softprompt.prompts.residual import ResidualPrompts
+from softprompt.prompts.table import SoftPromptTable
 
 
 def rows() -> torch.Tensor:

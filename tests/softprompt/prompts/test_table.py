@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from softprompt.prompts import (
+from softprompt.prompts.table import (
     SoftPromptTable,
     initial_prompts,
     nearest_tokens,

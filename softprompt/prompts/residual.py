@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from softprompt.prompts import SoftPromptTable, take_prompts
+from softprompt.prompts.table import SoftPromptTable, take_prompts
 
 
 class ResidualPrompts(nn.Module):

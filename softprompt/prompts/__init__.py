@@ -1,0 +1,1 @@
+"""Where soft prompts come from, how they begin, and how they are saved."""
