@@ -39,8 +39,8 @@ from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
 from softprompt import policy
 from softprompt.models.frozen import FrozenLM
-from softprompt.ppo import policy_loss
 from softprompt.prompts.table import SoftPromptTable, initial_prompts
+from softprompt.rl.ppo import policy_loss
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.sodarace.styles import INSTRUCTION
 

@@ -28,10 +28,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from softprompt import FrozenLM, GenerationConfig, Sampler, SampleRequest, Samples, SoftPromptTable, evaluate
-from softprompt.estimators import rloo
-from softprompt.ppo import masked_mean, policy_loss, token_rewards
 from softprompt.prompts.peft_io import save_prompt
 from softprompt.prompts.table import initial_prompts
+from softprompt.rl.advantages import rloo
+from softprompt.rl.ppo import masked_mean, policy_loss, token_rewards
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "smollm2"
 QUESTION = "Tell me something about walking."

@@ -1,6 +1,5 @@
 """Soft prompts for a frozen language model: the prompts, the sampler and what trains them."""
 
-from softprompt.kl import make_kl_controller
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.policy import evaluate
@@ -9,10 +8,11 @@ from softprompt.prompts.residual import ResidualPrompts
 from softprompt.prompts.table import PromptSource, SoftPromptTable, initial_prompts
 from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
 from softprompt.prompts.ten_io import load_network, save_network
-from softprompt.replay import EliteBuffer, likelihood_loss
+from softprompt.rl.elites import EliteBuffer, likelihood_loss
+from softprompt.rl.kl import make_kl_controller
+from softprompt.rl.reward_scaling import RunningMoments
+from softprompt.rl.value_head import ValueHead
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Samples
-from softprompt.score_scaling import RunningMoments
-from softprompt.value_head import ValueHead
 
 __all__ = [
     "EliteBuffer",

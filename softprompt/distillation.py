@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from softprompt.kl import k3
 from softprompt.models.frozen import FrozenLM
 from softprompt.policy import LINEAR_HEADS, evaluate
+from softprompt.rl.kl import k3
 
 MOST_LOGITS = 2**24
 """Logits held at a time while a divergence is only measured."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softprompt.kl import k3
 from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
+from softprompt.rl.kl import k3
 
 SHARE_AT_A_TIME = 2
 """Of the rows still there, at most one in so many is given up between two measurements."""

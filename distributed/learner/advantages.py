@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from distributed.config import MethodConfig
-from softprompt.estimators import dr_grpo, gae, grpo, rank_advantages, reinforce_pp, rloo
-from softprompt.ppo import whiten
-from softprompt.score_scaling import RunningMoments, clip_scores, log_scores, scale_by_terrain, scale_scores
+from softprompt.rl.advantages import dr_grpo, gae, grpo, rank_advantages, reinforce_pp, rloo
+from softprompt.rl.ppo import whiten
+from softprompt.rl.reward_scaling import RunningMoments, clip_scores, log_scores, scale_by_terrain, scale_scores
 
 GROUPED = {"rloo": rloo, "grpo": grpo, "dr_grpo": dr_grpo, "reinforce_pp": reinforce_pp}
 

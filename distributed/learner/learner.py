@@ -21,17 +21,17 @@ from distributed.learner.optimizers import make_imitator, make_optimizer, make_s
 from distributed.learner.prompt_init import make_source
 from distributed.learner.snapshot import Snapshot
 from distributed.rollout.types import LayerWeights, PromptState, Rollouts
-from softprompt.estimators import evolution_gradient, perturbations
 from softprompt.finite import check_parameters, check_step
-from softprompt.kl import k1, k3, make_kl_controller
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.policy import evaluate
-from softprompt.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
 from softprompt.prompts.table import nearest_tokens, prompt_drift, relative_step, text_rows
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
-from softprompt.replay import EliteBuffer, likelihood_loss
-from softprompt.value_head import ValueHead
+from softprompt.rl.advantages import evolution_gradient, perturbations
+from softprompt.rl.elites import EliteBuffer, likelihood_loss
+from softprompt.rl.kl import k1, k3, make_kl_controller
+from softprompt.rl.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
+from softprompt.rl.value_head import ValueHead
 from terrains.base import Terrain
 
 DROPOUT = 11

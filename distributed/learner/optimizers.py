@@ -12,7 +12,7 @@ from torch import nn
 from distributed.config import RunConfig
 from distributed.config.trlx_sections import OPTIMIZER_SETTINGS, SCHEDULER_SETTINGS
 from softprompt.prompts.table import PromptSource
-from softprompt.value_head import ValueHead
+from softprompt.rl.value_head import ValueHead
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 SCHEDULES = {

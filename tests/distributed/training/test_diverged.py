@@ -21,7 +21,7 @@ from distributed.rollout.ray_pool import LocalPool, RolloutPool
 from distributed.rollout.types import PromptState, RolloutRequest
 from distributed.rollout.worker import NOT_FINITE, RolloutWorker
 from softprompt.finite import NotFiniteError
-from softprompt.replay import EliteBuffer
+from softprompt.rl.elites import EliteBuffer
 from tests.distributed.tiny_runs import config, instructions, loop_of, worker_arguments
 from tests.distributed.tiny_workers import DivergingWorker, NoNumbersWorld
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softprompt.estimators import dr_grpo, gae, grpo, rank_advantages, reinforce_pp, rloo
-from softprompt.estimators.shaping import savage_scores
+from softprompt.rl.advantages import dr_grpo, gae, grpo, rank_advantages, reinforce_pp, rloo
+from softprompt.rl.advantages.rank import savage_scores
 from tests.accuracy import assert_rounded
 
 pytestmark = pytest.mark.arithmetic

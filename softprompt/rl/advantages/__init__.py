@@ -5,13 +5,13 @@ advantages``, and return (b, l) tensors that are zero where the mask is. Beside 
 compare prompts and not tokens.
 """
 
-from softprompt.estimators.dr_grpo import dr_grpo
-from softprompt.estimators.evolution import evolution_gradient, perturbations
-from softprompt.estimators.gae import gae
-from softprompt.estimators.grpo import grpo
-from softprompt.estimators.reinforce_pp import reinforce_pp
-from softprompt.estimators.rloo import rloo
-from softprompt.estimators.shaping import rank_advantages
+from softprompt.rl.advantages.dr_grpo import dr_grpo
+from softprompt.rl.advantages.gae import gae
+from softprompt.rl.advantages.grpo import grpo
+from softprompt.rl.advantages.rank import rank_advantages
+from softprompt.rl.advantages.reinforce_pp import reinforce_pp
+from softprompt.rl.advantages.rloo import rloo
+from softprompt.rl.evolution_strategies import evolution_gradient, perturbations
 
 __all__ = [
     "dr_grpo",

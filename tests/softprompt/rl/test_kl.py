@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from softprompt.kl import AdaptiveKLController, FixedKLController, k1, k3, make_kl_controller
+from softprompt.rl.kl import AdaptiveKLController, FixedKLController, k1, k3, make_kl_controller
 from tests.accuracy import assert_rounded
 
 pytestmark = pytest.mark.arithmetic

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softprompt.estimators.groups import Groups
-from softprompt.ppo import whiten
+from softprompt.rl.advantages.groups import Groups
+from softprompt.rl.ppo import whiten
 
 
 def reinforce_pp(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:

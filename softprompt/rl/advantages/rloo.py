@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softprompt.estimators.groups import Groups, program_rewards, spread
+from softprompt.rl.advantages.groups import Groups, program_rewards, spread
 
 
 def rloo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -18,7 +18,7 @@ def rloo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = 
         rewards: per token, KL penalty included, shape (b, l).
         mask: real tokens, shape (b, l) bool.
         terrain: each program's terrain, shape (b,) int64.
-        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.estimators.groups.spread`.
+        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.rl.advantages.groups.spread`.
     """
     groups = Groups(terrain)
     totals = program_rewards(rewards, mask)

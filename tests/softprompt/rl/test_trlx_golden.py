@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from softprompt.estimators import gae
-from softprompt.kl import AdaptiveKLController, k3
-from softprompt.ppo import policy_loss, token_rewards, value_loss, whiten
-from softprompt.score_scaling import RunningMoments, clip_scores
+from softprompt.rl.advantages import gae
+from softprompt.rl.kl import AdaptiveKLController, k3
+from softprompt.rl.ppo import policy_loss, token_rewards, value_loss, whiten
+from softprompt.rl.reward_scaling import RunningMoments, clip_scores
 from softprompt.token_logprobs import token_logprobs
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "trlx_golden.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "trlx_golden.json").read_text())
 
 
 def tensor(values: list) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.estimators.evolution import centered_ranks, evolution_gradient, perturbations
+from softprompt.rl.evolution_strategies import centered_ranks, evolution_gradient, perturbations
 from tests.accuracy import assert_both_accurate
 
 pytestmark = pytest.mark.arithmetic

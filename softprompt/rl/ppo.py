@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softprompt.kl import k3
+from softprompt.rl.kl import k3
 
 PolicyStats = dict[str, float]
 """What a step reports, under trlx's names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from softprompt.estimators.groups import Groups, program_rewards, spread
+from softprompt.rl.advantages.groups import Groups, program_rewards, spread
 
 
 def grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None, epsilon: float = 1e-4) -> Tensor:
@@ -16,7 +16,7 @@ def grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = 
         rewards: per token, KL penalty included, shape (b, l).
         mask: real tokens, shape (b, l) bool.
         terrain: each program's terrain, shape (b,) int64.
-        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.estimators.groups.spread`.
+        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.rl.advantages.groups.spread`.
         epsilon: added to the standard deviation.
     """
     groups = Groups(terrain)

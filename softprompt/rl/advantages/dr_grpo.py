@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from softprompt.estimators.groups import Groups, program_rewards, spread
+from softprompt.rl.advantages.groups import Groups, program_rewards, spread
 
 
 def dr_grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
     """Returns advantages, shape (b, l): a program's reward less its terrain's mean.
 
     Source: Liu et al. 2025, arXiv 2503.20783, section 3.2. Its other half, a loss that does not divide by the number
-    of tokens, is the ``divisor`` of :func:`softprompt.ppo.policy_loss`.
+    of tokens, is the ``divisor`` of :func:`softprompt.rl.ppo.policy_loss`.
 
     Args:
         rewards: per token, KL penalty included, shape (b, l).
         mask: real tokens, shape (b, l) bool.
         terrain: each program's terrain, shape (b,) int64.
-        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.estimators.groups.spread`.
+        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.rl.advantages.groups.spread`.
     """
     groups = Groups(terrain)
     totals = program_rewards(rewards, mask)

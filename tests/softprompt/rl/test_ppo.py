@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from softprompt.ppo import masked_mean, policy_loss, tensor_stats, token_rewards, value_loss, whiten
-from softprompt.score_scaling import RunningMoments, clip_scores, log_scores, scale_by_terrain, scale_scores
+from softprompt.rl.ppo import masked_mean, policy_loss, tensor_stats, token_rewards, value_loss, whiten
+from softprompt.rl.reward_scaling import RunningMoments, clip_scores, log_scores, scale_by_terrain, scale_scores
 from tests.accuracy import assert_rounded
 
 pytestmark = pytest.mark.arithmetic

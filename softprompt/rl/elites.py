@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softprompt.ppo import masked_mean
+from softprompt.rl.ppo import masked_mean
 
 
 @dataclass(frozen=True)

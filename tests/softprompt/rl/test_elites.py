@@ -7,7 +7,7 @@ import torch
 
 from softprompt.policy import evaluate
 from softprompt.prompts.table import SoftPromptTable
-from softprompt.replay import EliteBuffer, likelihood_loss
+from softprompt.rl.elites import EliteBuffer, likelihood_loss
 
 
 def test_the_best_distinct_programs_stay():
