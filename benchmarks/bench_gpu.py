@@ -31,14 +31,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
-from softprompt.llama_decoder import LlamaDecoder
-from softprompt.llama_graph_decoder import LlamaGraphDecoder
 from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.pretrain import Stage2
 from softprompt.pretrain_config import preset
 from softprompt.prompts.table import initial_prompts
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.decoders.llama import LlamaDecoder
+from softprompt.sampling.decoders.llama_cuda_graph import LlamaGraphDecoder
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.sodarace.styles import INSTRUCTION, STYLES
 
 TERRAINS, TOKENS, LEARNT, PEFT_TERRAINS = 64, 128, 256, 4

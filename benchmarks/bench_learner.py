@@ -41,7 +41,7 @@ from softprompt import policy
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import SoftPromptTable, initial_prompts
 from softprompt.rl.ppo import policy_loss
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.sodarace.styles import INSTRUCTION
 
 TERRAINS, SAMPLES, BATCH, EPOCHS, N_SOFT_TOKENS = 3, 32, 32, 2, 20

@@ -37,7 +37,7 @@ from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import initial_prompts
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.sodarace.styles import INSTRUCTION
 
 N_SOFT_TOKENS = 20

@@ -23,7 +23,7 @@ from rich.table import Table
 from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt
 from terrains.sodarace.styles import INSTRUCTION
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

@@ -12,7 +12,7 @@ from softprompt.rl.elites import EliteBuffer, likelihood_loss
 from softprompt.rl.kl import make_kl_controller
 from softprompt.rl.reward_scaling import RunningMoments
 from softprompt.rl.value_head import ValueHead
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Samples
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest, Samples
 
 __all__ = [
     "EliteBuffer",

@@ -23,7 +23,7 @@ from softprompt.kernels import attention as attention_kernels
 from softprompt.kernels import read as reader_kernels
 from softprompt.kernels.threads import on_threads
 from softprompt.kernels.tiles import LANES
-from softprompt.llama_decoder import _Layer, _linear, is_llama_like
+from softprompt.sampling.decoders.llama import _Layer, _linear, is_llama_like
 
 CELLS_A_THREAD, PAIRS_A_THREAD = 64, 2
 SMALL_MODEL_BYTES = 2**28

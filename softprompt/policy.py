@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from softprompt.cache_check import can_use_cache
 from softprompt.llama_reader import LlamaReader, Rows
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import take_prompts
+from softprompt.sampling.cache_check import can_use_cache
 from softprompt.token_logprobs import token_logprobs
 
 LINEAR_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "opt")

@@ -24,9 +24,9 @@ from distributed.infra.writing import temporary, told
 from distributed.observability.mlflow_store import store_uri
 from distributed.results.run_folder import FinishedRun
 from distributed.rollout.worker import instruction_ids
-from softprompt.cache_check import can_use_cache
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.peft_io import save_prompt
+from softprompt.sampling.cache_check import can_use_cache
 from terrains.base import Terrain
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 

@@ -10,7 +10,7 @@ import torch
 from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.prompts.table import initial_prompts
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Score, World
 from terrains.sodarace.failures import DID_NOT_MOVE
 

@@ -17,7 +17,7 @@ from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest,
 from softprompt.finite import NotFiniteError
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from softprompt.tokenizer import readable_ids
 from terrains.base import Attempt, Counting, Score, Terrain, World
 

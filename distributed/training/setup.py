@@ -20,9 +20,9 @@ from distributed.infra.writing import temporary, told, why
 from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import LocalPool, RolloutPool
 from distributed.rollout.worker import RolloutWorker
-from softprompt.cache_check import can_use_cache
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling import GenerationConfig
+from softprompt.sampling.cache_check import can_use_cache
+from softprompt.sampling.sampler import GenerationConfig
 from terrains.base import World
 from terrains.sodarace.names import grounds_from_files
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

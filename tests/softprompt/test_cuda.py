@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt.decoder import make_decoder
-from softprompt.llama_decoder import LlamaDecoder
-from softprompt.llama_graph_decoder import CELLS, WORTH_CAPTURING, LlamaGraphDecoder
 from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
 from softprompt.prompts.table import SoftPromptTable, initial_prompts
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.decoders import make_decoder
+from softprompt.sampling.decoders.llama import LlamaDecoder
+from softprompt.sampling.decoders.llama_cuda_graph import CELLS, WORTH_CAPTURING, LlamaGraphDecoder
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.exact import Float64, doubled, one_by_one
 

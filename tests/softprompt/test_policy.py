@@ -14,7 +14,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.policy import LINEAR_HEADS, evaluate
 from softprompt.prompts.table import SoftPromptTable
 from softprompt.rl.value_head import ValueHead
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from softprompt.token_logprobs import token_logprobs
 from tests.accuracy import assert_as_accurate, assert_both_accurate
 from tests.softprompt.exact import doubled, one_by_one

@@ -7,7 +7,7 @@ import torch
 
 from softprompt.distillation import Donor, StoredPrograms
 from softprompt.prompts.table import vocabulary_rows
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from softprompt.surgery import NEWBORN, resize, rows_to_keep
 
 pytestmark = pytest.mark.arithmetic

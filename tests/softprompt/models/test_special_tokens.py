@@ -9,7 +9,7 @@ import torch
 
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import initial_prompts
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from softprompt.tokenizer import readable_ids
 from tests.softprompt.conftest import VOCAB
 

@@ -10,11 +10,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from softprompt.decoder import make_decoder
 from softprompt.finite import check_rows
 from softprompt.kernels import draw as draw_kernel
 from softprompt.models.frozen import FrozenLM
-from softprompt.stop_strings import StopWatch, TokenTexts
+from softprompt.sampling.decoders import make_decoder
+from softprompt.sampling.stop_strings import StopWatch, TokenTexts
 
 _draw_rows: Any = draw_kernel.draw_rows  # numba's type of a compiled function does not know its arguments
 

@@ -68,7 +68,7 @@ class _Layer:
 
 
 class LlamaDecoder:
-    """Decodes Llama-like models; see :class:`softprompt.decoder.Decoder` for what its methods promise.
+    """Decodes Llama-like models; see :class:`softprompt.sampling.decoders.Decoder` for what its methods promise.
 
     Rows live at the front of the cache. When some leave, the last rows move into their places, so that leaving costs a
     copy of the rows that move and not of the whole cache.
@@ -96,7 +96,7 @@ class LlamaDecoder:
         self._scale: float = self._head_dim**-0.5
 
     def prefill(self, embedded: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         n_prompts, length, _ = embedded.shape
         cells = torch.arange(length, device=embedded.device)
         total = torch.arange(length + max_new_tokens, device=embedded.device)
@@ -115,20 +115,20 @@ class LlamaDecoder:
         return self._logits(hidden.unflatten(0, (n_prompts, length))[:, -1])
 
     def begin(self, prompt_of: Tensor) -> None:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         self._n_rows, self._length = len(prompt_of), self._prompts.shape[-2]
         self._cache = self._new_cache(self._prompts, self._n_rows, self._max_length)
         self._cache[..., : self._length, :] = self._prompts.index_select(2, prompt_of)
         self._padding = self._prompt_padding[prompt_of] if bool(self._prompt_padding.any()) else None
 
     def step(self, ids: Tensor) -> Tensor:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         position = torch.full_like(ids, self._length) if self._padding is None else self._length - self._padding
         self._length += 1
         return self._logits(self._blocks(self._embedding[ids], position, self._attend_step))
 
     def keep(self, rows: Tensor) -> None:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         places = torch.arange(len(rows), device=rows.device)
         places = places[rows != places]
         self._cache[:, :, places, :, : self._length] = self._cache[:, :, rows[places], :, : self._length]

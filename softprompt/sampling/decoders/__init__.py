@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from softprompt.llama_decoder import LlamaDecoder, is_llama_like
-from softprompt.llama_graph_decoder import LlamaGraphDecoder
-from softprompt.llama_small_decoder import cpu_decoder
+from softprompt.sampling.decoders.llama import LlamaDecoder, is_llama_like
+from softprompt.sampling.decoders.llama_cpu_small import cpu_decoder
+from softprompt.sampling.decoders.llama_cuda_graph import LlamaGraphDecoder
 
 SMALL_MODEL_BYTES = 2**27
 """Up to this size graphs pay on a GPU in float32 too: behind a mask, attention in float32 has slow kernels only, which
@@ -65,7 +65,7 @@ def make_decoder(model: PreTrainedModel, fast: bool = True) -> Decoder:
     """
     if not (fast and is_llama_like(model)):
         # Imported here: what looks at caches decodes, too.
-        from softprompt.cache_check import can_use_cache
+        from softprompt.sampling.cache_check import can_use_cache
 
         return TransformersDecoder(model) if can_use_cache(model) else UncachedDecoder(model)
     exact = model.dtype == torch.float32

@@ -17,7 +17,7 @@ from softprompt.kernels import decode as llama_kernels
 from softprompt.kernels.decode import Cells
 from softprompt.kernels.threads import on_threads
 from softprompt.kernels.tiles import TILE_ROWS, WIDTH, rounded_up
-from softprompt.llama_decoder import LlamaDecoder
+from softprompt.sampling.decoders.llama import LlamaDecoder
 
 ROWS_A_THREAD = 8
 
@@ -26,7 +26,7 @@ _attend: Any = llama_kernels.attend
 
 
 class LlamaCpuDecoder(LlamaDecoder):
-    """Decodes Llama-like models of float32 on a CPU; see :class:`softprompt.decoder.Decoder` for the promises.
+    """Decodes Llama-like models of float32 on a CPU; see :class:`softprompt.sampling.decoders.Decoder` for the promises.
 
     Keys and values of a prompt are kept once for all rows behind it; those of a row's own tokens have the row's place.
     The matrix products are torch's.
@@ -36,7 +36,7 @@ class LlamaCpuDecoder(LlamaDecoder):
         """Copies projections of the same input side by side; the model itself is only read.
 
         Args:
-            model: a model of float32 on a CPU for which :func:`softprompt.llama_decoder.is_llama_like` holds.
+            model: a model of float32 on a CPU for which :func:`softprompt.sampling.decoders.llama.is_llama_like` holds.
         """
         super().__init__(model)
         norms = [(layer.attention_norm.numpy(), layer.mlp_norm.numpy()) for layer in self._layers]
@@ -45,7 +45,7 @@ class LlamaCpuDecoder(LlamaDecoder):
         self._memory = np.empty(0, np.float32)
 
     def prefill(self, embedded: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         logits = super().prefill(embedded, padding, max_new_tokens)
         keys, values = (self._in_blocks(cells.numpy()) for cells in self._prompts)
         self._prompt_cells = np.ascontiguousarray(keys.swapaxes(-1, -2)[..., : self._head_dim, :]), values
@@ -53,7 +53,7 @@ class LlamaCpuDecoder(LlamaDecoder):
         return logits
 
     def begin(self, prompt_of: Tensor) -> None:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         self._n_new, n = 0, len(prompt_of)
         new_cells = self._max_length - self._prompts.shape[-2]
         depth = rounded_up(self._head_dim, WIDTH)
@@ -69,7 +69,7 @@ class LlamaCpuDecoder(LlamaDecoder):
         self._allocate(n)
 
     def step(self, ids: Tensor) -> Tensor:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         self._n_new += 1
         hidden = self._embedding[ids]
         normed, qkv, mixed, gate_up = (tensor[: len(ids)] for tensor in self._tensors)
@@ -85,7 +85,7 @@ class LlamaCpuDecoder(LlamaDecoder):
         return self._logits(hidden)
 
     def keep(self, rows: Tensor) -> None:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         kept = rows.numpy()
         places = np.arange(len(kept))
         places = places[kept != places]

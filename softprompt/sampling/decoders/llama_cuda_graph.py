@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from softprompt.llama_decoder import LlamaDecoder
+from softprompt.sampling.decoders.llama import LlamaDecoder
 
 FEWEST_ROWS = 8
 CELLS = 64
@@ -29,7 +29,7 @@ Size = tuple[int, int]
 
 
 class LlamaGraphDecoder(LlamaDecoder):
-    """Decodes Llama-like models on a GPU; see :class:`softprompt.decoder.Decoder` for the promises.
+    """Decodes Llama-like models on a GPU; see :class:`softprompt.sampling.decoders.Decoder` for the promises.
 
     Elsewhere it computes the same without graphs.
     """
@@ -38,7 +38,7 @@ class LlamaGraphDecoder(LlamaDecoder):
         """Copies projections of the same input side by side; the model itself is only read.
 
         Args:
-            model: a model for which :func:`softprompt.llama_decoder.is_llama_like` holds.
+            model: a model for which :func:`softprompt.sampling.decoders.llama.is_llama_like` holds.
         """
         super().__init__(model)
         self._room: Size = (0, 0)
@@ -47,7 +47,7 @@ class LlamaGraphDecoder(LlamaDecoder):
         self._pool: Any = None
 
     def begin(self, prompt_of: Tensor) -> None:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         self._n_rows, self._length = len(prompt_of), self._prompts.shape[-2]
         self._make_room(_rounded(self._n_rows, self._max_length))
         self._cos, self._sin = self._rotations
@@ -56,7 +56,7 @@ class LlamaGraphDecoder(LlamaDecoder):
         self._pads[: self._n_rows] = self._prompt_padding[prompt_of]
 
     def step(self, ids: Tensor) -> Tensor:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         self._ids[: self._n_rows] = ids
         self._now.fill_(self._length)
         self._length += 1
@@ -73,7 +73,7 @@ class LlamaGraphDecoder(LlamaDecoder):
         return logits[: self._n_rows].clone()
 
     def keep(self, rows: Tensor) -> None:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         super().keep(rows)
         self._pads[: len(rows)] = self._pads[rows]
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from softprompt.cache_check import can_use_cache
-from softprompt.decoder import TransformersDecoder, UncachedDecoder, make_decoder
 from softprompt.models.frozen import FrozenLM
 from softprompt.policy import evaluate
-from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling.cache_check import can_use_cache
+from softprompt.sampling.decoders import TransformersDecoder, UncachedDecoder, make_decoder
+from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from tests.softprompt.conftest import GENERAL, VOCAB
 
 COMMON = {

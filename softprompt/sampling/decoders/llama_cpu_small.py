@@ -17,7 +17,7 @@ from transformers.activations import SiLUActivation
 from softprompt.kernels import decode as llama_kernels
 from softprompt.kernels.decode import Weights, Workspace
 from softprompt.kernels.tiles import TILE_ROWS, WIDTH, packed, rounded_up
-from softprompt.llama_cpu_decoder import LlamaCpuDecoder, on_rows
+from softprompt.sampling.decoders.llama_cpu import LlamaCpuDecoder, on_rows
 
 SMALL_MODEL_BYTES = 2**28
 """Weights up to this size are copied in the order in which products read them."""
@@ -36,7 +36,7 @@ def cpu_decoder(model: PreTrainedModel) -> LlamaCpuDecoder:
 
 
 class LlamaSmallDecoder(LlamaCpuDecoder):
-    """Decodes small Llama-like models of float32; see :class:`softprompt.decoder.Decoder` for the promises."""
+    """Decodes small Llama-like models of float32; see :class:`softprompt.sampling.decoders.Decoder` for the promises."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Copies all weights; the model itself is only read.
@@ -52,7 +52,7 @@ class LlamaSmallDecoder(LlamaCpuDecoder):
         self._weights = Weights(self._embedding.numpy(), **stacked, final_norm=self._final_norm.numpy(), head=head)
 
     def step(self, ids: Tensor) -> Tensor:
-        """See :class:`softprompt.decoder.Decoder`."""
+        """See :class:`softprompt.sampling.decoders.Decoder`."""
         self._n_new += 1
         n, (vocab_size, _) = len(ids), self._head.shape
         logits = np.empty((rounded_up(n, TILE_ROWS), rounded_up(vocab_size, WIDTH)), np.float32)

@@ -9,16 +9,17 @@ import pytest
 import torch
 from numba import njit
 
-from softprompt import llama_cpu_decoder, llama_small_decoder
-from softprompt.decoder import Decoder, TransformersDecoder, make_decoder
 from softprompt.kernels import decode as llama_kernels
 from softprompt.kernels import elementwise as elementwise_kernels
 from softprompt.kernels import tiles
-from softprompt.llama_cpu_decoder import LlamaCpuDecoder
-from softprompt.llama_decoder import LlamaDecoder
-from softprompt.llama_graph_decoder import LlamaGraphDecoder
-from softprompt.llama_small_decoder import LlamaSmallDecoder
 from softprompt.models.frozen import FrozenLM
+from softprompt.sampling.decoders import Decoder, TransformersDecoder, make_decoder
+from softprompt.sampling.decoders import llama_cpu as llama_cpu_decoder
+from softprompt.sampling.decoders import llama_cpu_small as llama_small_decoder
+from softprompt.sampling.decoders.llama import LlamaDecoder
+from softprompt.sampling.decoders.llama_cpu import LlamaCpuDecoder
+from softprompt.sampling.decoders.llama_cpu_small import LlamaSmallDecoder
+from softprompt.sampling.decoders.llama_cuda_graph import LlamaGraphDecoder
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.conftest import GENERAL
 from tests.softprompt.exact import doubled, logits_behind

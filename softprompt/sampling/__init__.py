@@ -1,0 +1,1 @@
+"""From prompts and instructions to sampled programs."""
