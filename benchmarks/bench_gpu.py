@@ -31,8 +31,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.policy import evaluate
 from softprompt.pretrain import Stage2
 from softprompt.pretrain_config import preset
 from softprompt.prompts.table import initial_prompts

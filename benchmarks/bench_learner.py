@@ -37,7 +37,7 @@ from torch import Tensor
 
 from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
-from softprompt import policy
+from softprompt.logprobs import evaluate as policy
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import SoftPromptTable, initial_prompts
 from softprompt.rl.ppo import policy_loss

@@ -1,8 +1,8 @@
 """Soft prompts for a frozen language model: the prompts, the sampler and what trains them."""
 
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
-from softprompt.policy import evaluate
 from softprompt.prompts.peft_io import SavedPrompt, load_prompt, save_prompt
 from softprompt.prompts.residual import ResidualPrompts
 from softprompt.prompts.table import PromptSource, SoftPromptTable, initial_prompts

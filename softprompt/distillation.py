@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from softprompt.logprobs.evaluate import LINEAR_HEADS, evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.policy import LINEAR_HEADS, evaluate
 from softprompt.rl.kl import k3
 
 MOST_LOGITS = 2**24

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.policy import evaluate
 from softprompt.rl.kl import k3
 
 SHARE_AT_A_TIME = 2

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.policy import evaluate
 from softprompt.prompts.table import initial_prompts
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Score, World

@@ -22,9 +22,9 @@ from distributed.learner.prompt_init import make_source
 from distributed.learner.snapshot import Snapshot
 from distributed.rollout.types import LayerWeights, PromptState, Rollouts
 from softprompt.finite import check_parameters, check_step
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
-from softprompt.policy import evaluate
 from softprompt.prompts.table import nearest_tokens, prompt_drift, relative_step, text_rows
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from softprompt.rl.advantages import evolution_gradient, perturbations

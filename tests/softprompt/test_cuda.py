@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.policy import evaluate
 from softprompt.prompts.table import SoftPromptTable, initial_prompts
 from softprompt.sampling.decoders import make_decoder
 from softprompt.sampling.decoders.llama import LlamaDecoder

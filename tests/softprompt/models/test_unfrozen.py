@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
-from softprompt.policy import evaluate
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.exact import doubled, one_by_one
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from softprompt.policy import evaluate
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.prompts.table import SoftPromptTable
 from softprompt.rl.elites import EliteBuffer, likelihood_loss
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from softprompt.logprobs.token_logprobs import token_logprobs
 from softprompt.rl.advantages import gae
 from softprompt.rl.kl import AdaptiveKLController, k3
 from softprompt.rl.ppo import policy_loss, token_rewards, value_loss, whiten
 from softprompt.rl.reward_scaling import RunningMoments, clip_scores
-from softprompt.token_logprobs import token_logprobs
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "trlx_golden.json").read_text())
 

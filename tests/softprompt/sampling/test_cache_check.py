@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.policy import evaluate
 from softprompt.sampling.cache_check import can_use_cache
 from softprompt.sampling.decoders import TransformersDecoder, UncachedDecoder, make_decoder
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest

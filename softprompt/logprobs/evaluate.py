@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from softprompt.llama_reader import LlamaReader, Rows
+from softprompt.logprobs.llama_reader import LlamaReader, Rows
+from softprompt.logprobs.token_logprobs import token_logprobs
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import take_prompts
 from softprompt.sampling.cache_check import can_use_cache
-from softprompt.token_logprobs import token_logprobs
 
 LINEAR_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "opt")
 """Model types whose logits are the head's linear map of the last hidden state; others may scale or cap them."""

@@ -9,13 +9,13 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from softprompt import policy
+from softprompt.logprobs import evaluate as policy
+from softprompt.logprobs.evaluate import LINEAR_HEADS, evaluate
+from softprompt.logprobs.token_logprobs import token_logprobs
 from softprompt.models.frozen import FrozenLM
-from softprompt.policy import LINEAR_HEADS, evaluate
 from softprompt.prompts.table import SoftPromptTable
 from softprompt.rl.value_head import ValueHead
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
-from softprompt.token_logprobs import token_logprobs
 from tests.accuracy import assert_as_accurate, assert_both_accurate
 from tests.softprompt.exact import doubled, one_by_one
 
@@ -173,7 +173,7 @@ def test_wrong_requests_are_told(llama, batch):
 
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_token_logprobs_in_chunks_equal_log_softmax(with_bias, monkeypatch):
-    monkeypatch.setattr("softprompt.token_logprobs.CHUNK_CELLS", 3 * 50)
+    monkeypatch.setattr("softprompt.logprobs.token_logprobs.CHUNK_CELLS", 3 * 50)
     generator = torch.Generator().manual_seed(0)
     hidden, weight = torch.randn(8, 6, generator=generator), torch.randn(50, 6, generator=generator)
     bias = torch.randn(50, generator=generator) if with_bias else None

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt import llama_reader, policy
-from softprompt.llama_reader import LlamaReader
+from softprompt.logprobs import evaluate as policy
+from softprompt.logprobs import llama_reader
+from softprompt.logprobs.evaluate import evaluate
+from softprompt.logprobs.llama_reader import LlamaReader
 from softprompt.models.frozen import FrozenLM
-from softprompt.policy import evaluate
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.conftest import tiny_model
 from tests.softprompt.exact import doubled, one_by_one

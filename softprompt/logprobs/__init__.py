@@ -1,0 +1,1 @@
+"""Log-probabilities of programs behind prompts, with gradients into the prompts."""
