@@ -20,8 +20,8 @@ from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from distributed.search.exploit import inherit, operate
 from distributed.search.space import Settings
 from distributed.training.loop import TrainingLoop
-from softprompt.distillation import StoredPrograms
 from softprompt.models.frozen import FrozenLM
+from softprompt.resize.distillation import StoredPrograms
 from terrains.base import Terrain, World
 
 FIXED = 7

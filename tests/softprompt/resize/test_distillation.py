@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt.distillation import Donor, StoredPrograms, distill
+from softprompt.resize.distillation import Donor, StoredPrograms, distill
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.exact import doubled, logits_behind
-from tests.softprompt.test_surgery import INSTRUCTION, stored
+from tests.softprompt.resize.test_surgery import INSTRUCTION, stored
 
 pytestmark = pytest.mark.arithmetic
 
@@ -61,7 +61,7 @@ def test_the_measure_is_the_divergence_of_whole_distributions(llama, prompts):
 
 
 def test_a_model_with_logits_of_its_own_kind_is_measured_on_the_stored_tokens(llama, prompts, monkeypatch):
-    monkeypatch.setattr("softprompt.distillation.LINEAR_HEADS", ())
+    monkeypatch.setattr("softprompt.resize.distillation.LINEAR_HEADS", ())
     result = distilled(llama, prompts, prompts[:, :2], lr=0.1)
     assert result.kl_after < 0.7 * result.kl_before
 

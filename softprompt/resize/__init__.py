@@ -1,0 +1,1 @@
+"""A prompt of one size made one of another: surgery, then distillation."""
