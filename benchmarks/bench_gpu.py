@@ -33,8 +33,8 @@ from distributed.rollout.worker import instruction_ids
 from distributed.training.setup import BUNDLED_LM
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.pretrain import Stage2
-from softprompt.pretrain_config import preset
+from softprompt.pretrain.config import preset
+from softprompt.pretrain.trainer import Stage2
 from softprompt.prompts.table import initial_prompts
 from softprompt.sampling.decoders.llama import LlamaDecoder
 from softprompt.sampling.decoders.llama_cuda_graph import LlamaGraphDecoder

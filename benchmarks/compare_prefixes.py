@@ -35,8 +35,8 @@ from distributed.jobs.measure_model import is_walker, sample_programs, validity_
 from distributed.jobs.pretrain import TRAINING, Training
 from distributed.jobs.pretrain_hints import build_hints
 from softprompt.models.frozen import FrozenLM
-from softprompt.prefixes import PrefixConfig
-from softprompt.pretrain_config import preset
+from softprompt.pretrain.config import preset
+from softprompt.pretrain.prefixes import PrefixConfig
 from terrains.base import Attempt
 from terrains.sodarace.corpus import CorpusProgram, above, read_corpus
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

@@ -161,9 +161,9 @@ def pretrain(
 
     from distributed.jobs.pretrain import pretrain as run
     from distributed.jobs.pretrain_hints import build_hints, check_hints, hinted_share
-    from softprompt.prefixes import PrefixConfig
-    from softprompt.pretrain_config import PRESETS
-    from softprompt.pretrain_config import preset as settings_of_preset
+    from softprompt.pretrain.config import PRESETS
+    from softprompt.pretrain.config import preset as settings_of_preset
+    from softprompt.pretrain.prefixes import PrefixConfig
     from terrains.sodarace.corpus import above as filtered
     from terrains.sodarace.corpus import read_corpus
     from terrains.sodarace.world import SodaraceWorld, WorldConfig

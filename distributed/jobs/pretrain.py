@@ -25,8 +25,8 @@ from distributed.infra.writing import WriteError, told, write_text
 from distributed.jobs.measure_model import is_walker, measure_model, sample_programs
 from softprompt.finite import NotFiniteError
 from softprompt.models.frozen import FrozenLM
-from softprompt.pretrain import Stage2
-from softprompt.pretrain_config import PretrainConfig, preset
+from softprompt.pretrain.config import PretrainConfig, preset
+from softprompt.pretrain.trainer import Stage2
 from terrains.base import Attempt, World
 
 CHECK_EVERY = 500

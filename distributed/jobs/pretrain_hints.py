@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distributed.errors import UserError, did_you_mean
-from softprompt.prefixes import PrefixConfig
+from softprompt.pretrain.prefixes import PrefixConfig
 from terrains.sodarace.corpus import CorpusProgram
 from terrains.sodarace.hints import HINTS, hints_of
 

@@ -15,7 +15,7 @@ import ray
 from distributed.infra.ray_cluster import connect_ray
 from distributed.observability.mlflow_store import open_client
 from softprompt.models.frozen import FrozenLM
-from softprompt.tokenizer import train_tokenizer
+from softprompt.pretrain.tokenizer import train_tokenizer
 from tests.distributed.finished_runs import make_run, save_base
 from tests.softprompt.conftest import VOCAB, tiny_model
 

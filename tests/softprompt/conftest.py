@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from softprompt.models.frozen import FrozenLM
-from softprompt.tokenizer import train_tokenizer
+from softprompt.pretrain.tokenizer import train_tokenizer
 
 VOCAB = 264
 THREADS = int(os.environ.get("TERRAPROMPT_TEST_THREADS", "1"))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from distributed.cli import main
 from distributed.config.section import LARGEST_SEED
 from distributed.errors import UserError
-from softprompt.pretrain_config import PretrainConfig
+from softprompt.pretrain.config import PretrainConfig
 from tests.distributed.tiny_runs import config, finish, loop_of
 
 

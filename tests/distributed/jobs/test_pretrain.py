@@ -17,8 +17,8 @@ from distributed.infra.locking import LOCK, locked
 from distributed.jobs import pretrain as pretrain_command
 from distributed.jobs.pretrain import TRAINING, pretrain
 from distributed.jobs.pretrain_hints import hinted_share
-from softprompt.prefixes import PrefixConfig
-from softprompt.pretrain_config import PretrainConfig, preset
+from softprompt.pretrain.config import PretrainConfig, preset
+from softprompt.pretrain.prefixes import PrefixConfig
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.full_disk import full_disk, limit

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from softprompt.batch_order import BatchOrder
 from softprompt.finite import NotFiniteError
-from softprompt.hint_rows import Hints, encode_hints
 from softprompt.models.frozen import FrozenLM, quiet_bars
-from softprompt.prefixes import Batch, Slot, TunedPrefixes
-from softprompt.pretrain_config import PretrainConfig
-from softprompt.tokenizer import train_tokenizer
+from softprompt.pretrain.config import PretrainConfig
+from softprompt.pretrain.data import BatchOrder
+from softprompt.pretrain.hint_prefixes import Hints, encode_hints
+from softprompt.pretrain.prefixes import Batch, Slot, TunedPrefixes
+from softprompt.pretrain.tokenizer import train_tokenizer
 
 
 class Stage2:

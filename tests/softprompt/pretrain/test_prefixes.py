@@ -6,8 +6,8 @@ import random
 import pytest
 import torch
 
-from softprompt import hint_rows
-from softprompt.prefixes import PrefixConfig, Slot, TunedPrefixes
+from softprompt.pretrain import hint_prefixes as hint_rows
+from softprompt.pretrain.prefixes import PrefixConfig, Slot, TunedPrefixes
 from tests.accuracy import assert_rounded
 
 pytestmark = pytest.mark.arithmetic

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from softprompt.prefixes import Batch
+from softprompt.pretrain.prefixes import Batch
 
 
 class BatchOrder(Iterator[Batch]):

@@ -8,9 +8,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from softprompt.finite import NotFiniteError
 from softprompt.models.frozen import FrozenLM
-from softprompt.prefixes import PrefixConfig
-from softprompt.pretrain import Stage2
-from softprompt.pretrain_config import PRESETS, PretrainConfig, preset
+from softprompt.pretrain.config import PRESETS, PretrainConfig, preset
+from softprompt.pretrain.prefixes import PrefixConfig
+from softprompt.pretrain.trainer import Stage2
 from tests.accuracy import assert_as_accurate, assert_both_accurate
 from tests.softprompt.exact import Float64, doubled, one_by_one
 

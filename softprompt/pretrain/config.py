@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from softprompt.prefixes import PrefixConfig
+from softprompt.pretrain.prefixes import PrefixConfig
 
 
 class PretrainConfig(BaseModel):

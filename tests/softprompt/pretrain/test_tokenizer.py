@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from softprompt.tokenizer import train_tokenizer
+from softprompt.pretrain.tokenizer import train_tokenizer
 
 INSTRUCTION = "import math\n"
 BODY = (

@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from softprompt.hint_rows import Hints, copied, disturbed
+from softprompt.pretrain.hint_prefixes import Hints, copied, disturbed
 from softprompt.prompts.table import vocabulary_rows
 
 Batch = Sequence[Sequence[int]]

@@ -1,0 +1,1 @@
+"""Stage 2: a language model that is ready for soft prompts, and its tokenizer."""
