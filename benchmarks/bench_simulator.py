@@ -28,7 +28,7 @@ from terrains.sodarace import physics  # noqa: E402
 from terrains.sodarace.ground import Ground  # noqa: E402
 from terrains.sodarace.names import make_ground  # noqa: E402
 from terrains.sodarace.walker import Walker  # noqa: E402
-from tests.terrains.box2d_reference import displacements, random_walkers, spearman  # noqa: E402
+from tests.terrains.sodarace.box2d_reference import displacements, random_walkers, spearman  # noqa: E402
 
 SEGMENTS = 200
 JOINTS, SPRINGS = 12, 25

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, height_at
 from terrains.sodarace.names import make_ground
 from terrains.sodarace.sampler import sample_terrains
-from tests.terrains.test_physics import least_gap
+from tests.terrains.sodarace.test_physics import least_gap
 
 OPEN = ["bumpy", "hills", "stairs", "gap", "slope"]
 

@@ -14,7 +14,7 @@ from terrains.sodarace.corpus_log import CorpusLog
 from terrains.sodarace.evaluation import Evaluation, WorldEvaluator
 from terrains.sodarace.evolution import Evolution, numbers_in
 from terrains.sodarace.styles import STYLES
-from tests.terrains.luck import Luck
+from tests.terrains.sodarace.luck import Luck
 
 
 def settings(**given):

@@ -12,7 +12,7 @@ from terrains.sodarace.families import parameters_of
 from terrains.sodarace.names import canonical_name, make_ground, parse_name
 from terrains.sodarace.sampler import DRAWN_FAMILIES, EASY_TO_HARD, sample_terrains
 from terrains.sodarace.seeds import SEEDS
-from tests.terrains.test_physics import any_walker, no_walker_passes
+from tests.terrains.sodarace.test_physics import any_walker, no_walker_passes
 
 SOME = st.lists(st.sampled_from([*DRAWN_FAMILIES, "tunnel+bumpy", "bumpy(spacing=30)+slope"]), min_size=1, max_size=4)
 ENDS = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda ends: tuple(sorted(ends)))

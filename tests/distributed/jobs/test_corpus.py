@@ -25,7 +25,7 @@ from terrains.sodarace.sandbox import SandboxLimits
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.full_disk import full_disk
-from tests.terrains.luck import Luck
+from tests.terrains.sodarace.luck import Luck
 
 RULES = WorldConfig(cache=0, limits=SandboxLimits(seconds=0.5))
 

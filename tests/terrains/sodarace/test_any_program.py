@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from terrains.base import Attempt
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
-from tests.terrains.any_programs import flipped, texts, trees
+from tests.terrains.sodarace.any_programs import flipped, texts, trees
 
 TERRAINS = ("flat", "tunnel", "left_wall")
 PROGRAMS = {"texts": texts, "trees": trees, "flipped": flipped}

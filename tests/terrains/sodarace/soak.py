@@ -1,6 +1,6 @@
 """Scores thousands of programs, most of them broken, while somebody kills the sandbox's processes.
 
-    python -m tests.terrains.soak 10000        # prints its figures as JSON
+    python -m tests.terrains.sodarace.soak 10000        # prints its figures as JSON
 
 Until half-way a sandbox process is killed every fiftieth of a second. Memory is compared between the first fifth and
 the end, that of sandboxes between the two quarters after half-way. A process of its own is what makes these figures
@@ -26,7 +26,7 @@ from terrains.sodarace.sandbox import SandboxLimits
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.styles import STYLES
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
-from tests.terrains.any_programs import flip
+from tests.terrains.sodarace.any_programs import flip
 
 BATCH = 250
 TERRAINS = ("flat", "bumpy", "tunnel")

@@ -1,7 +1,7 @@
 """The simulator agrees with Box2D within its chaos ceiling: how far Box2D agrees with itself on nudged joints.
 
 Ours computes in float64 and without reordering, so that its numbers are the same on every processor
-(tests/terrains/test_physics.py); what Box2D gives depends on how its float32 was compiled.
+(tests/terrains/sodarace/test_physics.py); what Box2D gives depends on how its float32 was compiled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 from terrains.sodarace import physics
 from terrains.sodarace.names import make_ground
-from tests.terrains.box2d_reference import displacements, random_walkers, spearman
+from tests.terrains.sodarace.box2d_reference import displacements, random_walkers, spearman
 
 pytestmark = pytest.mark.arithmetic
 

@@ -13,8 +13,8 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_ten_thousand_programs_leave_no_process_and_no_memory_and_killed_sandboxes_change_no_score():
-    command = [sys.executable, "-m", "tests.terrains.soak", "10000"]
-    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "tests.terrains.sodarace.soak", "10000"]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=1700)
     assert done.returncode == 0, done.stderr[-2000:]
     print(done.stdout)

@@ -19,7 +19,7 @@ from terrains.sodarace.families import FAMILIES, parameters_of
 from terrains.sodarace.names import Part
 from terrains.sodarace.names import make_ground as ground
 from terrains.sodarace.walker import Walker
-from tests.terrains.box2d_reference import random_walkers
+from tests.terrains.sodarace.box2d_reference import random_walkers
 
 RADIUS = physics.NODE_RADIUS
 SLACK = 0.05
@@ -65,8 +65,8 @@ def digest():
 
 
 def digest_elsewhere(**environment):
-    command = [sys.executable, "-c", "from tests.terrains.test_physics import digest; print(digest())"]
-    root, told = Path(__file__).resolve().parents[2], os.environ | environment
+    command = [sys.executable, "-c", "from tests.terrains.sodarace.test_physics import digest; print(digest())"]
+    root, told = Path(__file__).resolve().parents[3], os.environ | environment
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root, env=told).stdout.strip()
 
 
