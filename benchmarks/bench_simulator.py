@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the reference lives in the tests, which are not installed
 
 from terrains.sodarace import physics  # noqa: E402
-from terrains.sodarace.ground import Ground  # noqa: E402
-from terrains.sodarace.names import make_ground  # noqa: E402
+from terrains.sodarace.ground.geometry import Ground  # noqa: E402
+from terrains.sodarace.ground.names import make_ground  # noqa: E402
 from terrains.sodarace.walker import Walker  # noqa: E402
 from tests.terrains.sodarace.box2d_reference import displacements, random_walkers, spearman  # noqa: E402
 

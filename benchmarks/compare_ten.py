@@ -32,7 +32,7 @@ from distributed.results.run_folder import FinishedRun, open_run
 from distributed.rollout.worker import instruction_ids
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
-from terrains.sodarace.sampler import DRAWN_FAMILIES, sample_terrains
+from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, sample_terrains
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from terrains.base import Attempt
-from terrains.sodarace.families import FAMILIES
+from terrains.sodarace.ground.families import FAMILIES
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 TERRAINS = (*FAMILIES, "tunnel+bumpy")

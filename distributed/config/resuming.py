@@ -104,7 +104,7 @@ def _check_length(before: RunConfig, asked: RunConfig, steps: int, closed: bool)
 def _are_alike(old: tuple[str, ...], new: tuple[str, ...]) -> bool:
     """Whether names are the same terrains in other spellings."""
     # Imported here: the world brings a compiler along.
-    from terrains.sodarace.names import canonical_name
+    from terrains.sodarace.ground.names import canonical_name
 
     try:
         return [canonical_name(name) for name in old] == [canonical_name(name) for name in new]

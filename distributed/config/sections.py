@@ -48,7 +48,7 @@ def _sampled(
     families: tuple[str, ...], count: int, difficulty: tuple[float, float], split: str, seed: int
 ) -> tuple[str, ...]:
     # Imported here: the world brings a compiler along, for which a command's --help has no time.
-    from terrains.sodarace.sampler import DRAWN_FAMILIES, sample_terrains
+    from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, sample_terrains
 
     return tuple(sample_terrains(families or DRAWN_FAMILIES, count, difficulty, split, seed))
 

@@ -38,7 +38,7 @@ def check_terrain_names(names: Iterable[str], said_by: str) -> None:
     Raises:
         UserError: there is no such family or parameter; the message names the nearest one.
     """
-    from terrains.sodarace.names import canonical_name
+    from terrains.sodarace.ground.names import canonical_name
 
     try:
         for name in names:

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import WriteError, whole_file
-from terrains.sodarace.families import FAMILIES, parameters_of
-from terrains.sodarace.ground import PLACES, Ground
-from terrains.sodarace.names import canonical_name, make_ground
-from terrains.sodarace.sampler import DRAWN_FAMILIES, EASY_TO_HARD, SPLITS, sample_terrains
+from terrains.sodarace.ground.families import FAMILIES, parameters_of
+from terrains.sodarace.ground.geometry import PLACES, Ground
+from terrains.sodarace.ground.names import canonical_name, make_ground
+from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, EASY_TO_HARD, SPLITS, sample_terrains
 from terrains.sodarace.sketch import draw_grounds, text_sketch
 from terrains.sodarace.world import SodaraceWorld
 

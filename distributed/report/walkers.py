@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from terrains.sodarace.ground import Ground
+    from terrains.sodarace.ground.geometry import Ground
     from terrains.sodarace.world import SodaraceWorld
 
 

@@ -24,7 +24,7 @@ from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
 from softprompt.prompts.ten_io import load_network
 from terrains.base import Terrain
-from terrains.sodarace.names import canonical_name
+from terrains.sodarace.ground.names import canonical_name
 
 SUMMARY, CONFIG, PROMPTS = "summary.json", "config.json", "prompts.safetensors"
 LAYERS = "layers.safetensors"

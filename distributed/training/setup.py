@@ -24,7 +24,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.sampling.cache_check import can_use_cache
 from softprompt.sampling.sampler import GenerationConfig
 from terrains.base import World
-from terrains.sodarace.names import grounds_from_files
+from terrains.sodarace.ground.names import grounds_from_files
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 logger = logging.getLogger("terraprompt")

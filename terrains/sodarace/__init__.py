@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from terrains.sodarace.families import FAMILIES
-from terrains.sodarace.ground import Ground
-from terrains.sodarace.names import canonical_name, make_ground, parse_name
+from terrains.sodarace.ground.families import FAMILIES
+from terrains.sodarace.ground.geometry import Ground
+from terrains.sodarace.ground.names import canonical_name, make_ground, parse_name
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.walker import InvalidWalker, Walker, WalkerLimits, validate_walker
 

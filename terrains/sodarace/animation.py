@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-    from terrains.sodarace.ground import Ground
+    from terrains.sodarace.ground.geometry import Ground
 
 WIDTH, HEIGHT = 720, 220
 """Pixels of a lane at its full size."""

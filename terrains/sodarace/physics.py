@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from terrains.sodarace import kernel
-from terrains.sodarace.ground import END, Ground
+from terrains.sodarace.ground.geometry import END, Ground
 from terrains.sodarace.walker import Walker
 
 PROGRAM_UNIT = 6.8

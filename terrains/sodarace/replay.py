@@ -13,7 +13,7 @@ from terrains.sodarace.physics import NODE_RADIUS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from terrains.sodarace.ground import Ground
+    from terrains.sodarace.ground.geometry import Ground
 
 
 def player_data(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from terrains.sodarace.ground import WALL_HEIGHT, Ground
+from terrains.sodarace.ground.geometry import WALL_HEIGHT, Ground
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

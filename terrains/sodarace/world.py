@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from terrains.base import Attempt, Score, Terrain
 from terrains.sodarace import failures
-from terrains.sodarace.ground import PROFILES, Ground
-from terrains.sodarace.names import canonical_name, make_ground
+from terrains.sodarace.ground.geometry import PROFILES, Ground
+from terrains.sodarace.ground.names import canonical_name, make_ground
 from terrains.sodarace.physics import VERSION, fits, simulate
 from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
 from terrains.sodarace.score_cache import Key, ScoreCache, cache_key

@@ -8,7 +8,7 @@ from PIL import Image
 
 from terrains.sodarace import animation
 from terrains.sodarace.animation import HEIGHT, MOST_BYTES, WIDTH, Lane, animate
-from terrains.sodarace.names import make_ground
+from terrains.sodarace.ground.names import make_ground
 
 MUSCLES = np.array([[0, 1], [1, 2]])
 

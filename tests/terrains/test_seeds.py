@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from terrains.base import Attempt
-from terrains.sodarace.families import FAMILIES
+from terrains.sodarace.ground.families import FAMILIES
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld
 

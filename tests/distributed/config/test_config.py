@@ -11,7 +11,7 @@ from distributed.config.load import parse_config, with_settings
 from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError
 from softprompt.sampling.sampler import GenerationConfig
-from terrains.sodarace.sampler import sample_terrains
+from terrains.sodarace.ground.sampler import sample_terrains
 
 DEFAULT = RunConfig()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from distributed.checkpoint.manager import save_checkpoint
-from terrains.sodarace.names import make_ground
+from terrains.sodarace.ground.names import make_ground
 from terrains.sodarace.physics import trace
 from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.walker import validate_walker

@@ -5,7 +5,7 @@ import pytest
 
 from distributed.report.figures import draw_run
 from distributed.report.walkers import WalkerShow
-from terrains.sodarace.names import make_ground
+from terrains.sodarace.ground.names import make_ground
 
 
 def show(terrain, title):

@@ -13,7 +13,7 @@ import Box2D
 import numpy as np
 
 from terrains.sodarace import kernel
-from terrains.sodarace.ground import Ground
+from terrains.sodarace.ground.geometry import Ground
 from terrains.sodarace.physics import STEPS_PER_SECOND, place, stroke
 from terrains.sodarace.walker import Walker
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from terrains.sodarace import physics
-from terrains.sodarace.names import make_ground
+from terrains.sodarace.ground.names import make_ground
 from tests.terrains.sodarace.box2d_reference import displacements, random_walkers, spearman
 
 pytestmark = pytest.mark.arithmetic

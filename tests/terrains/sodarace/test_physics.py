@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from terrains.sodarace import physics
-from terrains.sodarace.families import FAMILIES, parameters_of
-from terrains.sodarace.names import Part
-from terrains.sodarace.names import make_ground as ground
+from terrains.sodarace.ground.families import FAMILIES, parameters_of
+from terrains.sodarace.ground.names import Part
+from terrains.sodarace.ground.names import make_ground as ground
 from terrains.sodarace.walker import Walker
 from tests.terrains.sodarace.box2d_reference import random_walkers
 

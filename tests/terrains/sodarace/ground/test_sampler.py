@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terrains.sodarace import physics
-from terrains.sodarace.families import parameters_of
-from terrains.sodarace.names import canonical_name, make_ground, parse_name
-from terrains.sodarace.sampler import DRAWN_FAMILIES, EASY_TO_HARD, sample_terrains
+from terrains.sodarace.ground.families import parameters_of
+from terrains.sodarace.ground.names import canonical_name, make_ground, parse_name
+from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, EASY_TO_HARD, sample_terrains
 from terrains.sodarace.seeds import SEEDS
 from tests.terrains.sodarace.test_physics import any_walker, no_walker_passes
 

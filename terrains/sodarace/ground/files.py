@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, limits, polyline
+from terrains.sodarace.ground.geometry import END, SKY, WALL_HEIGHT, Ground, limits, polyline
 
 MOST_POINTS = 10_000
 MOST_BYTES = 5_000_000

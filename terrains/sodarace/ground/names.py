@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from terrains.sodarace.combine import combine
-from terrains.sodarace.families import FAMILIES, parameters_of
-from terrains.sodarace.ground import Ground
-from terrains.sodarace.ground_file import read_ground
+from terrains.sodarace.ground.combine import combine
+from terrains.sodarace.ground.families import FAMILIES, parameters_of
+from terrains.sodarace.ground.files import read_ground
+from terrains.sodarace.ground.geometry import Ground
 
 FILE = "file"
 """The family whose grounds are read from a file; its only parameter is the ``path``."""

@@ -7,9 +7,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from terrains.sodarace.families import FAMILIES
-from terrains.sodarace.ground import END, PLACES, PROFILES, SKY, WALL_HEIGHT
-from terrains.sodarace.names import make_ground
+from terrains.sodarace.ground.families import FAMILIES
+from terrains.sodarace.ground.geometry import END, PLACES, PROFILES, SKY, WALL_HEIGHT
+from terrains.sodarace.ground.names import make_ground
 from terrains.sodarace.world import SodaraceWorld
 
 

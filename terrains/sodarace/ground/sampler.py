@@ -11,8 +11,8 @@ import random
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from terrains.sodarace.families import FAMILIES, parameters_of
-from terrains.sodarace.names import FILE, Part, parse_name
+from terrains.sodarace.ground.families import FAMILIES, parameters_of
+from terrains.sodarace.ground.names import FILE, Part, parse_name
 
 Split = Literal["train", "held_out"]
 SPLITS: tuple[str, ...] = get_args(Split)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, height_at
-from terrains.sodarace.names import make_ground
-from terrains.sodarace.sampler import sample_terrains
+from terrains.sodarace.ground.geometry import END, SKY, WALL_HEIGHT, Ground, height_at
+from terrains.sodarace.ground.names import make_ground
+from terrains.sodarace.ground.sampler import sample_terrains
 from tests.terrains.sodarace.test_physics import least_gap
 
 OPEN = ["bumpy", "hills", "stairs", "gap", "slope"]

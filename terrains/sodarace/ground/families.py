@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple, get_type_hints
 
 import numpy as np
 
-from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, polyline
+from terrains.sodarace.ground.geometry import END, SKY, WALL_HEIGHT, Ground, polyline
 
 Point = tuple[float, float]
 

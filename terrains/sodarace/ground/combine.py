@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from terrains.sodarace.ground import END, SKY, WALL_HEIGHT, Ground, limits, polyline
+from terrains.sodarace.ground.geometry import END, SKY, WALL_HEIGHT, Ground, limits, polyline
 
 _PIECE, _FINEST = 2.0, 0.5
 """Longest straight piece of a ceiling that follows a floor, and of one that is close to it, units."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terrains.sodarace.families import FAMILIES, parameters_of
-from terrains.sodarace.names import Part, canonical_name, make_ground, parse_name
+from terrains.sodarace.ground.families import FAMILIES, parameters_of
+from terrains.sodarace.ground.names import Part, canonical_name, make_ground, parse_name
 
 
 @pytest.mark.parametrize(

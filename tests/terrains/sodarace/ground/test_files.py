@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from terrains.sodarace.ground import END, SKY, WALL_HEIGHT
-from terrains.sodarace.names import grounds_from_files, make_ground
+from terrains.sodarace.ground.geometry import END, SKY, WALL_HEIGHT
+from terrains.sodarace.ground.names import grounds_from_files, make_ground
 from terrains.sodarace.world import SodaraceWorld
 
 CANYON = "x,floor,ceiling\n-200,30,\n-60,30,\n-60,0,\n0,0,\n50,0,25\n90,5,25\n90,12,40\n150,12,40\n200,0,\n"

@@ -1,0 +1,1 @@
+"""Grounds: their geometry, the names they have, and where they come from."""
