@@ -39,7 +39,7 @@ from softprompt.prompts.table import initial_prompts
 from softprompt.sampling.decoders.llama import LlamaDecoder
 from softprompt.sampling.decoders.llama_cuda_graph import LlamaGraphDecoder
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
-from terrains.sodarace.styles import INSTRUCTION, STYLES
+from terrains.sodarace.programs.styles import INSTRUCTION, STYLES
 
 TERRAINS, TOKENS, LEARNT, PEFT_TERRAINS = 64, 128, 256, 4
 SAMPLES = (4, 16)

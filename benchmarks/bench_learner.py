@@ -42,7 +42,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import SoftPromptTable, initial_prompts
 from softprompt.rl.ppo import policy_loss
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
-from terrains.sodarace.styles import INSTRUCTION
+from terrains.sodarace.programs.styles import INSTRUCTION
 
 TERRAINS, SAMPLES, BATCH, EPOCHS, N_SOFT_TOKENS = 3, 32, 32, 2, 20
 

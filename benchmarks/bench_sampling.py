@@ -38,7 +38,7 @@ from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import initial_prompts
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
-from terrains.sodarace.styles import INSTRUCTION
+from terrains.sodarace.programs.styles import INSTRUCTION
 
 N_SOFT_TOKENS = 20
 TOKENS = 128

@@ -25,7 +25,7 @@ from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt
-from terrains.sodarace.styles import INSTRUCTION
+from terrains.sodarace.programs.styles import INSTRUCTION
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 TERRAINS = ("left_wall", "right_wall", "bumpy", "tunnel")

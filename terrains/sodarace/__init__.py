@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from terrains.sodarace.ground.families import FAMILIES
 from terrains.sodarace.ground.geometry import Ground
 from terrains.sodarace.ground.names import canonical_name, make_ground, parse_name
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.walker import InvalidWalker, Walker, WalkerLimits, validate_walker
 
 if TYPE_CHECKING:

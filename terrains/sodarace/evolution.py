@@ -18,8 +18,8 @@ import numpy as np
 from terrains.sodarace.archive import Archives
 from terrains.sodarace.corpus import CorpusConfig, CorpusProgram
 from terrains.sodarace.evaluation import Evaluation, Evaluator
-from terrains.sodarace.mutation import mutate
-from terrains.sodarace.styles import STYLES
+from terrains.sodarace.programs.mutation import mutate
+from terrains.sodarace.programs.styles import STYLES
 
 MOST_OFFERS = 10
 """Programs made for each one evaluated before a generation is left smaller, because most are repeats."""

@@ -13,7 +13,7 @@ from terrains.sodarace.corpus import CorpusConfig
 from terrains.sodarace.corpus_log import CorpusLog
 from terrains.sodarace.evaluation import Evaluation, WorldEvaluator
 from terrains.sodarace.evolution import Evolution, numbers_in
-from terrains.sodarace.styles import STYLES
+from terrains.sodarace.programs.styles import STYLES
 from tests.terrains.sodarace.luck import Luck
 
 

@@ -27,7 +27,7 @@ from distributed.observability.mlflow_tracker import MlflowTracker
 from distributed.results.run_folder import PROMPTS, SUMMARY, open_run
 from softprompt.models.frozen import FrozenLM
 from terrains.base import Attempt
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.finished_runs import (
     BUMPY,

@@ -9,7 +9,7 @@ from distributed.jobs.measure_model import is_walker, measure_untrained_prompts,
 from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
 from terrains.base import Attempt
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 INSTRUCTION = "import math\n"

@@ -21,8 +21,8 @@ from distributed.jobs.corpus.run import build_corpus
 from terrains.sodarace.archive import NicheConfig
 from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, read_corpus, write_corpus
 from terrains.sodarace.evaluation import WorldEvaluator
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.sandbox import SandboxLimits
-from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.full_disk import full_disk
 from tests.terrains.sodarace.luck import Luck

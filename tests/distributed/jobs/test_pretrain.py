@@ -19,7 +19,7 @@ from distributed.jobs.pretrain import TRAINING, pretrain
 from distributed.jobs.pretrain_hints import hinted_share
 from softprompt.pretrain.config import PretrainConfig, preset
 from softprompt.pretrain.prefixes import PrefixConfig
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.full_disk import full_disk, limit
 

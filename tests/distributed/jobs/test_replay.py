@@ -12,7 +12,7 @@ import pytest
 from distributed.checkpoint.manager import save_checkpoint
 from terrains.sodarace.ground.names import make_ground
 from terrains.sodarace.physics import trace
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.walker import validate_walker
 from tests.distributed.finished_runs import BUMPY, main_exit
 from tests.distributed.full_disk import full_disk

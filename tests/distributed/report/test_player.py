@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from tests.browser import Browser, chromium
 from tests.distributed.finished_runs import main_exit
 from tests.distributed.pages import EVIL

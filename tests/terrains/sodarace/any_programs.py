@@ -7,8 +7,8 @@ import random
 
 from hypothesis import strategies as st
 
-from terrains.sodarace.seeds import SEEDS
-from terrains.sodarace.styles import STYLES
+from terrains.sodarace.programs.seeds import SEEDS
+from terrains.sodarace.programs.styles import STYLES
 
 NAMES = st.sampled_from(
     ["wc", "a", "b", "i", "x", "math", "walker_creator", "make_walker", "range", "len", "list", "int", "print", "_"]

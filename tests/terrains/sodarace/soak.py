@@ -22,9 +22,9 @@ import psutil
 
 from terrains.base import Attempt
 from terrains.sodarace import failures
+from terrains.sodarace.programs.seeds import SEEDS
+from terrains.sodarace.programs.styles import STYLES
 from terrains.sodarace.sandbox import SandboxLimits
-from terrains.sodarace.seeds import SEEDS
-from terrains.sodarace.styles import STYLES
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.terrains.sodarace.any_programs import flip
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from terrains.base import Attempt
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.terrains.sodarace.any_programs import flipped, texts, trees
 

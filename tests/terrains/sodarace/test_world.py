@@ -11,8 +11,8 @@ import pytest
 
 from terrains.base import Attempt
 from terrains.sodarace import failures
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.sandbox import SandboxLimits
-from terrains.sodarace.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 STILL = """\

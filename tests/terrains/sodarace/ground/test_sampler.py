@@ -11,7 +11,7 @@ from terrains.sodarace import physics
 from terrains.sodarace.ground.families import parameters_of
 from terrains.sodarace.ground.names import canonical_name, make_ground, parse_name
 from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, EASY_TO_HARD, sample_terrains
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from tests.terrains.sodarace.test_physics import any_walker, no_walker_passes
 
 SOME = st.lists(st.sampled_from([*DRAWN_FAMILIES, "tunnel+bumpy", "bumpy(spacing=30)+slope"]), min_size=1, max_size=4)

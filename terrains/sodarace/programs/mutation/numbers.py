@@ -5,9 +5,16 @@ from __future__ import annotations
 import ast
 import random
 
-from terrains.sodarace.lattice import AMPLITUDES, MOST_OF_A_KIND, PHASES, RATES, neighbour, neighbour_in_turn
-from terrains.sodarace.program_tree import as_number, calls, is_call
-from terrains.sodarace.skeleton import read_skeleton
+from terrains.sodarace.programs.body import read_skeleton
+from terrains.sodarace.programs.number_grid import (
+    AMPLITUDES,
+    MOST_OF_A_KIND,
+    PHASES,
+    RATES,
+    neighbour,
+    neighbour_in_turn,
+)
+from terrains.sodarace.programs.syntax_tree import as_number, calls, is_call
 
 COUNTS = tuple(range(2, MOST_OF_A_KIND + 1))
 SIZES = tuple(range(10))

@@ -11,7 +11,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from terrains.sodarace.program_tree import arguments, as_number, is_call, maker, muscles_of, tuples
+from terrains.sodarace.programs.syntax_tree import arguments, as_number, is_call, maker, muscles_of, tuples
 
 Place = tuple[int, int]
 Muscle = tuple[int, int, tuple[float, ...]]

@@ -6,9 +6,9 @@ import ast
 import random
 from collections.abc import Callable
 
-from terrains.sodarace.lattice import AMPLITUDES, MOST_OF_A_KIND, PHASES, STEP, TALLEST, WIDEST
-from terrains.sodarace.program_tree import tuples
-from terrains.sodarace.skeleton import Muscle, Place, Skeleton, read_skeleton, tidy, write_skeleton
+from terrains.sodarace.programs.body import Muscle, Place, Skeleton, read_skeleton, tidy, write_skeleton
+from terrains.sodarace.programs.number_grid import AMPLITUDES, MOST_OF_A_KIND, PHASES, STEP, TALLEST, WIDEST
+from terrains.sodarace.programs.syntax_tree import tuples
 
 FEWEST = 3
 """Joints of a body."""

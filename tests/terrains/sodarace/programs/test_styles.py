@@ -8,7 +8,7 @@ import random
 import pytest
 
 from terrains.base import Attempt
-from terrains.sodarace.styles import INSTRUCTION, STYLES, canonical
+from terrains.sodarace.programs.styles import INSTRUCTION, STYLES, canonical
 
 
 def programs(style, count=30):

@@ -6,7 +6,7 @@ import pytest
 
 from terrains.base import Attempt
 from terrains.sodarace.ground.families import FAMILIES
-from terrains.sodarace.seeds import SEEDS
+from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.world import SodaraceWorld
 
 SIZES = {

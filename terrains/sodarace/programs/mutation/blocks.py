@@ -7,9 +7,9 @@ import copy
 import random
 from collections.abc import Iterator
 
-from terrains.sodarace.lattice import PHASES, RATES
-from terrains.sodarace.number_mutation import nudge_numbers
-from terrains.sodarace.program_tree import (
+from terrains.sodarace.programs.mutation.numbers import nudge_numbers
+from terrains.sodarace.programs.number_grid import PHASES, RATES
+from terrains.sodarace.programs.syntax_tree import (
     Body,
     arguments,
     bodies,

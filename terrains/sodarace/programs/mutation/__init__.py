@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from terrains.sodarace.block_mutation import connect, graft, loop, phase_expression, swap_helper
-from terrains.sodarace.number_mutation import against, nudge_numbers, one_amplitude
-from terrains.sodarace.skeleton_mutation import SKELETON_OPERATORS, join_bodies
-from terrains.sodarace.styles import print_program
+from terrains.sodarace.programs.mutation.blocks import connect, graft, loop, phase_expression, swap_helper
+from terrains.sodarace.programs.mutation.body import SKELETON_OPERATORS, join_bodies
+from terrains.sodarace.programs.mutation.numbers import against, nudge_numbers, one_amplitude
+from terrains.sodarace.programs.styles import print_program
 
 OPERATORS: dict[str, tuple[Callable[[ast.Module, random.Random], bool], int]] = {
     "numbers": (nudge_numbers, 6),

@@ -1,0 +1,1 @@
+"""Programs that build walkers: how they are written, and how they change."""
