@@ -20,8 +20,8 @@ from rich.table import Table
 from distributed.config import RayConfig
 from distributed.infra.ray_cluster import connect_ray
 from distributed.jobs.corpus.ray_evaluator import RayEvaluator
-from terrains.sodarace.corpus import CorpusConfig
-from terrains.sodarace.evolution import Evolution
+from terrains.sodarace.map_elites.corpus import CorpusConfig
+from terrains.sodarace.map_elites.evolution import Evolution
 from terrains.sodarace.world import WorldConfig
 
 matplotlib.use("agg")

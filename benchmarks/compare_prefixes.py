@@ -38,7 +38,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain.config import preset
 from softprompt.pretrain.prefixes import PrefixConfig
 from terrains.base import Attempt
-from terrains.sodarace.corpus import CorpusProgram, above, read_corpus
+from terrains.sodarace.map_elites.corpus import CorpusProgram, above, read_corpus
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -60,8 +60,8 @@ def corpus(
     check_terrain_names([name for names in groups for name in names], "--group")
     # Evolving and Ray take seconds to import.
     from distributed.jobs.corpus.run import run_corpus
-    from terrains.sodarace.archive import NicheConfig
-    from terrains.sodarace.corpus import CorpusConfig
+    from terrains.sodarace.map_elites.archive import NicheConfig
+    from terrains.sodarace.map_elites.corpus import CorpusConfig
 
     config = CorpusConfig(
         programs=programs,
@@ -164,8 +164,8 @@ def pretrain(
     from softprompt.pretrain.config import PRESETS
     from softprompt.pretrain.config import preset as settings_of_preset
     from softprompt.pretrain.prefixes import PrefixConfig
-    from terrains.sodarace.corpus import above as filtered
-    from terrains.sodarace.corpus import read_corpus
+    from terrains.sodarace.map_elites.corpus import above as filtered
+    from terrains.sodarace.map_elites.corpus import read_corpus
     from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
     check_hints(hints, hinted)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from distributed.errors import UserError, did_you_mean
 from softprompt.pretrain.prefixes import PrefixConfig
-from terrains.sodarace.corpus import CorpusProgram
-from terrains.sodarace.hints import HINTS, hints_of
+from terrains.sodarace.map_elites.corpus import CorpusProgram
+from terrains.sodarace.map_elites.hints import HINTS, hints_of
 
 
 def check_hints(hints: str | None, hinted: float | None) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from rich.table import Table
 
-from terrains.sodarace.corpus import CorpusConfig, CorpusProgram
-from terrains.sodarace.evolution import Evolution, numbers_in
+from terrains.sodarace.map_elites.corpus import CorpusConfig, CorpusProgram
+from terrains.sodarace.map_elites.evolution import Evolution, numbers_in
 
 
 def corpus_card(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from terrains.sodarace.evolution import Evolution
+from terrains.sodarace.map_elites.evolution import Evolution
 
 
 class CorpusDisplay:

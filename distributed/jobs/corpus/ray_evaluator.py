@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import ray
 
-from terrains.sodarace.evaluation import Evaluation, WorldEvaluator
+from terrains.sodarace.map_elites.evaluation import Evaluation, WorldEvaluator
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 TASKS_A_PROCESSOR = 2
@@ -32,7 +32,7 @@ class RayEvaluator:
         self._terrains = tuple(terrains)
 
     def evaluate(self, chunks: Iterable[Sequence[str]]) -> Iterator[list[Evaluation]]:
-        """See `terrains.sodarace.evaluation.Evaluator`."""
+        """See `terrains.sodarace.map_elites.evaluation.Evaluator`."""
         flying: deque = deque()
         for chunk in chunks:
             flying.append(self._task.remote(self._config, self._terrains, list(chunk)))

@@ -16,10 +16,10 @@ from distributed.infra.writing import told, why, write_text
 from distributed.jobs.corpus.card import card_table, corpus_card
 from distributed.jobs.corpus.console import CorpusDisplay
 from distributed.observability.console import make_console
-from terrains.sodarace.corpus import CorpusConfig, write_corpus
-from terrains.sodarace.corpus_log import CorpusLog
-from terrains.sodarace.evaluation import Evaluation, Evaluator, WorldEvaluator
-from terrains.sodarace.evolution import Evolution
+from terrains.sodarace.map_elites.corpus import CorpusConfig, write_corpus
+from terrains.sodarace.map_elites.evaluation import Evaluation, Evaluator, WorldEvaluator
+from terrains.sodarace.map_elites.evolution import Evolution
+from terrains.sodarace.map_elites.log import CorpusLog
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 

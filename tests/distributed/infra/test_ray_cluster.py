@@ -18,7 +18,7 @@ from distributed.errors import UserError
 from distributed.infra import ray_cluster as cluster
 from distributed.infra.ray_cluster import PACKAGES, check_address, connect_ray, resource_summary
 from distributed.jobs.corpus.run import run_corpus
-from terrains.sodarace.corpus import CorpusConfig
+from terrains.sodarace.map_elites.corpus import CorpusConfig
 from tests.distributed.conftest import LocalRay
 
 SCRIPT = """

@@ -18,9 +18,9 @@ from distributed.infra.locking import locked
 from distributed.jobs.corpus.card import command
 from distributed.jobs.corpus.ray_evaluator import RayEvaluator
 from distributed.jobs.corpus.run import build_corpus
-from terrains.sodarace.archive import NicheConfig
-from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, read_corpus, write_corpus
-from terrains.sodarace.evaluation import WorldEvaluator
+from terrains.sodarace.map_elites.archive import NicheConfig
+from terrains.sodarace.map_elites.corpus import CorpusConfig, CorpusProgram, read_corpus, write_corpus
+from terrains.sodarace.map_elites.evaluation import WorldEvaluator
 from terrains.sodarace.programs.seeds import SEEDS
 from terrains.sodarace.sandbox import SandboxLimits
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

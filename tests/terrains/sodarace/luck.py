@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from terrains.sodarace.evaluation import Evaluation
+from terrains.sodarace.map_elites.evaluation import Evaluation
 
 KINDS = 40
 """Different walkers in all, so that niches fill up and better ones come."""

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from terrains.base import Attempt
-from terrains.sodarace.corpus import CorpusConfig
-from terrains.sodarace.corpus_log import CorpusLog
-from terrains.sodarace.evaluation import Evaluation, WorldEvaluator
-from terrains.sodarace.evolution import Evolution, numbers_in
+from terrains.sodarace.map_elites.corpus import CorpusConfig
+from terrains.sodarace.map_elites.evaluation import Evaluation, WorldEvaluator
+from terrains.sodarace.map_elites.evolution import Evolution, numbers_in
+from terrains.sodarace.map_elites.log import CorpusLog
 from terrains.sodarace.programs.styles import STYLES
 from tests.terrains.sodarace.luck import Luck
 
@@ -95,7 +95,9 @@ def test_one_walker_has_one_program():
 
 
 def test_evolution_ends_when_it_finds_nothing_new(monkeypatch):
-    monkeypatch.setattr("terrains.sodarace.evolution.STYLES", {"one": lambda rng: f"import math\n# {rng.randrange(9)}"})
+    monkeypatch.setattr(
+        "terrains.sodarace.map_elites.evolution.STYLES", {"one": lambda rng: f"import math\n# {rng.randrange(9)}"}
+    )
     evolution, generations = evolved(settings(drawn_first=400))
     assert evolution.evaluated == 9
     assert len(generations) == 2

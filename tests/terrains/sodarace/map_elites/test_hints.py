@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from terrains.sodarace.corpus import CorpusProgram
-from terrains.sodarace.hints import HINTS, hints_of
+from terrains.sodarace.map_elites.corpus import CorpusProgram
+from terrains.sodarace.map_elites.hints import HINTS, hints_of
 
 
 def program(number: int, parents: tuple[int, ...] = (), **descriptors: float) -> CorpusProgram:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from terrains.sodarace.archive import Archives
-from terrains.sodarace.corpus import CorpusConfig, CorpusProgram
-from terrains.sodarace.evaluation import Evaluation, Evaluator
+from terrains.sodarace.map_elites.archive import Archives
+from terrains.sodarace.map_elites.corpus import CorpusConfig, CorpusProgram
+from terrains.sodarace.map_elites.evaluation import Evaluation, Evaluator
 from terrains.sodarace.programs.mutation import mutate
 from terrains.sodarace.programs.styles import STYLES
 

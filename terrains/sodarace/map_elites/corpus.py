@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from terrains.sodarace.archive import NicheConfig
+from terrains.sodarace.map_elites.archive import NicheConfig
 
 ELM_TERRAINS = ("left_wall", "right_wall", "tunnel", "bumpy")
 

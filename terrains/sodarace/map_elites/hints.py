@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from terrains.sodarace.corpus import CorpusProgram
+from terrains.sodarace.map_elites.corpus import CorpusProgram
 
 DESCRIPTORS = ("height", "width", "mass")
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, above, read_corpus, write_corpus
+from terrains.sodarace.map_elites.corpus import CorpusConfig, CorpusProgram, above, read_corpus, write_corpus
 
 
 def entry(number, share=1.0):

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from terrains.sodarace.corpus import CorpusConfig, CorpusProgram, from_row
-from terrains.sodarace.evaluation import Evaluation
-from terrains.sodarace.evolution import Generation
+from terrains.sodarace.map_elites.corpus import CorpusConfig, CorpusProgram, from_row
+from terrains.sodarace.map_elites.evaluation import Evaluation
+from terrains.sodarace.map_elites.evolution import Generation
 
 GOES_ON = {"programs", "evaluations", "chunk"}
 """Settings that a run may go on with other values of: they do not change what it has done so far."""

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from terrains.sodarace.archive import Archives, NicheConfig
+from terrains.sodarace.map_elites.archive import Archives, NicheConfig
 
 TERRAINS = ("left_wall", "right_wall", "bumpy")
 GROUPS = {"walls": ("left_wall", "right_wall"), "bumpy": ("bumpy",)}

@@ -1,0 +1,1 @@
+"""Stage 1: the best program of every niche."""
