@@ -20,8 +20,8 @@ from distributed.report.walkers import Found, WalkerShow, best_found, recorded
 from distributed.results.run_folder import open_run
 from terrains.base import Attempt
 from terrains.sodarace import failures
-from terrains.sodarace.animation import Lane, animate
-from terrains.sodarace.replay import finite_frames
+from terrains.sodarace.render.animation import Lane, animate
+from terrains.sodarace.render.walker import finite_frames
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 STDIN = "-"

@@ -17,7 +17,7 @@ from terrains.sodarace.ground.families import FAMILIES, parameters_of
 from terrains.sodarace.ground.geometry import PLACES, Ground
 from terrains.sodarace.ground.names import canonical_name, make_ground
 from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, EASY_TO_HARD, SPLITS, sample_terrains
-from terrains.sodarace.sketch import draw_grounds, text_sketch
+from terrains.sodarace.render.ground import draw_grounds, text_sketch
 from terrains.sodarace.world import SodaraceWorld
 
 PICTURES = (".png", ".svg", ".pdf")

@@ -21,7 +21,7 @@ from softprompt.finite import NotFiniteError
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
 from terrains.sodarace.physics import trace
-from terrains.sodarace.replay import draw_walker
+from terrains.sodarace.render.walker import draw_walker
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 REGISTERED = "models:/"

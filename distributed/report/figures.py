@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from terrains.sodarace.replay import draw_walker
+from terrains.sodarace.render.walker import draw_walker
 
 if TYPE_CHECKING:
     from distributed.report.walkers import WalkerShow

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from distributed.report.walkers import WalkerShow
-from terrains.sodarace.replay import player_data
+from terrains.sodarace.render.walker import player_data
 
 SCRIPT = "player.js"
 COLOURS = 8  # how many terrain colours the style sheet has

@@ -12,7 +12,7 @@ from distributed.config.load import load_config
 from terrains.sodarace.ground.families import FAMILIES
 from terrains.sodarace.ground.names import make_ground
 from terrains.sodarace.ground.sampler import sample_terrains
-from terrains.sodarace.sketch import text_sketch
+from terrains.sodarace.render.ground import text_sketch
 from tests.distributed.cli.test_cli import run
 from tests.distributed.full_disk import full_disk
 

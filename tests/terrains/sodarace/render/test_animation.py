@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from terrains.sodarace import animation
-from terrains.sodarace.animation import HEIGHT, MOST_BYTES, WIDTH, Lane, animate
 from terrains.sodarace.ground.names import make_ground
+from terrains.sodarace.render import animation
+from terrains.sodarace.render.animation import HEIGHT, MOST_BYTES, WIDTH, Lane, animate
 
 MUSCLES = np.array([[0, 1], [1, 2]])
 

@@ -1,4 +1,4 @@
-"""Invariants of terrains.sodarace.replay."""
+"""Invariants of terrains.sodarace.render.walker."""
 
 import json
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from terrains.sodarace.replay import draw_walker, player_data
+from terrains.sodarace.render.walker import draw_walker, player_data
 
 MUSCLES = np.array([[0, 1], [1, 2]])
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from terrains.sodarace.physics import NODE_RADIUS
-from terrains.sodarace.replay import finite_frames
+from terrains.sodarace.render.walker import finite_frames
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,0 +1,1 @@
+"""Grounds and walkers as pictures, still and moving."""
