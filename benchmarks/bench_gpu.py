@@ -34,7 +34,7 @@ from distributed.training.setup import BUNDLED_LM
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain.config import preset
-from softprompt.pretrain.trainer import Stage2
+from softprompt.pretrain.trainer import Pretrainer
 from softprompt.prompts.table import initial_prompts
 from softprompt.sampling.decoders.llama import LlamaDecoder
 from softprompt.sampling.decoders.llama_cuda_graph import LlamaGraphDecoder
@@ -147,7 +147,7 @@ def pretraining(programs: list[str], steps: int) -> dict[str, dict[str, float]]:
         "bfloat16": {"accumulate": 1},
         "bfloat16_in_4_parts": {},
     }.items():
-        stage = Stage2(programs, INSTRUCTION, preset("base", steps=2 * steps, **settings))
+        stage = Pretrainer(programs, INSTRUCTION, preset("base", steps=2 * steps, **settings))
         steps_of = stage.train()
         for _ in range(steps):
             next(steps_of)

@@ -29,7 +29,7 @@ RECIPES: dict[str, list[str]] = {
     "no warm start": ["warm_start.steps=0"],
     "PPO alone": ["warm_start.steps=0", "method.replay_weight=0", "method.replay_steps=0"],
     "imitation alone": ["optimizer.kwargs.lr=1e-9"],
-    "born from an elite": ["warm_start.born_from_elite=true"],
+    "born from an elite": ["warm_start.init_from_elite=true"],
     "born at random": ["method.initialize_from_vocab=false"],
     "no replay": ["method.replay_weight=0", "method.replay_steps=0"],
     "replay of one elite": ["method.replay_size=1"],

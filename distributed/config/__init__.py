@@ -115,12 +115,12 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _only_a_table_is_born_from_elites(self) -> RunConfig:
-        if self.warm_start.born_from_elite and (self.method.prompt_source, self.method.reparameterize) != (
+        if self.warm_start.init_from_elite and (self.method.prompt_source, self.method.reparameterize) != (
             "table",
             "none",
         ):
             raise ValueError(
-                "warm_start.born_from_elite: rows are a table's; method.prompt_source and reparameterize differ"
+                "warm_start.init_from_elite: rows are a table's; method.prompt_source and reparameterize differ"
             )
         return self
 

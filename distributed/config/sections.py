@@ -180,7 +180,7 @@ class WarmStartConfig(Section):
     """Programs a terrain that are learnt. One is learnt fastest."""
     lr: float = Field(0.05, gt=0)
     """Learning rate of these steps."""
-    born_from_elite: bool = False
+    init_from_elite: bool = False
     """Each prompt's rows first become the tokens of its terrain's best program, repeated or cut to fit."""
 
 

@@ -117,7 +117,7 @@ class Exporter:
             version = each.version or self._register(each)
             done = replace(each, version=version)
             if done.is_champion and (done.champion is None or done.champion.version != version):
-                self.registry.crown(done.name, version)
+                self.registry.set_champion(done.name, version)
             yield done
 
     def _plan(self, terrain: str) -> Export:

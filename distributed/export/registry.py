@@ -149,7 +149,7 @@ class Registry:
             client.set_logged_model_tags(model_id, {"mlflow.modelVersions": versions})
             return str(made.version)
 
-    def crown(self, name: str, version: str) -> None:
+    def set_champion(self, name: str, version: str) -> None:
         """Lets the alias point to a version."""
         with self._speaking() as client:
             client.set_registered_model_alias(name, CHAMPION, version)

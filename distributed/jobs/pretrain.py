@@ -26,7 +26,7 @@ from distributed.jobs.measure_model import is_walker, measure_model, sample_prog
 from softprompt.finite import NotFiniteError
 from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain.config import PretrainConfig, preset
-from softprompt.pretrain.trainer import Stage2
+from softprompt.pretrain.trainer import Pretrainer
 from terrains.base import Attempt, World
 
 CHECK_EVERY = 500
@@ -127,7 +127,7 @@ class Training:
         fresh: bool = False, hints: Sequence[str | None] | None = None,
     ) -> None:  # fmt: skip
         self._world, self._terrain, self._out = world, world.terrain(terrain), out
-        self.stage = Stage2(programs, self._terrain.instruction, config, start, hints)
+        self.stage = Pretrainer(programs, self._terrain.instruction, config, start, hints)
         self.looks: dict[str, dict[str, float]] = {}
         self.seconds = 0.0
         told = _digest([hint or "" for hint in hints]) if hints else ""

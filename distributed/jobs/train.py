@@ -132,7 +132,7 @@ def _sit(
         write_text(directory / CONFIG, f"{settings}\n")
         with _tracker(config, directory, start) as tracker:
             loop.tracker = tracker
-            keeper = _Keeper(directory, loop, tracker, config, facts)
+            keeper = CheckpointWriter(directory, loop, tracker, config, facts)
             if start and start.is_branch:
                 keeper.save()
             _run(loop, keeper, received)
@@ -148,7 +148,7 @@ def _resumed(loop: TrainingLoop, start: Start, directory: Path) -> str:
     return f"{said}; {start.run} has come to step {start.newest} and stays as it is, this is a branch: {directory}"
 
 
-def _run(loop: TrainingLoop, keeper: _Keeper, received: list[int]) -> None:
+def _run(loop: TrainingLoop, keeper: CheckpointWriter, received: list[int]) -> None:
     """Takes the loop to its end; what stops it on the way leaves a checkpoint."""
     try:
         while loop.stage != "done":
@@ -171,7 +171,7 @@ def _run(loop: TrainingLoop, keeper: _Keeper, received: list[int]) -> None:
 
 
 @dataclass
-class _Keeper:
+class CheckpointWriter:
     """Keeps the last whole state of the loop, so that a signal in the middle of an update finds one to save."""
 
     directory: Path

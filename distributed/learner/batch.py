@@ -43,6 +43,6 @@ def mean_reward(rollouts: Sequence[Rollouts], terrain: int) -> float:
     return float(np.concatenate([r.rewards[r.terrain == terrain, 0] for r in rollouts]).mean())
 
 
-def spread(rewards: Tensor) -> float:
+def reward_std(rewards: Tensor) -> float:
     """Returns the standard deviation of a group's rewards; 0 where nothing differs, and so nothing can be compared."""
     return rewards.std(correction=0).item() if len(rewards) else 0.0

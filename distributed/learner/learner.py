@@ -16,7 +16,7 @@ from distributed.checkpoint.serialization import copied
 from distributed.config import RunConfig
 from distributed.errors import UserError
 from distributed.learner.advantages import RewardScaling, estimate
-from distributed.learner.batch import Batch, join, mean_reward, spread
+from distributed.learner.batch import Batch, join, mean_reward, reward_std
 from distributed.learner.optimizers import make_imitator, make_optimizer, make_schedule
 from distributed.learner.prompt_init import make_source
 from distributed.learner.snapshot import Snapshot
@@ -83,7 +83,7 @@ class Learner:
         self._gradient, self._by_rewards, self._by_replay = (torch.zeros_like(self._start) for _ in range(3))
 
     @property
-    def is_whole(self) -> bool:
+    def shares_parameters(self) -> bool:
         """Whether terrains share what is trained, so that one's prompt is of no use without the rest of its moment."""
         return self._unfrozen is not None or isinstance(self.source, TerrainEmbeddingNetwork)
 
@@ -104,12 +104,12 @@ class Learner:
     def warm_start(self) -> Iterator[float]:
         """Learns each terrain's best programs by likelihood; yields the nats a token after each step."""
         warm = self.config.warm_start
-        if warm.born_from_elite:
+        if warm.init_from_elite:
             self._be_born_from_elites()
         yield from self._imitate(warm.elites, warm.steps)
         self.version += 1
 
-    def close(self) -> Iterator[float]:
+    def imitate_best(self) -> Iterator[float]:
         """Learns each terrain's best program of the whole run by likelihood; yields the nats a token after each step.
 
         The learning rate falls to zero: what counts is the end, and no rollouts follow that would even it out.
@@ -200,7 +200,7 @@ class Learner:
         self._make_step(self._optimizer, self._schedule, 0.0)
         rewards = np.concatenate([r.rewards[:, 0] for r in every])
         info = {"reward/mean": float(rewards.mean()), "rollout_scores/std": float(rewards.std())}
-        info |= {f"spread/{k}": spread(own) for k, own in enumerate(scores.T)}
+        info |= {f"reward_std/{k}": reward_std(own) for k, own in enumerate(scores.T)}
         imitation = list(self._imitate(self.config.method.replay_size, self.config.method.replay_steps))
         if imitation:
             info["losses/replay_steps_loss"] = imitation[-1]
@@ -351,7 +351,7 @@ class Learner:
             "rollout_scores/running_mean": self._scaling.moments.mean,
             "rollout_scores/running_std": self._scaling.moments.std,
             "reward/mean": rewards.mean().item(),
-            **{f"spread/{k}": spread(rewards[terrain == k]) for k in range(len(self.instructions))},
+            **{f"reward_std/{k}": reward_std(rewards[terrain == k]) for k in range(len(self.instructions))},
         }
         return Batch(ids, mask, terrain, logprobs, ref_logprobs, advantages, values, returns), info
 

@@ -45,7 +45,7 @@ class Snapshot:
         return cls(state, acting, saved["source"])
 
 
-class Best:
+class BestTracker:
     """The best moments of a policy: each terrain's own, or one for all where terrains share what is trained.
 
     Args:

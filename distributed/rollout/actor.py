@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
-from ray.actor import ActorHandle
+from ray.actor import ActorHandle as RayActorHandle
 
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 
@@ -29,7 +29,7 @@ class Worker(Protocol):
         ...
 
 
-class Host:
+class RolloutActor:
     """The actor: builds a worker from its class and arguments, and passes requests to it."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Host:
             self._worker.close()
 
 
-class HostFactory:
+class ActorFactory:
     """Starts hosts, all from the same arguments, which travel once."""
 
     def __init__(
@@ -74,18 +74,18 @@ class HostFactory:
         self._arguments = build, dict(kwargs)
         self._shared = {name: put_once(value) for name, value in shared.items()}
         # Ray brings a lost process back, but never repeats a call by itself: it would repeat one that hangs.
-        self._actor: Any = ray.remote(Host).options(
+        self._actor: Any = ray.remote(RolloutActor).options(
             max_restarts=-1,
             max_task_retries=0,
             runtime_env={"env_vars": {name: str(threads) for name in THREAD_VARIABLES}},
             **options,
         )
 
-    def create(self) -> ActorHandle:
+    def create(self) -> RayActorHandle:
         """Starts the process of one more host."""
         return self._actor.remote()
 
-    def build(self, actor: ActorHandle) -> ray.ObjectRef:
+    def build(self, actor: RayActorHandle) -> ray.ObjectRef:
         """Lets a host build its worker; the reference gives its process id."""
         return actor.start.remote(*self._arguments, **self._shared)
 
@@ -103,14 +103,14 @@ class Call:
     reference: ray.ObjectRef
 
 
-class Slot:
+class ActorHandle:
     """The driver's view of one host: is it started, which calls wait in it, and since when it works on the first.
 
     A host answers in order, one call at a time, so only the first call is running: its clock starts when it becomes
     the first, or when the host is ready.
     """
 
-    def __init__(self, name: str, factory: HostFactory) -> None:
+    def __init__(self, name: str, factory: ActorFactory) -> None:
         self.name = name
         self.calls: deque[Call] = deque()
         self.pid: int | None = None

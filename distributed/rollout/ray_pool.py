@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from distributed.infra.ray_cluster import resource_summary
-from distributed.rollout.actor import HostFactory, Slot, Worker
+from distributed.rollout.actor import ActorFactory, ActorHandle, Worker
 from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
@@ -45,7 +45,7 @@ class LocalPool(Pool):
         Args:
             build: class of the worker.
             kwargs: its arguments.
-            shared: more of its arguments, those that RolloutPool would put into the object store.
+            shared: more of its arguments, those that RayPool would put into the object store.
         """
         super().__init__()
         self._worker: Worker | None = build(**kwargs, **(shared or {}))
@@ -78,7 +78,7 @@ class LocalPool(Pool):
             self._worker = None
 
 
-class RolloutPool(Pool):
+class RayPool(Pool):
     """Workers on Ray actors, each with a few requests in flight.
 
     A worker that dies comes back; one whose request overruns its deadline is killed first. Their requests go to
@@ -133,8 +133,8 @@ class RolloutPool(Pool):
         self._max_attempts, self._in_flight = max_attempts, in_flight
         self._asked = f"{cpus_per_worker:g} CPU" + (f", {gpus_per_worker:g} GPU" if gpus_per_worker else "")
         options = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker, **(actor_options or {})}
-        factory = HostFactory(build, kwargs, shared or {}, options, threads)
-        self._slots = [Slot(f"worker {index}", factory) for index in range(n_workers)]
+        factory = ActorFactory(build, kwargs, shared or {}, options, threads)
+        self._slots = [ActorHandle(f"worker {index}", factory) for index in range(n_workers)]
         self._backlog: deque[_Job] = deque()
         self._trouble = "no worker said why"
         self._closed = False
@@ -196,7 +196,7 @@ class RolloutPool(Pool):
         if self._closed:
             raise RolloutError("the rollout pool is closed")
         self._feed()
-        awaited: dict[Any, Slot] = {word: slot for slot in self._slots if (word := slot.listen()) is not None}
+        awaited: dict[Any, ActorHandle] = {word: slot for slot in self._slots if (word := slot.listen()) is not None}
         if awaited:
             ray.wait(list(awaited), num_returns=1, timeout=self._patience())
             spoken, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
@@ -227,7 +227,7 @@ class RolloutPool(Pool):
         left = [slot.since + self._deadline_s - now for slot in self._slots if slot.started and slot.calls]
         return max(0.0, min([1.0, *left]))
 
-    def _receive(self, slot: Slot, reference: ray.ObjectRef) -> None:
+    def _receive(self, slot: ActorHandle, reference: ray.ObjectRef) -> None:
         """Takes what a worker said: it is up, an answer, an error, or that it is gone."""
         try:
             answer = ray.get(reference, timeout=self._deadline_s)
@@ -257,7 +257,7 @@ class RolloutPool(Pool):
             job.ticket.results[job.request.id] = answer
             job.ticket.unseen.append(answer)
 
-    def _lost(self, slot: Slot, error: RayActorError) -> None:
+    def _lost(self, slot: ActorHandle, error: RayActorError) -> None:
         """A host is gone, or has not come back yet."""
         if error.actor_init_failed:
             return self._cannot_start(slot, error)
@@ -270,7 +270,7 @@ class RolloutPool(Pool):
         else:
             slot.look_again(pause=0.25)
 
-    def _cannot_start(self, slot: Slot, error: RayError) -> None:
+    def _cannot_start(self, slot: ActorHandle, error: RayError) -> None:
         """A worker's constructor raises: the end where no other worker is up, else the others do its share."""
         if not any(other.started for other in self._slots):
             raise self._fail(f"{slot.name} cannot start: {one_line(error)}") from error
@@ -296,7 +296,7 @@ class RolloutPool(Pool):
             raise self._fail(self._no_workers())
         self._name_late([slot for slot in late if not slot.late])
 
-    def _name_late(self, late: Sequence[Slot]) -> None:
+    def _name_late(self, late: Sequence[ActorHandle]) -> None:
         """Says once of each worker that it is not up in time; it may still come, while the others work."""
         for slot in late:
             slot.late = True
@@ -306,7 +306,7 @@ class RolloutPool(Pool):
         if len(late) > len(back):
             logger.warning("%s; the run goes on with those, and the rest may still come", self._no_workers())
 
-    def _take_back(self, slot: Slot, what: str) -> None:
+    def _take_back(self, slot: ActorHandle, what: str) -> None:
         """Takes the calls of a lost worker back, in front of the backlog; only the running one is charged."""
         jobs = slot.drain()
         self.replacements += 1

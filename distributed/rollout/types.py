@@ -90,7 +90,7 @@ class RolloutRequest:
         return sum(count for _, count in self.groups)
 
 
-def cut(groups: Sequence[tuple[int, int]], size: int) -> list[tuple[tuple[int, int], ...]]:
+def split_requests(groups: Sequence[tuple[int, int]], size: int) -> list[tuple[tuple[int, int], ...]]:
     """Cuts work into parts of about one size.
 
     A part has its share of every terrain. Where there are too few programs a terrain for that, it has as few terrains

@@ -116,9 +116,9 @@ class RolloutWorker:
 
     def _samplers(self, lm: FrozenLM) -> tuple[Sampler, Sampler]:
         """What draws from a language model, as a user does and as training rollouts are drawn."""
-        plain, bold = self._drawing
-        sampler = Sampler(lm, plain)
-        return sampler, sampler if bold is plain else Sampler(lm, bold)
+        evaluation, rollout = self._drawing
+        sampler = Sampler(lm, evaluation)
+        return sampler, sampler if rollout is evaluation else Sampler(lm, rollout)
 
     def _tuned(self, layers: LayerWeights) -> tuple[Sampler, Sampler]:
         """Samplers of the language model with these layers; decoders copy weights, so new weights need new ones."""

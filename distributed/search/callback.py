@@ -18,7 +18,7 @@ from distributed.search.trainable import DAMAGED, INHERITED, member_number
 logger = logging.getLogger("terraprompt")
 
 
-class Watcher(Callback):
+class LineageCallback(Callback):
     """Tune's callback. It is pickled with the search before that begins, so all it knows is in files.
 
     Where these are it learns from Tune at each sitting: a search may be moved, or go on as a copy.

@@ -18,7 +18,7 @@ TIME = "training_iteration"
 METRIC = "fitness"
 
 
-class SteadyPopulation(PopulationBasedTraining):
+class FaultTolerantPBT(PopulationBasedTraining):
     """Tune's population-based training, made to go on when a member fails, and to keep its processes.
 
     In Tune's own, synchronous members wait for the last one of a round, and wait for ever if that one ends in an error;
@@ -141,7 +141,7 @@ def make_scheduler(config: RunConfig, slots: int) -> TrialScheduler:
     """
     search = config.search
     if search.algorithm == "pbt":
-        return SteadyPopulation(
+        return FaultTolerantPBT(
             slots,
             time_attr=TIME,
             perturbation_interval=1,

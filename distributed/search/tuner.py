@@ -9,7 +9,7 @@ from ray import tune
 
 from distributed.config import RunConfig
 from distributed.errors import UserError
-from distributed.search.callback import Watcher
+from distributed.search.callback import LineageCallback
 from distributed.search.checkpoints import check_restorable
 from distributed.search.schedulers import METRIC, Budget, FirstMembers, make_scheduler
 from distributed.search.space import domains, first_members
@@ -40,7 +40,7 @@ def make_tuner(config: RunConfig, directory: Path, trainable: Any, slots: int) -
 
 
 def _new_tuner(config: RunConfig, directory: Path, trainable: Any, slots: int) -> tune.Tuner:
-    search, watcher = config.search, Watcher(config)
+    search, watcher = config.search, LineageCallback(config)
     return tune.Tuner(
         trainable,
         param_space=domains(search.space),

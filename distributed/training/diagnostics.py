@@ -14,12 +14,12 @@ HARDLY = 0.005
 INVALID, ALIKE, STILL = "invalid", "alike", "still"
 
 
-def complaints(steps: Sequence[Mapping[str, Any]], terrains: Sequence[str]) -> dict[str, str]:
+def diagnostics(steps: Sequence[Mapping[str, Any]], terrains: Sequence[str]) -> dict[str, str]:
     """Returns what is wrong with the last steps of a run, by kind; nothing for a run that learns, or has just begun.
 
     Args:
-        steps: metrics of the run's steps: by terrain ``valid``, ``spread`` (deviation of the rewards of its group) and
-            ``moved`` (share of its length that the prompt has moved). What a step lacks is not judged.
+        steps: metrics of the run's steps: by terrain ``valid``, ``reward_std`` (deviation of the rewards of its group)
+            and ``moved`` (share of its length that the prompt has moved). What a step lacks is not judged.
         terrains: names of the terrains.
     """
     recent = steps[-PATIENCE:]
@@ -36,7 +36,7 @@ def complaints(steps: Sequence[Mapping[str, Any]], terrains: Sequence[str]) -> d
             f"no valid program in any group for {PATIENCE} steps: nothing can be learnt. Lower method.n_soft_tokens, "
             "set method.initialize_from_vocab to true, or take a language model that was pretrained with prefixes"
         )
-    elif throughout("spread", 0):
+    elif throughout("reward_std", 0):
         found[ALIKE] = (
             f"no group carries a signal: for {PATIENCE} steps the programs of each terrain have scored alike, so there "
             "is nothing to compare. Raise method.num_rollouts or the temperature of method.gen_experience_kwargs"

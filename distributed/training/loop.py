@@ -13,12 +13,12 @@ import numpy as np
 from distributed.config import RunConfig
 from distributed.errors import DivergedError
 from distributed.learner.learner import Learner
-from distributed.learner.snapshot import Best, Snapshot
+from distributed.learner.snapshot import BestTracker, Snapshot
 from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker
 from distributed.rollout.pool import Pool
-from distributed.rollout.types import PromptState, RolloutRequest, Rollouts, cut
-from distributed.training.diagnostics import complaints
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts, split_requests
+from distributed.training.diagnostics import diagnostics
 from softprompt.finite import NotFiniteError
 
 STAGES = ("untuned", "warm_start", "steps", "closing", "evaluation", "done")
@@ -68,7 +68,7 @@ class TrainingLoop:
         self.warm: list[np.ndarray] | None = None
         self.tuned: dict[str, dict[str, Any]] = {}
         self._seconds, self._since = 0.0, time.monotonic()
-        self._best = Best(learner.snapshot(), learner.is_whole)
+        self._best = BestTracker(learner.snapshot(), learner.shares_parameters)
         self._ahead: deque[Snapshot] = deque()
         self._tickets: deque[Any] = deque()
 
@@ -137,7 +137,7 @@ class TrainingLoop:
         self.history = [dict(h) for h in state["history"]]
         self.untuned, self.warm, self.tuned = state["untuned"], state["warm"], state["tuned"]
         self._seconds, self._since = state["seconds"], time.monotonic()
-        self._best = Best(self.learner.snapshot(), self.learner.is_whole)
+        self._best = BestTracker(self.learner.snapshot(), self.learner.shares_parameters)
         if state["best"]:
             self._best.load_state_dict(state["best"])
         self._ahead = deque(map(Snapshot.from_state, state["ahead"]))
@@ -175,14 +175,14 @@ class TrainingLoop:
 
     def _warm_start(self) -> None:
         """Learns the elites by likelihood, then measures what that alone reached."""
-        if self.config.warm_start.steps == 0 and not self.config.warm_start.born_from_elite:
+        if self.config.warm_start.steps == 0 and not self.config.warm_start.init_from_elite:
             return
         self.warm = self._imitated("warm start", self.config.warm_start.steps, self.learner.warm_start(), WARM)
 
     def _close(self) -> None:
         """Learns what the whole run found by likelihood alone."""
         if self.config.method.closing_steps and len(self.learner.elites):
-            self._imitated("closing", self.config.method.closing_steps, self.learner.close(), CLOSED)
+            self._imitated("closing", self.config.method.closing_steps, self.learner.imitate_best(), CLOSED)
 
     def _imitated(self, phase: str, total: int, steps: Iterator[float], purpose: int) -> list[np.ndarray]:
         """Lets steps of likelihood happen; returns the fitness of each terrain's programs behind what they made."""
@@ -301,7 +301,7 @@ class TrainingLoop:
     ) -> list[RolloutRequest]:
         """Cuts work into requests; the cut depends on the configuration alone."""
         requests = []
-        for k, share in enumerate(cut(groups, self.config.rollouts.request_size)):
+        for k, share in enumerate(split_requests(groups, self.config.rollouts.request_size)):
             seed = np.random.SeedSequence((self.config.train.seed, purpose, place, k)).generate_state(1)[0]
             number = (purpose * 1_000_000 + place) * 10_000 + k
             requests.append(RolloutRequest(number, int(seed), share, **options))
@@ -367,8 +367,8 @@ class TrainingLoop:
     def _warn(self) -> None:
         """Says in words what a curve hides, once when it begins."""
         steps = [h for h in self.history if h["phase"] == "steps"]
-        before = complaints(steps[:-1], self.terrains)
-        for kind, words in complaints(steps, self.terrains).items():
+        before = diagnostics(steps[:-1], self.terrains)
+        for kind, words in diagnostics(steps, self.terrains).items():
             if kind not in before:
                 self.display.message(words)
 

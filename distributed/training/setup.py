@@ -18,7 +18,7 @@ from distributed.infra.paths import lasting
 from distributed.infra.ray_cluster import connect_ray, is_our_own, resource_summary, room_for
 from distributed.infra.writing import temporary, told, why
 from distributed.rollout.pool import Pool
-from distributed.rollout.ray_pool import LocalPool, RolloutPool
+from distributed.rollout.ray_pool import LocalPool, RayPool
 from distributed.rollout.worker import RolloutWorker
 from softprompt.models.frozen import FrozenLM
 from softprompt.sampling.cache_check import can_use_cache
@@ -217,7 +217,7 @@ def make_pool(
     if not config.ray.enabled:
         return LocalPool(RolloutWorker, kwargs | {"device": _device(config.compute.device)}, shared)
     connect(config)
-    return RolloutPool(
+    return RayPool(
         RolloutWorker,
         kwargs | {"device": "cuda" if rollouts.gpus_per_worker > 0 else "cpu"},
         shared,

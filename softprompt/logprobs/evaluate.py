@@ -47,9 +47,9 @@ def evaluate(
 ) -> tuple[Tensor, Tensor | None]:
     """Returns log-probabilities of responses under the model's own distribution (temperature 1).
 
-    Gradients flow into ``prompts``, and into what of the model is trained (:mod:`softprompt.models.unfrozen`). The reference
-    policy is the same call with the frozen model and ``prompts=None`` under ``no_grad``. Rows are taken in order of
-    length, a few at a time, so that padding costs little and what is in work fits the caches of a CPU.
+    Gradients flow into ``prompts``, and into what of the model is trained (:mod:`softprompt.models.unfrozen`). The
+    reference policy is the same call with the frozen model and ``prompts=None`` under ``no_grad``. Rows are taken in
+    order of length, a few at a time, so that padding costs little and what is in work fits the caches of a CPU.
 
     Args:
         lm: the language model.

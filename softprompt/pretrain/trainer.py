@@ -23,7 +23,7 @@ from softprompt.pretrain.prefixes import Batch, Slot, TunedPrefixes
 from softprompt.pretrain.tokenizer import train_tokenizer
 
 
-class Stage2:
+class Pretrainer:
     """Trains the model step by step.
 
     Args:

@@ -55,7 +55,7 @@ def logits_behind(lm: FrozenLM, prompt: Tensor | None, ids: Tensor) -> tuple[Ten
 def one_by_one(
     lm: FrozenLM, prompts: Tensor | None, instructions: Sequence[Any], ids: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What :func:`softprompt.logprobs.evaluate.evaluate` returns, the plain way: each row alone, without padding or cache."""
+    """What :func:`softprompt.logprobs.evaluate.evaluate` returns: each row alone, without padding or cache."""
     dtype = lm.embedding.dtype
     logprobs, hidden = torch.zeros(ids.shape, dtype=dtype), torch.zeros(*ids.shape, lm.d_model, dtype=dtype)
     for row in range(len(ids)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from softprompt.rl.advantages.groups import Groups, program_rewards, spread
+from softprompt.rl.advantages.groups import Groups, broadcast_to_tokens, program_rewards
 
 
 def dr_grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -17,8 +17,8 @@ def dr_grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None
         rewards: per token, KL penalty included, shape (b, l).
         mask: real tokens, shape (b, l) bool.
         terrain: each program's terrain, shape (b,) int64.
-        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.rl.advantages.groups.spread`.
+        valid: which programs are valid, shape (b,) bool; see :func:`.broadcast_to_tokens`.
     """
     groups = Groups(terrain)
     totals = program_rewards(rewards, mask)
-    return spread(totals - groups.mean(totals), mask, groups, valid)
+    return broadcast_to_tokens(totals - groups.mean(totals), mask, groups, valid)

@@ -44,7 +44,7 @@ def program_rewards(rewards: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, rewards, 0).sum(dim=1)
 
 
-def spread(advantages: Tensor, mask: Tensor, groups: Groups, valid: Tensor | None) -> Tensor:
+def broadcast_to_tokens(advantages: Tensor, mask: Tensor, groups: Groups, valid: Tensor | None) -> Tensor:
     """Gives every token its program's advantage, shape (b,) to (b, l); the validity gate closes here.
 
     Where no program of a group is valid, differences of reward are noise, and dividing or ranking would blow them up

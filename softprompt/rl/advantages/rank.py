@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softprompt.rl.advantages.groups import Groups, program_rewards, spread
+from softprompt.rl.advantages.groups import Groups, broadcast_to_tokens, program_rewards
 
 
 def rank_advantages(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -18,7 +18,7 @@ def rank_advantages(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tenso
         rewards: per token, KL penalty included, shape (b, l).
         mask: real tokens, shape (b, l) bool.
         terrain: each program's terrain, shape (b,) int64.
-        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.rl.advantages.groups.spread`.
+        valid: which programs are valid, shape (b,) bool; see :func:`.broadcast_to_tokens`.
     """
     groups = Groups(terrain)
     totals = program_rewards(rewards, mask)
@@ -26,7 +26,7 @@ def rank_advantages(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tenso
     for group in range(len(groups.sizes)):
         members = groups.index == group
         advantages[members] = savage_scores(totals[members])
-    return spread(advantages, mask, groups, valid)
+    return broadcast_to_tokens(advantages, mask, groups, valid)
 
 
 def savage_scores(x: Tensor) -> Tensor:

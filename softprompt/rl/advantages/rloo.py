@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softprompt.rl.advantages.groups import Groups, program_rewards, spread
+from softprompt.rl.advantages.groups import Groups, broadcast_to_tokens, program_rewards
 
 
 def rloo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -18,10 +18,10 @@ def rloo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = 
         rewards: per token, KL penalty included, shape (b, l).
         mask: real tokens, shape (b, l) bool.
         terrain: each program's terrain, shape (b,) int64.
-        valid: which programs are valid, shape (b,) bool; see :func:`softprompt.rl.advantages.groups.spread`.
+        valid: which programs are valid, shape (b,) bool; see :func:`.broadcast_to_tokens`.
     """
     groups = Groups(terrain)
     totals = program_rewards(rewards, mask)
     others = groups.size() - 1
     baseline = (groups.sum(totals) - totals) / others.clamp(min=1)
-    return spread(torch.where(others > 0, totals - baseline, 0), mask, groups, valid)
+    return broadcast_to_tokens(torch.where(others > 0, totals - baseline, 0), mask, groups, valid)

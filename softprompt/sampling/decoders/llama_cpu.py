@@ -26,7 +26,7 @@ _attend: Any = llama_kernels.attend
 
 
 class LlamaCpuDecoder(LlamaDecoder):
-    """Decodes Llama-like models of float32 on a CPU; see :class:`softprompt.sampling.decoders.Decoder` for the promises.
+    """Decodes Llama-like models of float32 on a CPU, see :class:`softprompt.sampling.decoders.Decoder`.
 
     Keys and values of a prompt are kept once for all rows behind it; those of a row's own tokens have the row's place.
     The matrix products are torch's.

@@ -36,7 +36,7 @@ def cpu_decoder(model: PreTrainedModel) -> LlamaCpuDecoder:
 
 
 class LlamaSmallDecoder(LlamaCpuDecoder):
-    """Decodes small Llama-like models of float32; see :class:`softprompt.sampling.decoders.Decoder` for the promises."""
+    """Decodes small Llama-like models of float32, see :class:`softprompt.sampling.decoders.Decoder`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Copies all weights; the model itself is only read.

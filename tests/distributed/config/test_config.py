@@ -96,8 +96,8 @@ def test_sequence_length_is_derived() -> None:
         ({"method.gen_kwargs": {"min_length": 9, "max_length": 8}}, "gen_kwargs: min_length is 9, which is above max_"),
         ({"compute.device": "gpu"}, "compute.device: must be auto, cpu, cuda, cuda:1 and so on, or mps, not gpu"),
         (
-            {"method.prompt_source": "ten", "warm_start.born_from_elite": True},
-            "warm_start.born_from_elite: rows are a table's",
+            {"method.prompt_source": "ten", "warm_start.init_from_elite": True},
+            "warm_start.init_from_elite: rows are a table's",
         ),
         (
             {"method.prompt_source": "ten", "method.reparameterize": "residual"},

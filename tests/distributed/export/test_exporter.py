@@ -231,7 +231,7 @@ def test_store_takes_every_name(terrain: str, store: str) -> None:
     name = registry_name(terrain)
     client.create_registered_model(name)
     version = client.create_model_version(name, "mlflow-artifacts:/x", tags={"digest": "d", "fitness": "1.5"})
-    registry.crown(name, version.version)
+    registry.set_champion(name, version.version)
     found = registry.champion(name)
     assert found is not None and (found.version, found.fitness) == ("1", 1.5)
     assert registry.find(name, "d") == "1" and registry.find(name, "e") is None and registry.names() == [name]

@@ -122,7 +122,7 @@ def test_closing_teaches_each_terrain_its_single_best_program(lm):
 def test_an_empty_memory_of_best_programs_is_no_error(lm):
     learner, run = make(lm, method__replay_steps=2, method__closing_steps=2)
     start = learner.prompt_state().prompts
-    assert list(learner.warm_start()) == [] and list(learner.close()) == []
+    assert list(learner.warm_start()) == [] and list(learner.imitate_best()) == []
     np.testing.assert_array_equal(learner.prompt_state().prompts, start)
 
 
@@ -286,7 +286,7 @@ def test_gradient_and_movement_are_reported_for_each_terrains_prompt(lm, kind):
         old, new = before[k].astype(np.float64), after[k].astype(np.float64)
         assert_rounded(stats[f"moved/{k}"], np.linalg.norm(new - old) / np.linalg.norm(old))
         assert stats[f"grad_norm/{k}"] > 0
-        assert stats[f"spread/{k}"] > 0
+        assert stats[f"reward_std/{k}"] > 0
 
 
 @pytest.mark.parametrize("kind", ["table", "ten"])
@@ -348,7 +348,7 @@ def test_evolution_prefers_the_side_whose_programs_score_more(lm):
     moved = learner.prompt_state().prompts - center
     towards = sum(state.prompts[0] - center[0] for state in candidates[:3])
     assert (moved[0] * towards).sum() > 0 and not moved[1].any()
-    assert learner.version == 1 and stats["spread/0"] > 0 == stats["spread/1"]
+    assert learner.version == 1 and stats["reward_std/0"] > 0 == stats["reward_std/1"]
     assert not np.array_equal(
         learner.candidates()[0].prompts - learner.prompt_state().prompts, candidates[0].prompts - center
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
-from distributed.learner.snapshot import Best, Snapshot
+from distributed.learner.snapshot import BestTracker, Snapshot
 from distributed.rollout.types import LayerWeights, PromptState
 
 
@@ -17,12 +17,12 @@ def moment(value: float, layers: bool = False) -> Snapshot:
     return Snapshot(state, acting, {"head": np.full(2, value, np.float32)})
 
 
-def rows(best: Best) -> list[float]:
+def rows(best: BestTracker) -> list[float]:
     return best.snapshot.state.prompts[:, 0, 0].tolist()
 
 
 def test_each_terrain_keeps_its_own_best_prompt():
-    best = Best(moment(0), whole=False)
+    best = BestTracker(moment(0), whole=False)
     best.note(moment(1), [5.0, 1.0])
     best.note(moment(2), [4.0, 3.0])
     best.note(moment(3), [5.0, 3.0])
@@ -30,7 +30,7 @@ def test_each_terrain_keeps_its_own_best_prompt():
 
 
 def test_moments_that_are_whole_are_kept_whole_with_layers_and_network():
-    best = Best(moment(0, layers=True), whole=True)
+    best = BestTracker(moment(0, layers=True), whole=True)
     best.note(moment(1, layers=True), [5.0, 1.0])
     best.note(moment(2, layers=True), [4.0, 3.0])
     best.note(moment(3, layers=True), [6.0, 0.5])
@@ -41,10 +41,10 @@ def test_moments_that_are_whole_are_kept_whole_with_layers_and_network():
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_it_comes_back_from_a_checkpoint(tmp_path, whole):
-    best = Best(moment(0, whole), whole)
+    best = BestTracker(moment(0, whole), whole)
     best.note(moment(2, whole), [4.0, 3.0])
     saved = load_checkpoint(save_checkpoint(tmp_path, 1, best.state_dict())).state
-    other = Best(moment(0, whole), whole)
+    other = BestTracker(moment(0, whole), whole)
     other.load_state_dict(saved)
     other.note(moment(5, whole), [4.0, 2.0])
     assert rows(other) == [2.0, 2.0] and other.fitness.tolist() == [4.0, 3.0]

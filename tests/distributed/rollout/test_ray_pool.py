@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import ray
 
-from distributed.rollout.ray_pool import LocalPool, RolloutError, RolloutPool
+from distributed.rollout.ray_pool import LocalPool, RayPool, RolloutError
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from tests.distributed.tiny_workers import DrawingWorker
 
@@ -28,9 +28,9 @@ def requests(n: int, **deeds: int) -> list[RolloutRequest]:
     return [RolloutRequest(index, deeds.get(f"r{index}", 100 + index), ((index % 3, 2),)) for index in range(n)]
 
 
-def make_pool(n_workers: int = 2, *, kwargs: dict | None = None, **options: float) -> RolloutPool:
+def make_pool(n_workers: int = 2, *, kwargs: dict | None = None, **options: float) -> RayPool:
     """A pool of tiny workers, whose Ray actors take next to no CPU so that several tests can share two cores."""
-    return RolloutPool(DrawingWorker, kwargs or {}, SHARED, n_workers=n_workers, cpus_per_worker=0.5, **options)  # type: ignore[arg-type]
+    return RayPool(DrawingWorker, kwargs or {}, SHARED, n_workers=n_workers, cpus_per_worker=0.5, **options)  # type: ignore[arg-type]
 
 
 def assert_answers(answers: list[Rollouts], asked: list[RolloutRequest]) -> None:
@@ -150,7 +150,7 @@ def test_tickets_are_collected_in_any_order_and_results_are_shown_once(local_ray
 
 
 def test_workers_that_do_not_fit_are_an_error_that_says_what_was_asked(local_ray: None) -> None:
-    pool = RolloutPool(DrawingWorker, {}, SHARED, n_workers=2, cpus_per_worker=64, start_deadline_s=1.0)
+    pool = RayPool(DrawingWorker, {}, SHARED, n_workers=2, cpus_per_worker=64, start_deadline_s=1.0)
     with pytest.raises(
         RolloutError, match=r"0 of 2 rollout workers started within 1 s: each asks for 64 CPU; .* of 2 CPU"
     ):
@@ -161,9 +161,9 @@ def test_workers_that_do_not_come_up_are_a_warning_while_another_works_and_may_c
     local_ray: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = requests(8)
-    holder = RolloutPool(DrawingWorker, {}, SHARED, n_workers=1)
+    holder = RayPool(DrawingWorker, {}, SHARED, n_workers=1)
     holder.wait_ready()
-    with RolloutPool(DrawingWorker, {"seconds": 0.2}, SHARED, n_workers=2) as pool:  # room for one
+    with RayPool(DrawingWorker, {"seconds": 0.2}, SHARED, n_workers=2) as pool:  # room for one
         assert_answers(pool.run(asked, STATE), asked)
         pool._start_deadline_s = 0.5
         assert_answers(pool.run(asked, STATE), asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distributed.rollout.types import PromptState, RolloutRequest, Rollouts, cut
+from distributed.rollout.types import PromptState, RolloutRequest, Rollouts, split_requests
 
 
 def some_rollouts(**changes: object) -> Rollouts:
@@ -76,7 +76,7 @@ def test_work_is_cut_into_parts_of_one_size_none_of_them_empty_and_nothing_lost(
     terrains: int, each: int, size: int
 ) -> None:
     groups = [(t, each + (t == 0)) for t in range(terrains)]
-    parts = cut(groups, size)
+    parts = split_requests(groups, size)
     sizes = [sum(n for _, n in part) for part in parts]
     assert min(sizes) > 0 and max(sizes) <= size + terrains
     assert [(t, sum(n for part in parts for own, n in part if own == t)) for t, _ in groups] == groups
@@ -85,9 +85,9 @@ def test_work_is_cut_into_parts_of_one_size_none_of_them_empty_and_nothing_lost(
 
 
 def test_a_part_has_few_terrains_only_where_it_cannot_have_all() -> None:
-    assert cut([(0, 14), (1, 13), (2, 13)], 16) == [
+    assert split_requests([(0, 14), (1, 13), (2, 13)], 16) == [
         ((0, 4), (1, 4), (2, 4)),
         ((0, 5), (1, 4), (2, 4)),
         ((0, 5), (1, 5), (2, 5)),
     ]
-    assert cut([(0, 2), (1, 2), (2, 2), (3, 2)], 3) == [((0, 2), (1, 1)), ((1, 1), (2, 2)), ((3, 2),)]
+    assert split_requests([(0, 2), (1, 2), (2, 2), (3, 2)], 3) == [((0, 2), (1, 1)), ((1, 1), (2, 2)), ((3, 2),)]

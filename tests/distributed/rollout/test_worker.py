@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from distributed.rollout.ray_pool import LocalPool, RolloutPool
+from distributed.rollout.ray_pool import LocalPool, RayPool
 from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts
 from distributed.rollout.worker import RolloutWorker, instruction_ids
 from softprompt.models.frozen import FrozenLM
@@ -209,7 +209,7 @@ def test_instruction_keeps_the_start_token_and_drops_the_end(worker: RolloutWork
 def test_same_seed_same_rollouts_on_one_or_two_workers_or_in_process(local_ray: None, arguments: Arguments) -> None:
     expected = LocalPool(RolloutWorker, *arguments).run(REQUESTS, STATE)
     for n_workers in (1, 2):
-        with RolloutPool(RolloutWorker, *arguments, n_workers=n_workers) as pool:
+        with RayPool(RolloutWorker, *arguments, n_workers=n_workers) as pool:
             for left, right in zip(pool.run(REQUESTS, STATE), expected, strict=True):
                 assert_same(left, right)
 
@@ -224,7 +224,7 @@ def test_killed_worker_of_sodarace_loses_no_request_and_leaves_no_sandbox(
     with LocalPool(RolloutWorker, small, shared) as local:
         expected = local.run(asked, STATE)
     assert {kind for rollouts in expected for row in rollouts.failures for kind in row} - {None}
-    with RolloutPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
+    with RayPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
         pool.wait_ready()
         pool.run(asked[:4], STATE)
         doomed = pool.pids[0]

@@ -18,10 +18,10 @@ from ray.tune.experiment import Trial
 
 from distributed.checkpoint.manager import TENSORS, save_checkpoint
 from distributed.errors import UserError
-from distributed.search.callback import Watcher
+from distributed.search.callback import LineageCallback
 from distributed.search.checkpoints import best_of, check_restorable, last_good
 from distributed.search.lineage import FILE, Record
-from distributed.search.schedulers import SteadyPopulation
+from distributed.search.schedulers import FaultTolerantPBT
 from distributed.search.trainable import DAMAGED, INHERITED, MemberTrial
 from distributed.search.tuner import make_tuner
 from tests.distributed.tiny_search import FIRST, member_of, population, search_config
@@ -151,7 +151,7 @@ def test_what_tune_pickles_does_not_say_where_the_search_lies(tmp_path):
 def test_damaged_checkpoints_are_counted_once_in_the_record(tmp_path, caplog):
     Record(tmp_path / FILE).save()
     result = {"training_iteration": 1, "step": 1, "fitness": 2.0, "valid": 1.0, "settings": {}, "trained_on": 4}
-    watcher = Watcher(search_config())
+    watcher = LineageCallback(search_config())
     for _ in range(2):
         watcher.on_trial_result(0, [], trial(tmp_path), result | {DAMAGED: "member-03/checkpoint_000001"})
     assert Record(tmp_path / FILE).damaged == ["member-03/checkpoint_000001"]
@@ -162,7 +162,7 @@ def test_a_copys_member_that_took_over_another_goes_on_from_the_copys_files(tmp_
     heir = trial(tmp_path / "copy")
     taken = Checkpoint(str(tmp_path / "original/tune/member-07/checkpoint_000004"))
     heir.run_metadata.checkpoint_manager._latest_checkpoint_result = _TrainingResult(checkpoint=taken, metrics={})
-    scheduler = SteadyPopulation(
+    scheduler = FaultTolerantPBT(
         1, time_attr="training_iteration", metric="fitness", mode="max", hyperparam_mutations={"a": [1, 2]}
     )
     scheduler._slots = None  # there are no processes to keep

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from distributed.search.schedulers import Budget, FirstMembers, SteadyPopulation
+from distributed.search.schedulers import Budget, FaultTolerantPBT, FirstMembers
 
 MEMBERS, ROUNDS = 4, 5
 
@@ -57,7 +57,7 @@ class Rounds(tune.Callback):
 def fit(folder: Path, fails: str, **options: Any) -> tune.ResultGrid:
     """Runs a population; the trial whose id ends with ``fails`` does."""
     first = [{"a": k} for k in range(MEMBERS)]
-    scheduler = SteadyPopulation(
+    scheduler = FaultTolerantPBT(
         2,
         time_attr="training_iteration",
         perturbation_interval=1,

@@ -11,7 +11,7 @@ from ray.tune.schedulers.pbt import _explore
 from distributed.config import Range, RunConfig
 from distributed.config.load import load_config, with_settings
 from distributed.errors import UserError
-from distributed.search.schedulers import SteadyPopulation, make_scheduler, rounds_of_a_run
+from distributed.search.schedulers import FaultTolerantPBT, make_scheduler, rounds_of_a_run
 from distributed.search.space import check_space, clamp, explore, first_members, most_elites, mutations
 from distributed.search.trainable import bundles, members_that_fit
 from tests.distributed.cli.test_cli import ROOT
@@ -103,7 +103,7 @@ def test_what_left_its_range_is_brought_back_to_the_end():
 
 
 def test_one_word_chooses_the_algorithm():
-    assert isinstance(make_scheduler(search(), 2), SteadyPopulation)
+    assert isinstance(make_scheduler(search(), 2), FaultTolerantPBT)
     assert isinstance(make_scheduler(search(algorithm="asha"), 2), ASHAScheduler)
     assert type(make_scheduler(search(algorithm="random"), 2)) is FIFOScheduler
 

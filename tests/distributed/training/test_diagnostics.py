@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from distributed.training.diagnostics import ALIKE, INVALID, PATIENCE, STILL, complaints
+from distributed.training.diagnostics import ALIKE, INVALID, PATIENCE, STILL, diagnostics
 
-HEALTHY = {"valid/a": 0.5, "valid/e": 0.0, "spread/a": 0.1, "spread/e": 0.0, "moved/a": 0.1, "moved/e": 0.0}
+HEALTHY = {"valid/a": 0.5, "valid/e": 0.0, "reward_std/a": 0.1, "reward_std/e": 0.0, "moved/a": 0.1, "moved/e": 0.0}
 NAMES = ["a", "e"]
 
 
@@ -15,7 +15,7 @@ def steps(n: int = PATIENCE, **changed: float) -> list[dict]:
 
 
 def test_a_run_that_learns_somewhere_is_left_alone():
-    assert complaints(steps(20), NAMES) == {}
+    assert diagnostics(steps(20), NAMES) == {}
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ def test_a_run_that_learns_somewhere_is_left_alone():
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_do_but_not_before_it_has_lasted(changed, kind, advice):
-    assert complaints(steps(PATIENCE - 1, **changed), NAMES) == {}
-    assert complaints([*steps(1), *steps(PATIENCE - 1, **changed)], NAMES) == {}
-    found = complaints(steps(**changed), NAMES)
+    assert diagnostics(steps(PATIENCE - 1, **changed), NAMES) == {}
+    assert diagnostics([*steps(1), *steps(PATIENCE - 1, **changed)], NAMES) == {}
+    found = diagnostics(steps(**changed), NAMES)
     assert list(found) == [kind] and advice in found[kind] and "\n" not in found[kind]
 
 
 def test_what_a_step_does_not_report_is_not_judged():
     bare = [{key: value for key, value in each.items() if key.startswith("valid")} for each in steps()]
-    assert complaints(bare, NAMES) == {}
+    assert diagnostics(bare, NAMES) == {}

@@ -16,8 +16,8 @@ from distributed.checkpoint.serialization import pack
 from distributed.cli import main
 from distributed.errors import DivergedError
 from distributed.learner.learner import Learner
-from distributed.learner.snapshot import Best, Snapshot
-from distributed.rollout.ray_pool import LocalPool, RolloutPool
+from distributed.learner.snapshot import BestTracker, Snapshot
+from distributed.rollout.ray_pool import LocalPool, RayPool
 from distributed.rollout.types import PromptState, RolloutRequest
 from distributed.rollout.worker import NOT_FINITE, RolloutWorker
 from softprompt.finite import NotFiniteError
@@ -63,9 +63,7 @@ def test_a_worker_names_the_terrains_whose_logits_are_no_numbers(lm, settings):
 def test_no_worker_is_asked_a_second_time(local_ray, tmp_path):
     for pool in (
         LocalPool(DivergingWorker, {"deeds": str(tmp_path)}, {"weights": np.ones(3)}),
-        RolloutPool(
-            DivergingWorker, {"deeds": str(tmp_path)}, {"weights": np.ones(3)}, n_workers=1, cpus_per_worker=0.5
-        ),
+        RayPool(DivergingWorker, {"deeds": str(tmp_path)}, {"weights": np.ones(3)}, n_workers=1, cpus_per_worker=0.5),
     ):
         with pool, pytest.raises(NotFiniteError) as error:
             pool.run([REQUEST], PromptState(0, None))
@@ -149,7 +147,7 @@ def test_no_number_is_nobodys_best(tmp_path: Path, value):
     assert not elites.add(0, [1, 2], value) and len(elites) == 0
     state = PromptState(0, np.zeros((2, 1, 4), np.float32))
     for whole in (False, True):
-        kept = Best(Snapshot(state, state), whole)
+        kept = BestTracker(Snapshot(state, state), whole)
         kept.note(Snapshot(PromptState(1, state.prompts + 1), state), [1.0, 1.0])
         kept.note(Snapshot(PromptState(2, state.prompts + 2), state), [value, value])
         assert kept.fitness.tolist() == [1.0, 1.0] and kept.snapshot.state.prompts.max() == 1

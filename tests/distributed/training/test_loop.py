@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
-from distributed.rollout.ray_pool import LocalPool, RolloutPool
+from distributed.rollout.ray_pool import LocalPool, RayPool
 from distributed.rollout.worker import RolloutWorker
 from distributed.training.loop import STAGES
 from softprompt.models.frozen import FrozenLM
@@ -90,7 +90,7 @@ def test_a_state_of_other_terrains_is_refused(lm, whole):
 def test_one_and_two_workers_on_ray_are_the_run_of_this_process(lm, whole, local_ray):
     for workers in (1, 2):
         small, shared = worker_arguments(config(), lm)
-        with RolloutPool(RolloutWorker, small, shared, n_workers=workers, cpus_per_worker=0.5) as pool:
+        with RayPool(RolloutWorker, small, shared, n_workers=workers, cpus_per_worker=0.5) as pool:
             loop = loop_of(config(), lm, pool)
             first = outcome(finish(loop))
         assert first["rollouts"] == whole.rollouts
@@ -99,7 +99,7 @@ def test_one_and_two_workers_on_ray_are_the_run_of_this_process(lm, whole, local
 
 def test_a_worker_killed_in_the_middle_of_a_run_costs_nothing_and_is_named(lm, whole, local_ray, caplog):
     small, shared = worker_arguments(config(), lm)
-    with RolloutPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
+    with RayPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
         pool.wait_ready()
         loop, doomed = loop_of(config(), lm, pool), pool.pids[0]
         with caplog.at_level(logging.WARNING, "terraprompt"):
@@ -228,7 +228,7 @@ def test_trained_layers_reach_workers_on_ray_as_they_do_this_process(lm, local_r
     run = config(**KINDS["layers"])
     here = outcome(finish(loop_of(run, lm)))
     small, shared = worker_arguments(run, lm)
-    with RolloutPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
+    with RayPool(RolloutWorker, small, shared, n_workers=2, cpus_per_worker=0.5) as pool:
         assert outcome(finish(loop_of(run, lm, pool)))["tuned"] == here["tuned"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import softprompt
+import softprompt.kernels
 import terrains.sodarace
 
 DRAW = """
@@ -43,7 +43,7 @@ SIMULATE = "from terrains.sodarace.kernel import simulate_one; print(simulate_on
 def packages(folder: Path) -> Path:
     """Copies what kernels are made of; with empty packages around it nothing else is imported."""
     for package, files in (
-        (softprompt, ("kernel_cache", "elementwise_kernels", "tiles", "draw_kernel", "llama_kernels")),
+        (softprompt.kernels, ("cache", "elementwise", "tiles", "draw", "decode")),
         (terrains.sodarace, ("kernel", "kernel_cache")),
     ):
         target = folder / package.__name__.replace(".", "/")
@@ -75,7 +75,7 @@ def test_found_it_computes_what_it_did_when_compiled_and_an_edit_of_what_it_call
     *compiled, hits = run(DRAW, folder)
     assert hits == "0"
     assert run(DRAW, folder) == [*compiled, "1"]
-    callee = folder / "softprompt" / "elementwise_kernels.py"
+    callee = folder / "softprompt" / "kernels" / "elementwise.py"
     source = callee.read_text()
     assert "(np.int32(k) + np.int32(127))" in source
     callee.write_text(source.replace("(np.int32(k) + np.int32(127))", "(np.int32(k) + np.int32(128))"))
@@ -89,12 +89,12 @@ def test_cold_warm_and_half_warm_caches_agree_bit_for_bit(tmp_path):
     *cold, hits = run(ATTEND, folder)
     assert hits == "0"
     assert run(ATTEND, folder) == [*cold, "1"]
-    kept = sorted((folder / "softprompt" / "__pycache__").glob("*rms_norm*.nbc"))
+    kept = sorted((folder / "softprompt" / "kernels" / "__pycache__").glob("*rms_norm*.nbc"))
     assert kept
     for file in kept:
         file.unlink()
     assert run(ATTEND, folder)[:2] == cold
-    for file in (folder / "softprompt" / "__pycache__").glob("*.attend*.nb?"):
+    for file in (folder / "softprompt" / "kernels" / "__pycache__").glob("*.attend*.nb?"):
         file.unlink()
     *half, hits = run(ATTEND, folder)
     assert hits == "0" and half == cold
@@ -105,7 +105,7 @@ def test_where_neither_package_nor_home_can_be_written_it_is_kept_among_temporar
     (tmp_path / "temporary").mkdir()
     blocked = tmp_path / "file"
     blocked.touch()
-    for package in ("softprompt", "terrains/sodarace"):
+    for package in ("softprompt/kernels", "terrains/sodarace"):
         (folder / package / "__pycache__").touch()
     places = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked / "cache"), "TMPDIR": str(tmp_path / "temporary")}
     *compiled, hits = run(DRAW, folder, **places)

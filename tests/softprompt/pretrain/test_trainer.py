@@ -10,7 +10,7 @@ from softprompt.finite import NotFiniteError
 from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain.config import PRESETS, PretrainConfig, preset
 from softprompt.pretrain.prefixes import PrefixConfig
-from softprompt.pretrain.trainer import Stage2
+from softprompt.pretrain.trainer import Pretrainer
 from tests.accuracy import assert_as_accurate, assert_both_accurate
 from tests.softprompt.exact import Float64, doubled, one_by_one
 
@@ -28,7 +28,7 @@ TINY = PretrainConfig(
 
 @pytest.fixture(scope="module")
 def trained():
-    stage = Stage2(PROGRAMS, INSTRUCTION, TINY)
+    stage = Pretrainer(PROGRAMS, INSTRUCTION, TINY)
     before = stage.held_out_loss()
     losses = [m["loss"] for m in stage.train()]
     return stage, before, losses
@@ -80,7 +80,7 @@ def test_the_same_seed_trains_the_same_model():
     config = TINY.model_copy(update={"steps": 5})
     runs = []
     for _ in range(2):
-        stage = Stage2(PROGRAMS, INSTRUCTION, config)
+        stage = Pretrainer(PROGRAMS, INSTRUCTION, config)
         list(stage.train())
         runs.append(stage.model.state_dict())
     assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
@@ -88,19 +88,19 @@ def test_the_same_seed_trains_the_same_model():
 
 def test_a_program_without_the_instruction_and_a_corpus_too_small_are_refused():
     with pytest.raises(ValueError, match="begin with the instruction"):
-        Stage2([*PROGRAMS, "x = 1\n"], INSTRUCTION, TINY)
+        Pretrainer([*PROGRAMS, "x = 1\n"], INSTRUCTION, TINY)
     with pytest.raises(ValueError, match="too few"):
-        Stage2(PROGRAMS[:20], INSTRUCTION, TINY)
+        Pretrainer(PROGRAMS[:20], INSTRUCTION, TINY)
 
 
 def test_programs_that_are_too_long_are_left_out_and_counted():
     long = f"{INSTRUCTION}x = {'+'.join(str(i % 10) for i in range(200))}\n"
-    assert Stage2([*PROGRAMS, long], INSTRUCTION, TINY).left_out == 1
+    assert Pretrainer([*PROGRAMS, long], INSTRUCTION, TINY).left_out == 1
 
 
 def test_a_training_goes_on_bit_for_bit():
     config = TINY.model_copy(update={"steps": 24})
-    whole, first, second = (Stage2(PROGRAMS, INSTRUCTION, config) for _ in range(3))
+    whole, first, second = (Pretrainer(PROGRAMS, INSTRUCTION, config) for _ in range(3))
     losses = [m["loss"] for m in whole.train()]
     for m in first.train():
         if m["step"] == 17:
@@ -117,7 +117,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient(none):
         config = TINY.model_copy(
             update={"accumulate": parts, "prefixes": TINY.prefixes.model_copy(update={"none": none, "untrained": 0.0})}
         )
-        stage = Stage2(PROGRAMS, INSTRUCTION, config)
+        stage = Pretrainer(PROGRAMS, INSTRUCTION, config)
         programs, slot = stage._prefixes.next(stage._order)
         if exact:
             stage.model.double()
@@ -134,7 +134,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient(none):
 
 
 def test_bfloat16_leaves_weights_in_float32_and_learns():
-    stage = Stage2(PROGRAMS, INSTRUCTION, TINY.model_copy(update={"steps": 40, "bfloat16": True}))
+    stage = Pretrainer(PROGRAMS, INSTRUCTION, TINY.model_copy(update={"steps": 40, "bfloat16": True}))
     losses = [m["loss"] for m in stage.train()]
     assert losses[-1] < 0.5 * losses[0]
     assert {p.dtype for p in stage.model.parameters()} == {torch.float32}
@@ -161,27 +161,28 @@ HINTED = TINY.model_copy(update={"steps": 16, "prefixes": TINY.prefixes.model_co
 
 def test_a_training_with_hints_goes_on_bit_for_bit():
     hints = [f"sum {k}" if k % 5 else None for k in range(len(PROGRAMS))]
-    whole, first, second = (Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=hints) for _ in range(3))
+    whole, first, second = (Pretrainer(PROGRAMS, INSTRUCTION, HINTED, hints=hints) for _ in range(3))
     losses = [m["loss"] for m in whole.train()]
     for m in first.train():
         if m["step"] == 7:
             break
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     assert [m["loss"] for m in second.train()] == losses[7:]
-    other = Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=list(reversed(hints)))
+    other = Pretrainer(PROGRAMS, INSTRUCTION, HINTED, hints=list(reversed(hints)))
     assert [m["loss"] for m in other.train()] != losses
 
 
 def test_hints_that_are_not_asked_for_change_nothing():
     config = TINY.model_copy(update={"steps": 6})
     losses = [
-        [m["loss"] for m in Stage2(PROGRAMS, INSTRUCTION, config, hints=hints).train()] for hints in (None, PROGRAMS)
+        [m["loss"] for m in Pretrainer(PROGRAMS, INSTRUCTION, config, hints=hints).train()]
+        for hints in (None, PROGRAMS)
     ]
     assert losses[0] == losses[1]
 
 
 def test_no_hint_is_a_held_out_program_and_each_goes_with_its_own_program():
-    stage = Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=[*PROGRAMS[1:], PROGRAMS[0]])
+    stage = Pretrainer(PROGRAMS, INSTRUCTION, HINTED, hints=[*PROGRAMS[1:], PROGRAMS[0]])
     end, head = stage.tokenizer.eos_token_id, stage.instruction_tokens
     after = dict(zip(map(tuple, stage.encode(PROGRAMS)), stage.encode([*PROGRAMS[1:], PROGRAMS[0]]), strict=True))
     held_out = {tuple(p) for p in stage.held_out}
@@ -192,13 +193,13 @@ def test_no_hint_is_a_held_out_program_and_each_goes_with_its_own_program():
 
 def test_hints_that_are_missing_or_too_few_are_refused():
     with pytest.raises(ValueError, match="hinted 0.5 needs hints"):
-        Stage2(PROGRAMS, INSTRUCTION, HINTED)
+        Pretrainer(PROGRAMS, INSTRUCTION, HINTED)
     with pytest.raises(ValueError, match="3 hints for 256 programs"):
-        Stage2(PROGRAMS, INSTRUCTION, HINTED, hints=["a", "b", "c"])
+        Pretrainer(PROGRAMS, INSTRUCTION, HINTED, hints=["a", "b", "c"])
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_moves_nothing():
-    stage = Stage2(PROGRAMS, INSTRUCTION, TINY)
+    stage = Pretrainer(PROGRAMS, INSTRUCTION, TINY)
     next(stage.train())
     with torch.no_grad():
         stage.model.get_input_embeddings().weight[:, 0] = torch.nan
