@@ -40,7 +40,7 @@ check: setup ## Lint, formatting, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+	@$(BIN)/lint-imports --no-logo
 
 format: setup ## Format the code
 	@$(BIN)/ruff check --fix .

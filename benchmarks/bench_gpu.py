@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from distributed.config import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
-from distributed.training.setup import BUNDLED_LM
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain.config import preset

@@ -35,8 +35,8 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from distributed.config import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
-from distributed.training.setup import BUNDLED_LM
 from softprompt.logprobs import evaluate as policy
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import SoftPromptTable, initial_prompts

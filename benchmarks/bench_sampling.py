@@ -33,8 +33,8 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
+from distributed.config import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
-from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import initial_prompts
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest

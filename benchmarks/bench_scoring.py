@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from distributed.config import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
-from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
 from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt

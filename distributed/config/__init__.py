@@ -21,6 +21,7 @@ from distributed.config.sections import (
 )
 from distributed.config.trlx_sections import (
     BUNDLED,
+    BUNDLED_LM,
     ModelConfig,
     OptimizerConfig,
     SchedulerConfig,
@@ -30,6 +31,7 @@ from distributed.config.trlx_sections import (
 
 __all__ = [
     "BUNDLED",
+    "BUNDLED_LM",
     "TRLX_SECTIONS",
     "ComputeConfig",
     "EvaluationConfig",

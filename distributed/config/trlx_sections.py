@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from distributed.config.section import LARGEST_SEED, Arguments, PathText, Section, unused
 
 BUNDLED = "bundled"
+BUNDLED_LM = Path(__file__).resolve().parents[2] / "softprompt" / "lm" / "tiny"
 ADAM_BETAS = (0.9, 0.95)
 OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {
     "adam": ("lr", "betas", "eps", "weight_decay"),

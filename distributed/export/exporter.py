@@ -26,7 +26,7 @@ from distributed.results.run_folder import FinishedRun
 from distributed.rollout.worker import instruction_ids
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.peft_io import save_prompt
-from softprompt.sampling.cache_check import can_use_cache
+from softprompt.sampling.decoders.cache_check import can_use_cache
 from terrains.base import Terrain
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
@@ -259,11 +259,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from distributed.cli import main
-
-    main(["export", *sys.argv[1:]])

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
-from distributed.config import BUNDLED, RunConfig
+from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
 from distributed.config.validation_errors import explain
 from distributed.errors import UserError, did_you_mean
 from distributed.observability.untracked import UNTRACKED, Untracked
@@ -52,8 +52,6 @@ class FinishedRun:
     @property
     def base_model(self) -> str:
         """Directory, as an absolute path, or hub id of the language model."""
-        from distributed.training.setup import BUNDLED_LM
-
         path = self.config.model.model_path
         if path == BUNDLED:
             return str(BUNDLED_LM)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as hf_logging
 
-from distributed.config import BUNDLED, RunConfig
+from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
 from distributed.errors import UserError
 from distributed.infra.paths import lasting
 from distributed.infra.ray_cluster import connect_ray, is_our_own, resource_summary, room_for
@@ -21,15 +21,13 @@ from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import LocalPool, RayPool
 from distributed.rollout.worker import RolloutWorker
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling.cache_check import can_use_cache
+from softprompt.sampling.decoders.cache_check import can_use_cache
 from softprompt.sampling.sampler import GenerationConfig
 from terrains.base import World
 from terrains.sodarace.ground.names import grounds_from_files
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 logger = logging.getLogger("terraprompt")
-
-BUNDLED_LM = Path(__file__).resolve().parent.parent / "softprompt" / "lm" / "tiny"
 
 
 def world_factory(config: RunConfig) -> Callable[[], SodaraceWorld]:

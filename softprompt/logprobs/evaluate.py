@@ -21,7 +21,7 @@ from softprompt.logprobs.llama_reader import LlamaReader, Rows
 from softprompt.logprobs.token_logprobs import token_logprobs
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import take_prompts
-from softprompt.sampling.cache_check import can_use_cache
+from softprompt.sampling.decoders.cache_check import can_use_cache
 
 LINEAR_HEADS = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "opt")
 """Model types whose logits are the head's linear map of the last hidden state; others may scale or cap them."""

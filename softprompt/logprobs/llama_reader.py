@@ -23,7 +23,7 @@ from softprompt.kernels import attention as attention_kernels
 from softprompt.kernels import read as reader_kernels
 from softprompt.kernels.threads import on_threads
 from softprompt.kernels.tiles import LANES
-from softprompt.sampling.decoders.llama import _Layer, _linear, is_llama_like
+from softprompt.models.llama_weights import LayerWeights, is_llama_like, linear
 
 CELLS_A_THREAD, PAIRS_A_THREAD = 64, 2
 SMALL_MODEL_BYTES = 2**28
@@ -119,7 +119,7 @@ class LlamaReader:
         config, attention = model.config, model.model.layers[0].self_attn
         self._parameters = list(model.parameters())
         self._versions = [p._version for p in self._parameters]
-        self._layers = [_Layer.of(block).contiguous() for block in model.model.layers]
+        self._layers = [LayerWeights.of(block).contiguous() for block in model.model.layers]
         self._norms = [(block.attention_norm.detach(), block.mlp_norm.detach()) for block in self._layers]
         self._final_norm: Tensor = model.model.norm.weight.detach()
         self._rotary = model.model.rotary_emb
@@ -163,7 +163,7 @@ class LlamaReader:
         left = []
         for index, (layer, norms, before) in enumerate(zip(self._layers, self._norms, past, strict=True)):
             read, (normed, factors) = x, self._normalise(x if index else inputs, norms[0])
-            qkv = _linear(normed, layer.qkv, layer.qkv_bias)
+            qkv = linear(normed, layer.qkv, layer.qkv_bias)
             if index == 0 and places is not None:
                 qkv = qkv.index_select(0, places)
             self._rotate(qkv, rows)
@@ -174,14 +174,14 @@ class LlamaReader:
             self._over_pairs(_attention.attend, qkv, before, rows, blocks, weights, mixed)
             if ends is not None and index == len(self._layers) - 1:
                 mixed, x = mixed[ends], x[ends]
-            middle = _linear(mixed, layer.out, layer.out_bias, x)
+            middle = linear(mixed, layer.out, layer.out_bias, x)
             normed, mlp_factors = self._normalise(middle, norms[1])
-            gate_up = _linear(normed, layer.gate_up, layer.gate_up_bias)
+            gate_up = linear(normed, layer.gate_up, layer.gate_up_bias)
             gated = torch.empty(len(gate_up), gate_up.shape[1] // 2)
             _over_cells(_kernels.swiglu, gate_up, gated)
             if kept is not None:
                 kept.append(_Kept(read, factors, qkv, weights, middle, mlp_factors, gate_up))
-            x = _linear(gated, layer.down, layer.down_bias, middle)
+            x = linear(gated, layer.down, layer.down_bias, middle)
         final, factors = self._normalise(x, self._final_norm)
         if kept is not None:
             kept.append((x, factors))

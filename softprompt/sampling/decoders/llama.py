@@ -9,62 +9,13 @@ logits only at the last position.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-FAMILIES = ("llama", "mistral", "qwen2")
-
-
-def is_llama_like(model: PreTrainedModel) -> bool:
-    """Whether :class:`LlamaDecoder` computes what this model computes."""
-    config = model.config
-    return (
-        config.model_type in FAMILIES
-        and type(model).__name__.endswith("ForCausalLM")
-        and type(model).__module__.startswith("transformers.")
-        and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
-        and (config.model_type != "mistral" or config.sliding_window is None)
-        and config.rope_parameters["rope_type"] in ("default", "linear", "llama3", "yarn")
-        and all(type(m) is nn.Linear for name, m in model.named_modules() if name.endswith(("_proj", "lm_head")))
-    )
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """Weights of one block, projections of the same input stacked; matrices are (in, out)."""
-
-    attention_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
-    out: Tensor
-    out_bias: Tensor | None
-    mlp_norm: Tensor
-    gate_up: Tensor
-    gate_up_bias: Tensor | None
-    down: Tensor
-    down_bias: Tensor | None
-
-    @classmethod
-    def of(cls, block: Any) -> _Layer:
-        attention, mlp = block.self_attn, block.mlp
-        return cls(
-            block.input_layernorm.weight,
-            *_stack(attention.q_proj, attention.k_proj, attention.v_proj),
-            *_stack(attention.o_proj),
-            block.post_attention_layernorm.weight,
-            *_stack(mlp.gate_proj, mlp.up_proj),
-            *_stack(mlp.down_proj),
-        )
-
-    def contiguous(self) -> _Layer:
-        """The same weights, each matrix laid out as it is multiplied."""
-        matrices = {name: getattr(self, name).contiguous() for name in ("qkv", "out", "gate_up", "down")}
-        return replace(self, **matrices)
+from softprompt.models.llama_weights import LayerWeights, linear, rotate
 
 
 class LlamaDecoder:
@@ -80,10 +31,10 @@ class LlamaDecoder:
         """Copies projections of the same input side by side; the model itself is only read.
 
         Args:
-            model: a model for which :func:`is_llama_like` holds.
+            model: a model for which :func:`softprompt.models.llama_weights.is_llama_like` holds.
         """
         config = model.config
-        self._layers = [_Layer.of(block) for block in model.model.layers]
+        self._layers = [LayerWeights.of(block) for block in model.model.layers]
         self._final_norm: Tensor = model.model.norm.weight
         self._head: Tensor = model.lm_head.weight
         self._embedding: Tensor = model.model.embed_tokens.weight
@@ -146,14 +97,14 @@ class LlamaDecoder:
         n_queries = self._n_kv_heads * self._group
         cos, sin = self._cos[position, None], self._sin[position, None]
         for index, layer in enumerate(self._layers):
-            qkv = _linear(self._norm(hidden, layer.attention_norm), layer.qkv, layer.qkv_bias).unflatten(
+            qkv = linear(self._norm(hidden, layer.attention_norm), layer.qkv, layer.qkv_bias).unflatten(
                 1, (-1, self._head_dim)
             )
             queries_and_keys, values = qkv.split([n_queries + self._n_kv_heads, self._n_kv_heads], dim=1)
-            queries, keys = _rotate(queries_and_keys, cos, sin).split([n_queries, self._n_kv_heads], dim=1)
-            hidden = _linear(attend(index, queries, keys, values), layer.out, layer.out_bias, hidden)
-            gate, up = _linear(self._norm(hidden, layer.mlp_norm), layer.gate_up, layer.gate_up_bias).chunk(2, dim=1)
-            hidden = _linear(self._activation(gate).mul_(up), layer.down, layer.down_bias, hidden)
+            queries, keys = rotate(queries_and_keys, cos, sin).split([n_queries, self._n_kv_heads], dim=1)
+            hidden = linear(attend(index, queries, keys, values), layer.out, layer.out_bias, hidden)
+            gate, up = linear(self._norm(hidden, layer.mlp_norm), layer.gate_up, layer.gate_up_bias).chunk(2, dim=1)
+            hidden = linear(self._activation(gate).mul_(up), layer.down, layer.down_bias, hidden)
         return hidden
 
     def _attend_prompt(self, visible: Tensor, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -186,7 +137,7 @@ class LlamaDecoder:
         return F.rms_norm(hidden, weight.shape, weight, self._eps)
 
     def _rotation(self, like: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines, and sines signed for :func:`_rotate`, of all positions, each (positions, head_dim)."""
+        """Cosines, and sines signed for :func:`rotate`, of all positions, each (positions, head_dim)."""
         cos, sin = (table[0] for table in self._rotary(like, position[None]))
         half = self._head_dim // 2
         return cos, torch.cat([-sin[:, :half], sin[:, half:]], dim=1)
@@ -194,25 +145,3 @@ class LlamaDecoder:
     def _new_cache(self, like: Tensor, n_rows: int, length: int) -> Tensor:
         """Memory for keys and values, shape (2, layers, rows, heads, length, head_dim)."""
         return like.new_empty(2, len(self._layers), n_rows, self._n_kv_heads, length, self._head_dim)
-
-
-def _stack(*linears: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    """Weight (in, out) and bias of several projections of one input."""
-    if len(linears) == 1:
-        return linears[0].weight.T, linears[0].bias
-    weight = torch.cat([linear.weight for linear in linears]).T
-    return weight, None if linears[0].bias is None else torch.cat([linear.bias for linear in linears])
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None = None) -> Tensor:
-    """``residual + bias + x @ weight``, what is None left out."""
-    if residual is None:
-        return x @ weight if bias is None else torch.addmm(bias, x, weight)
-    total = torch.addmm(residual, x, weight)
-    return total if bias is None else total.add_(bias)
-
-
-def _rotate(cells: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates pairs (i, i + head_dim / 2) of (n, heads, head_dim) (Su et al. 2021, arXiv 2104.09864, section 3.4.2)."""
-    first, second = cells.chunk(2, dim=-1)
-    return torch.addcmul(cells * cos, torch.cat([second, first], dim=-1), sin)

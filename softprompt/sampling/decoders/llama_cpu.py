@@ -36,7 +36,7 @@ class LlamaCpuDecoder(LlamaDecoder):
         """Copies projections of the same input side by side; the model itself is only read.
 
         Args:
-            model: a model of float32 on a CPU for which :func:`softprompt.sampling.decoders.llama.is_llama_like` holds.
+            model: a model of float32 on a CPU for which :func:`softprompt.models.llama_weights.is_llama_like` holds.
         """
         super().__init__(model)
         norms = [(layer.attention_norm.numpy(), layer.mlp_norm.numpy()) for layer in self._layers]

@@ -38,7 +38,7 @@ class LlamaGraphDecoder(LlamaDecoder):
         """Copies projections of the same input side by side; the model itself is only read.
 
         Args:
-            model: a model for which :func:`softprompt.sampling.decoders.llama.is_llama_like` holds.
+            model: a model for which :func:`softprompt.models.llama_weights.is_llama_like` holds.
         """
         super().__init__(model)
         self._room: Size = (0, 0)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from distributed.config import BUNDLED_LM
 from distributed.jobs.measure_model import is_walker, measure_untrained_prompts, sample_programs, tune_on_one
-from distributed.training.setup import BUNDLED_LM
 from softprompt.models.frozen import FrozenLM
 from terrains.base import Attempt
 from terrains.sodarace.programs.seeds import SEEDS

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from softprompt.sampling.decoders import Decoder, TransformersDecoder, UncachedDecoder
-from softprompt.sampling.decoders.llama import is_llama_like
+from softprompt.models.llama_weights import is_llama_like
+from softprompt.sampling.decoders.base import Decoder
+from softprompt.sampling.decoders.transformers import TransformersDecoder, UncachedDecoder
 
 LENGTHS = 9, 5
 """Cells of the prompts that are read, the shorter one behind padding as in a batch of the sampler."""
