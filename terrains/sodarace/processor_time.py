@@ -33,7 +33,10 @@ class Watched:
     ended: bool = False
 
     def used(self) -> float:
-        """Seconds of processor time since the watch began; those on the clock where nobody can tell."""
+        """Seconds of processor time since the watch began; those on the clock where nobody can tell.
+
+        Not above 0 for a process that has ended: it did so by itself, or somebody else ended it.
+        """
         now = None if self.before is None else _processor_time(self.process)
         return time.monotonic() - self.began if now is None or self.before is None else now - self.before
 
@@ -116,9 +119,11 @@ class ProcessorTimeLimit:
 
 
 def _processor_time(process: psutil.Process) -> float | None:
-    """Seconds of processor time of a process, or None where nobody can tell."""
+    """Seconds of processor time of a process, 0 of one that has ended, or None where nobody can tell."""
     try:
         times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
     except psutil.Error:
         return None
     return float(times.user + times.system)

@@ -90,6 +90,16 @@ def test_what_nobody_looked_at_in_time_is_seen_at_the_end(limit_of):
         assert watched.ended and busy.is_running()
 
 
+def test_a_process_that_ended_by_itself_did_not_reach_its_limit_however_late_it_is_seen(limit_of):
+    brief = "import sys; print(flush=True); sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", brief], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    with limit_of(0.2).watch(psutil.Process(process.pid)) as watched:
+        process.communicate()
+        time.sleep(0.4)
+    assert process.returncode == 0 and not watched.ended
+
+
 def test_a_limit_goes_on_after_close(limit_of):
     limit = limit_of(0.1)
     for _ in range(2):
