@@ -42,7 +42,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     Args:
         function: takes arrays and numbers, and writes its results into arrays.
     """
-    compiled = numba.njit(nogil=True, error_model="numpy", fastmath=REORDERED_SUMS)(function)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=REORDERED_SUMS)(function)
     try:
         compiled._cache = KernelCache(function)
     except RuntimeError:

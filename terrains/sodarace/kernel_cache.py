@@ -23,7 +23,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     Args:
         function: calls no compiled functions but those that are :func:`inlined`, from its own file.
     """
-    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
     try:
         compiled._cache = _KernelCache(function)
     except RuntimeError:
