@@ -28,8 +28,8 @@ import numpy as np
 from softprompt.kernels.decode import Cells, attend, rms_norm
 def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
-cells = Cells(np.cos(random(99, 16)), np.sin(random(99, 16)),
-    random(3, 2, 3, 2, 16, 16), random(3, 2, 3, 2, 16, 16, seed=1),
+angles, prompts = random(99, 16), [random(3, 2, 3, 2, 16, 16, seed=seed) for seed in (5, 1)]
+cells = Cells(np.cos(angles), np.sin(angles), *prompts,
     random(3, 12, 2, 2, 16, 16, seed=2), random(3, 12, 2, 2, 16, 16, seed=3), np.arange(12) % 2, np.array([0, 3]))
 out, normed = np.zeros((12, 64), np.float32), np.zeros((12, 64), np.float32)
 attend(0, 12, 1, random(12, 128, seed=4), cells, 20, 40, 4, np.float32(0.25), out)
