@@ -1,4 +1,4 @@
-"""One place in a rollout pool: the Ray actor that holds a worker, and the driver's view of it."""
+"""The Ray actor that holds a rollout worker, and the driver's handle on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 class Worker(Protocol):
-    """What answers requests. It lives in an actor, or in this process."""
+    """Answers requests, in an actor or in this process."""
 
     def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
         """Answers one request."""
@@ -36,7 +36,7 @@ class RolloutActor:
         self._worker: Worker | None = None
 
     def start(self, build: Callable[..., Worker], kwargs: Mapping[str, Any], **shared: Any) -> int:
-        """Builds the worker, which can take seconds, and returns this process's id. Again is free."""
+        """Builds the worker, which can take seconds, unless it is there already; returns this process's id."""
         if self._worker is None:
             self._worker = build(**kwargs, **shared)
         return os.getpid()
@@ -52,7 +52,7 @@ class RolloutActor:
 
 
 class ActorFactory:
-    """Starts hosts, all from the same arguments, which travel once."""
+    """Starts actors, all with the same arguments; large ones are put into the object store once."""
 
     def __init__(
         self,
@@ -66,10 +66,10 @@ class ActorFactory:
 
         Args:
             build: class of the worker, importable on every node.
-            kwargs: its small arguments, copied to every host.
+            kwargs: its small arguments, copied to every actor.
             shared: its large ones (weights as numpy arrays), or references to them.
             options: Ray's actor options.
-            threads: threads of the numerical libraries in each host.
+            threads: threads of the numerical libraries in each actor.
         """
         self._arguments = build, dict(kwargs)
         self._shared = {name: put_once(value) for name, value in shared.items()}
@@ -82,11 +82,11 @@ class ActorFactory:
         )
 
     def create(self) -> RayActorHandle:
-        """Starts the process of one more host."""
+        """Starts the process of one more actor."""
         return self._actor.remote()
 
     def build(self, actor: RayActorHandle) -> ray.ObjectRef:
-        """Lets a host build its worker; the reference gives its process id."""
+        """Lets an actor build its worker; the reference gives its process id."""
         return actor.start.remote(*self._arguments, **self._shared)
 
 
@@ -97,17 +97,26 @@ def put_once(value: Any) -> ray.ObjectRef:
 
 @dataclass
 class Call:
-    """A request given to a slot, and the reference its answer will come by."""
+    """A request sent to an actor, and the reference to its answer."""
 
     job: Any
     reference: ray.ObjectRef
 
 
 class ActorHandle:
-    """The driver's view of one host: is it started, which calls wait in it, and since when it works on the first.
+    """The driver's view of one actor: whether it has started, and which calls wait in it.
 
-    A host answers in order, one call at a time, so only the first call is running: its clock starts when it becomes
-    the first, or when the host is ready.
+    An actor answers in order, one call at a time, so only the first call is running. Its time counts from when it
+    became the first, or from when the actor was ready.
+
+    Attributes:
+        name: of the worker, for messages.
+        actor: Ray's own handle.
+        calls: those without an answer, in the order in which they were sent.
+        pid: process id, None while the actor starts.
+        was_up: whether it has ever been ready.
+        late: whether there was a warning that this start takes too long.
+        since: monotonic time at which the present start, or the first call, began.
     """
 
     def __init__(self, name: str, factory: ActorFactory) -> None:
@@ -120,44 +129,44 @@ class ActorHandle:
         self.respawn()
 
     def respawn(self) -> None:
-        """Starts a new host in this slot, and lets it build its worker at once."""
+        """Starts a new actor under this handle, and lets it build its worker at once."""
         self.actor = self._factory.create()
-        self.restarting(0.0)
-        self.listen()
+        self.starting(0.0)
+        self.awaited()
 
     def replace(self) -> None:
-        """Starts a new host in the place of one that never came up; the time that it has taken counts on."""
+        """Starts a new actor in the place of one that never became ready; the time that took goes on counting."""
         since, late = self.since, self.late
         self.respawn()
         self.since, self.late = since, late
 
-    def restarting(self, pause: float) -> None:
-        """Notes that the host is on its way up; the first look at it comes after ``pause`` seconds."""
+    def starting(self, pause: float) -> None:
+        """Notes that the actor is starting; it is first asked for its worker after ``pause`` seconds."""
         self.pid = None
         self.late = False
         self.since = time.monotonic()
-        self.look_again(pause)
+        self.ask_again(pause)
 
-    def look_again(self, pause: float) -> None:
-        """Forgets the present look at a host that is on its way up; the next comes after ``pause`` seconds."""
-        self._probe: ray.ObjectRef | None = None
-        self._probe_at = time.monotonic() + pause
+    def ask_again(self, pause: float) -> None:
+        """Asks an actor that is starting for its worker again, after ``pause`` seconds."""
+        self._start: ray.ObjectRef | None = None
+        self._ask_at = time.monotonic() + pause
 
     @property
     def started(self) -> bool:
-        """Whether the host takes requests."""
+        """Whether the actor takes requests."""
         return self.pid is not None
 
-    def listen(self) -> ray.ObjectRef | None:
-        """The reference that speaks next: of the start while the host comes up, of the first call after that."""
+    def awaited(self) -> ray.ObjectRef | None:
+        """The reference to wait for, if any: of the start until the actor is ready, of the first call after that."""
         if self.started:
             return self.calls[0].reference if self.calls else None
-        if self._probe is None and time.monotonic() >= self._probe_at:
-            self._probe = self._factory.build(self.actor)
-        return self._probe
+        if self._start is None and time.monotonic() >= self._ask_at:
+            self._start = self._factory.build(self.actor)
+        return self._start
 
-    def up(self, pid: int) -> None:
-        """Notes that the host is ready."""
+    def ready(self, pid: int) -> None:
+        """Notes that the actor is ready."""
         self.pid, self.since, self.was_up = pid, time.monotonic(), True
 
     def give(self, job: Any, request: RolloutRequest, state: ray.ObjectRef) -> None:
@@ -167,7 +176,7 @@ class ActorHandle:
         self.calls.append(Call(job, self.actor.generate.remote(request, state)))
 
     def pop(self) -> Call:
-        """Takes the first call off; the clock of the next one starts."""
+        """Takes the first call off; the time of the next one starts to count."""
         self.since = time.monotonic()
         return self.calls.popleft()
 

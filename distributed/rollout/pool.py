@@ -1,4 +1,4 @@
-"""What every rollout pool offers, and how it names what goes wrong."""
+"""The interface of rollout pools: tickets for requests, the error, and the texts of messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ class RolloutError(RuntimeError):
 
 @dataclass
 class Ticket:
-    """Requests on their way; trade it for their answers with ``collect``."""
+    """Requests that were submitted, and the answers so far; ``collect`` waits for the rest.
+
+    Attributes:
+        requests: what was submitted.
+        state: the prompt state to answer them with.
+        results: answers so far, by the id of the request.
+        unseen: answers that no ``on_result`` has been called with.
+        error: why the rest will not be answered, or None.
+    """
 
     requests: tuple[RolloutRequest, ...]
     state: PromptState
@@ -40,7 +48,7 @@ class Ticket:
 
 
 class Pool:
-    """What both pools share. Usable as a context manager.
+    """Answers rollout requests. Usable as a context manager.
 
     Attributes:
         n_workers: requests answered at a time.
@@ -76,7 +84,7 @@ class Pool:
 
         Raises:
             RolloutError: a request failed too often, or no worker can be had.
-            NotFiniteError: the language model's numbers have broken down, which no other worker can mend.
+            NotFiniteError: the language model's logits are not finite, as they would be on any other worker.
         """
         raise NotImplementedError
 
@@ -100,7 +108,7 @@ class Pool:
 
 
 def describe(request: RolloutRequest) -> str:
-    """Names a request in a message, with what it takes to repeat it."""
+    """A request as it is named in a message: with the seed and the groups that repeat it."""
     groups = ", ".join(f"{terrain}x{count}" for terrain, count in request.groups[:4])
     more = f", and {len(request.groups) - 4} more" if len(request.groups) > 4 else ""
     return f"request {request.id} (seed {request.seed}, terrains {groups}{more})"

@@ -1,4 +1,4 @@
-"""What the learner and the rollout workers say to each other: plain numbers, a few kilobytes a step."""
+"""The messages between learner and rollout workers: plain arrays, a few kilobytes a step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LayerWeights:
     """Trained parameters of the language model, where not all of it is frozen; equal where their digests are.
 
     Attributes:
-        digest: a hash of the arrays, by which a worker knows those it holds already.
+        digest: a hash of the arrays, by which a worker recognises the layers it holds already.
         arrays: by the parameter's name; uint16 for the bits of bfloat16.
     """
 
@@ -25,7 +25,7 @@ class LayerWeights:
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> LayerWeights:
-        """Takes arrays that nobody writes to any more."""
+        """Makes them of arrays, which nobody may write to afterwards."""
         digest = hashlib.sha256()
         for name, array in sorted(arrays.items()):
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
@@ -40,7 +40,7 @@ class PromptState:
     Attributes:
         version: how many updates the learner had made; a rollout carries it back, which tells its staleness.
         prompts: soft prompts, shape (n_terrains, n_soft_tokens, d), float32; None for the bare language model.
-        layers: what of the language model is trained beside them; None where all of it is frozen.
+        layers: layers of the language model that are trained too; None where all of it is frozen.
     """
 
     version: int
@@ -54,7 +54,7 @@ class PromptState:
 
 @dataclass(frozen=True)
 class RolloutRequest:
-    """One piece of work, and the unit of determinism: with one prompt state it has one answer, whoever gives it.
+    """Programs to write in one batch. Its answer depends on it and the prompt state alone, not on the worker.
 
     Attributes:
         id: names the request in logs; unique among the requests sent together.
@@ -91,10 +91,10 @@ class RolloutRequest:
 
 
 def split_requests(groups: Sequence[tuple[int, int]], size: int) -> list[tuple[tuple[int, int], ...]]:
-    """Cuts work into parts of about one size.
+    """Cuts programs to write into parts of about one size.
 
-    A part has its share of every terrain. Where there are too few programs a terrain for that, it has as few terrains
-    as can be, since a worker reads the prompt of each before it writes.
+    A part has its share of every terrain. Where there are fewer programs a terrain than parts, it has as few terrains
+    as possible instead, since a worker reads the prompt of each before it writes.
 
     Args:
         groups: (terrain index, number of programs) pairs.
@@ -144,10 +144,10 @@ class Rollouts:
         rewards: what the learner maximises, shape (b, s), float64.
         fitness: the world's measure, 0 for a failure, shape (b, s), float64.
         failures: failure kinds, None for a valid program, b lists of s.
-        trials: what came of those programs that were tried on other terrains.
+        trials: fitness of those programs that were tried on other terrains too.
         seconds: wall-clock time by part, ``generate`` and ``score``.
-        counts: what the world counted while it scored, where it counts. These and the seconds alone differ between
-            two runs: what a world remembers depends on what its worker was asked before.
+        counts: the world's counters for this request, where it has any. Only these and the seconds differ between two
+            runs, as they depend on the scores that this worker's world had cached before.
     """
 
     request_id: int

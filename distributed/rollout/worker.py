@@ -22,10 +22,10 @@ from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Counting, Score, Terrain, World
 
 NOT_FINITE = "not_finite"
-"""Failure kind of a program whose reward or fitness the world gives as NaN or infinite."""
+"""Failure kind of a program whose reward or fitness, as the world returned it, is NaN or infinite."""
 
 TRIALS = 12
-"""Part of the seeds that decide on which other terrains programs are tried."""
+"""A constant in the seeds that draw on which other terrains programs are tried."""
 
 
 class RolloutWorker:
@@ -48,11 +48,11 @@ class RolloutWorker:
         """Builds the language model around its shared weights, and the world.
 
         Args:
-            model: what ``FrozenLM.export`` returned; its arrays are read where they lie and never written to.
+            model: what ``FrozenLM.export`` returned; its arrays are not copied and never written to.
             make_world: builds the world; it has to be picklable, such as a ``functools.partial`` of its class.
             terrains: names of the terrains, in the order of the prompts.
             generation: how tokens are drawn.
-            experience: how they are drawn for requests that explore; like the others for None.
+            experience: how they are drawn for requests that explore; None for the same way.
             device: torch device of the language model.
             threads: torch threads while it works.
         """
@@ -111,17 +111,17 @@ class RolloutWorker:
         self.world.close()
 
     def _counts(self) -> dict[str, float]:
-        """What the world counted so far; nothing for a world that does not count."""
+        """The world's counters so far; empty for a world without any."""
         return dict(self.world.counters()) if isinstance(self.world, Counting) else {}
 
     def _samplers(self, lm: FrozenLM) -> tuple[Sampler, Sampler]:
-        """What draws from a language model, as a user does and as training rollouts are drawn."""
+        """The evaluation sampler and the rollout sampler of a language model."""
         evaluation, rollout = self._drawing
         sampler = Sampler(lm, evaluation)
         return sampler, sampler if rollout is evaluation else Sampler(lm, rollout)
 
     def _tuned(self, layers: LayerWeights) -> tuple[Sampler, Sampler]:
-        """Samplers of the language model with these layers; decoders copy weights, so new weights need new ones."""
+        """Samplers of the language model with these layers; decoders copy weights, so new layers need new samplers."""
         if self._unfrozen is None or self._unfrozen[1] != layers.digest:
             lm = self._unfrozen[0] if self._unfrozen else UnfrozenLM(self.lm, layers.arrays.keys())
             lm.load_weights(layers.arrays)
@@ -153,7 +153,7 @@ class RolloutWorker:
         return asked
 
     def _texts(self, terrain: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> list[str]:
-        """The whole programs. Tokens are decoded behind their instruction: some tokenizers trim what comes first."""
+        """The whole programs. Tokens are decoded behind their instruction: some tokenizers strip the first token."""
         known = [self._terrain(index) for index in terrain.tolist()]
         before = self._decode([tokens for _, tokens in known])
         rows = zip(known, ids, mask, strict=True)
@@ -175,7 +175,7 @@ class RolloutWorker:
     def _trials(
         self, request: RolloutRequest, programs: Sequence[str], terrain: np.ndarray, scores: Sequence[Sequence[Score]]
     ) -> tuple[Trial, ...]:
-        """Tries each terrain's best valid program on other terrains that ask for programs in the same words."""
+        """Tries each terrain's best valid program on other terrains that have the same instruction."""
         chance = np.random.default_rng(np.random.SeedSequence((request.seed, TRIALS)))
         chosen: list[tuple[int, int]] = []
         for home in dict.fromkeys(terrain.tolist()) if request.try_on else ():
@@ -195,7 +195,7 @@ class RolloutWorker:
 
 
 def finite(score: Score) -> Score:
-    """A world's score; where that is no number, a failure, as nothing can be learnt from it."""
+    """A world's score; a failure where its reward or fitness is not finite, as nothing can be learnt from that."""
     if math.isfinite(score.reward) and math.isfinite(score.fitness):
         return score
     return Score(0.0, 0.0, NOT_FINITE, f"reward {score.reward}, fitness {score.fitness}")

@@ -17,8 +17,9 @@ from distributed.errors import UserError
 from distributed.infra.paths import lasting
 from distributed.infra.ray_cluster import connect_ray, is_our_own, resource_summary, room_for
 from distributed.infra.writing import temporary, told, why
+from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import Pool
-from distributed.rollout.ray_pool import LocalPool, RayPool
+from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.worker import RolloutWorker
 from softprompt.models.frozen import FrozenLM
 from softprompt.sampling.decoders.cache_check import can_use_cache

@@ -11,8 +11,8 @@ from distributed.config.load import with_settings
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker
+from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import Pool
-from distributed.rollout.ray_pool import LocalPool
 from distributed.rollout.worker import RolloutWorker, instruction_ids
 from distributed.training.loop import TrainingLoop
 from softprompt.models.frozen import FrozenLM

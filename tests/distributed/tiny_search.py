@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distributed.config import RunConfig
-from distributed.rollout.ray_pool import LocalPool
+from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.worker import RolloutWorker
 from distributed.search.member import Member, Population
 from softprompt.models.frozen import FrozenLM

@@ -20,8 +20,8 @@ from distributed.observability import mlflow_tracker as tracking
 from distributed.observability.mlflow_store import Pauses
 from distributed.observability.untracked import UNTRACKED
 from distributed.results.summary import OPTIONAL_KEYS
+from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import RolloutError
-from distributed.rollout.ray_pool import LocalPool
 
 ROOT = Path(__file__).parents[3]
 QUICKSTART = ROOT / "configs/quickstart.yml"

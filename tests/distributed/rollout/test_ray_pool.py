@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import ray
 
-from distributed.rollout.ray_pool import LocalPool, RayPool, RolloutError
+from distributed.rollout.local_pool import LocalPool
+from distributed.rollout.pool import RolloutError
+from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from tests.distributed.tiny_workers import DrawingWorker
 
@@ -89,7 +91,7 @@ def test_worker_killed_for_good_is_started_anew(local_ray: None) -> None:
     asked = requests(8)
     with make_pool(1, kwargs={"seconds": 0.2}) as pool:
         pool.wait_ready()
-        threading.Timer(0.3, ray.kill, (pool._slots[0].actor,)).start()
+        threading.Timer(0.3, ray.kill, (pool._handles[0].actor,)).start()
         assert_answers(pool.run(asked, STATE), asked)
         assert pool.replacements == 1
 

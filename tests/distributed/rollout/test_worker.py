@@ -14,7 +14,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from distributed.rollout.ray_pool import LocalPool, RayPool
+from distributed.rollout.local_pool import LocalPool
+from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts
 from distributed.rollout.worker import RolloutWorker, instruction_ids
 from softprompt.models.frozen import FrozenLM

@@ -17,7 +17,8 @@ from distributed.cli import main
 from distributed.errors import DivergedError
 from distributed.learner.learner import Learner
 from distributed.learner.snapshot import BestTracker, Snapshot
-from distributed.rollout.ray_pool import LocalPool, RayPool
+from distributed.rollout.local_pool import LocalPool
+from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.types import PromptState, RolloutRequest
 from distributed.rollout.worker import NOT_FINITE, RolloutWorker
 from softprompt.finite import NotFiniteError

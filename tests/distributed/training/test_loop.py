@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
-from distributed.rollout.ray_pool import LocalPool, RayPool
+from distributed.rollout.local_pool import LocalPool
+from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.worker import RolloutWorker
 from distributed.training.loop import STAGES
 from softprompt.models.frozen import FrozenLM

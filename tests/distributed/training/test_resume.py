@@ -25,8 +25,8 @@ from distributed.config.load import with_settings
 from distributed.infra.locking import locked
 from distributed.jobs.train import _tracker
 from distributed.observability.mlflow_tracker import open_client, open_tracker
+from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import RolloutError
-from distributed.rollout.ray_pool import LocalPool
 from distributed.training.resume import Start
 from tests.distributed.full_disk import full_disk, limit
 from tests.distributed.jobs.test_train import QUICKSTART, SMALL, environment, summary
