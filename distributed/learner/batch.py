@@ -14,7 +14,7 @@ from distributed.rollout.types import Rollouts
 
 @dataclass
 class Batch:
-    """The programs of one step, with what PPO needs to know of each token; all (b, l) unless said."""
+    """The programs of one step, with what PPO needs of each token; every shape is (b, l) but that of ``terrain``."""
 
     ids: Tensor
     mask: Tensor
@@ -44,5 +44,5 @@ def mean_reward(rollouts: Sequence[Rollouts], terrain: int) -> float:
 
 
 def reward_std(rewards: Tensor) -> float:
-    """Returns the standard deviation of a group's rewards; 0 where nothing differs, and so nothing can be compared."""
+    """Returns the standard deviation of a group's rewards; 0 for a group without programs."""
     return rewards.std(correction=0).item() if len(rewards) else 0.0

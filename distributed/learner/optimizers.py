@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distributed.config import RunConfig
 from distributed.config.trlx_sections import OPTIMIZER_SETTINGS, SCHEDULER_SETTINGS
+from softprompt.finite import check_step
 from softprompt.prompts.table import PromptSource
 from softprompt.rl.value_head import ValueHead
 
@@ -22,7 +23,7 @@ SCHEDULES = {
 }
 
 MOST_FOR_LAYERS = 1e-4
-"""Of a learning rate that nobody chose for them, unfrozen layers take so much at most: a prompt's would wreck them."""
+"""The highest learning rate of unfrozen layers without one of their own: that of prompts is far too high for them."""
 
 Named = list[tuple[str, nn.Parameter]]
 
@@ -30,7 +31,7 @@ Named = list[tuple[str, nn.Parameter]]
 def make_optimizer(
     config: RunConfig, source: PromptSource, value_head: ValueHead | None, layers: Mapping[str, nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Returns the optimizer of PPO's steps. Its groups know the names of their parameters.
+    """Returns the optimizer of PPO's steps. Its groups hold the names of their parameters.
 
     Args:
         config: settings of the run.
@@ -61,7 +62,7 @@ def optimizer_arguments(config: RunConfig) -> dict[str, Any]:
 
 
 def make_imitator(config: RunConfig, source: PromptSource) -> torch.optim.Optimizer:
-    """Returns a fresh optimizer for steps of likelihood: the moments of imitation say nothing about PPO."""
+    """Returns an optimizer for steps of likelihood, with moments of its own: PPO's are of other gradients."""
     rows, network = _parts(source)
     groups: list[dict[str, Any]] = [{"params": [p for _, p in rows]}]
     if network:
@@ -91,7 +92,7 @@ def optimizer_steps(config: RunConfig) -> int:
 
 
 def scheduled(config: RunConfig, rates: Sequence[float], steps: int) -> tuple[list[float], dict[str, Any]]:
-    """Returns where a schedule that has run from the beginning is after some steps of the optimizer.
+    """Returns the learning rates and the state of a schedule after some steps of the optimizer.
 
     Args:
         config: settings of the run.
@@ -108,6 +109,30 @@ def scheduled(config: RunConfig, rates: Sequence[float], steps: int) -> tuple[li
         optimizer.step()  # changes nothing, as there are no gradients; without it torch warns
         schedule.step()
     return [group["lr"] for group in optimizer.param_groups], schedule.state_dict()
+
+
+def make_step(
+    optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, loss: float, gradient: Tensor
+) -> None:
+    """Moves what is trained by its gradients, after a check of all numbers.
+
+    Args:
+        optimizer: what moves it.
+        schedule: of its learning rates.
+        loss: whose gradients they are.
+        gradient: of the prompts, shape (n_terrains, n_soft_tokens, d), which tells terrains apart.
+
+    Raises:
+        NotFiniteError: the loss or a gradient is NaN or infinite.
+    """
+    check_step(loss, trained(optimizer), gradient)
+    optimizer.step()
+    schedule.step()
+
+
+def trained(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Returns the parameters that an optimizer moves."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def _parts(source: PromptSource) -> tuple[Named, Named]:

@@ -1,4 +1,4 @@
-"""Where the prompts of a run come from, and what they start as."""
+"""What the prompts of a run come from (a table or a network), and the rows they start with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT = "text:"
 
 
 def make_source(config: RunConfig, lm: FrozenLM, n_terrains: int, terrains: Sequence[Terrain]) -> PromptSource:
-    """Builds what the configuration's prompts come from, on the language model's device.
+    """Builds the table or the network that prompts come from, on the language model's device.
 
     Args:
         config: settings of the run.
@@ -34,7 +34,7 @@ def make_source(config: RunConfig, lm: FrozenLM, n_terrains: int, terrains: Sequ
         terrains: what they are for, for prompts from features or from another run; else it may be empty.
 
     Raises:
-        UserError: what the prompts are to start as is not there or does not fit, or the terrains have no features.
+        UserError: the prompt to start from is not there or does not fit, or the terrains have no features.
     """
     method, seed = config.method, config.train.seed
     if method.prompt_source == "ten":
@@ -55,7 +55,7 @@ def make_source(config: RunConfig, lm: FrozenLM, n_terrains: int, terrains: Sequ
 
 
 def with_absolute_start(config: RunConfig) -> RunConfig:
-    """Settings whose ``initialize_from``, where it is a path, is found from any directory, as Tune's trials are."""
+    """Settings with an absolute path in ``initialize_from``: Tune's trials run in other directories."""
     said = config.method.initialize_from
     if said is None or said.startswith(TEXT):
         return config
@@ -63,7 +63,7 @@ def with_absolute_start(config: RunConfig) -> RunConfig:
 
 
 def new_rows(config: RunConfig, lm: FrozenLM, n_prompts: int, n: int, generator: Generator) -> Tensor:
-    """Rows that are born as ``initialize_from_vocab`` says, shape (n_prompts, n, d)."""
+    """Rows drawn as ``initialize_from_vocab`` says, shape (n_prompts, n, d)."""
     specials, method = lm.special_ids, config.method
     rows = initial_prompts(
         lm.embedding, n_prompts, n, generator, method.initialize_from_vocab, lm.token_counts, specials
@@ -72,7 +72,7 @@ def new_rows(config: RunConfig, lm: FrozenLM, n_prompts: int, n: int, generator:
 
 
 def _first_prompts(config: RunConfig, lm: FrozenLM, n_prompts: int, terrains: Sequence[Terrain]) -> Tensor:
-    """What the prompts start as, shape (n_prompts, n_soft_tokens, d)."""
+    """The rows that prompts start with, shape (n_prompts, n_soft_tokens, d)."""
     method = config.method
     if method.initialize_from is None:
         generator = torch.Generator().manual_seed(config.train.seed)
@@ -124,7 +124,7 @@ def _text(text: str, lm: FrozenLM, n: int, what: str) -> Tensor:
 
 def _of_run(path: Path, names: Sequence[str] | None) -> Tensor:
     """The prompts of a finished run for these terrains."""
-    # Imported here: what reads a run knows how runs are put together, and so this module.
+    # Imported here: most runs start from no other run.
     from distributed.results.run_folder import SUMMARY, open_run
 
     if not (path / SUMMARY).is_file():

@@ -1,4 +1,4 @@
-"""What a policy was at one moment, and the best of such moments."""
+"""A copy of the policy at one version, and the best of such copies."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from distributed.rollout.types import LayerWeights, PromptState
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A policy at one moment.
+    """A policy at one version.
 
     Attributes:
         state: what a worker needs to act as it.
-        acting: what a worker needs to explore with it; the same, unless exploring hides something from a network.
-        source: tensors of the network that its prompts come from, or None where they are just themselves.
+        acting: what a worker needs to explore with it; the same, unless a network has ids of terrains hidden from it.
+        source: tensors of the network that its prompts come from, or None where they come from a table.
     """
 
     state: PromptState
@@ -26,7 +26,7 @@ class Snapshot:
     source: Mapping[str, np.ndarray] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values from which `from_state` makes an equal one."""
+        """Plain values from which `from_state` builds an equal one."""
         state, acting = self.state, self.acting
         return {
             "version": state.version,
@@ -38,7 +38,7 @@ class Snapshot:
 
     @classmethod
     def from_state(cls, saved: Mapping[str, Any]) -> Snapshot:
-        """Makes what `state_dict` took apart."""
+        """Builds the snapshot that `state_dict` was called on."""
         layers = LayerWeights.of(saved["layers"]) if saved["layers"] else None
         state = PromptState(saved["version"], saved["prompts"], layers)
         acting = state if saved["acting"] is None else PromptState(saved["version"], saved["acting"], layers)
@@ -46,15 +46,15 @@ class Snapshot:
 
 
 class BestTracker:
-    """The best moments of a policy: each terrain's own, or one for all where terrains share what is trained.
+    """Keeps the best policy of a run: each terrain's best prompt, or one snapshot where terrains share parameters.
 
     Args:
         first: the policy as it was at the start.
-        whole: whether a moment is judged, and handed out, as a whole.
+        whole: whether a snapshot is kept as a whole, by its mean over the terrains.
 
     Attributes:
-        snapshot: what to hand out. Unless moments are whole, its prompts are each terrain's best.
-        fitness: mean fitness by terrain of what was noted, shape (n_terrains,); minus infinity before that.
+        snapshot: the best. Unless it is kept as a whole, its prompts are each terrain's best.
+        fitness: mean fitness by terrain of the best, shape (n_terrains,); minus infinity before the first `note`.
     """
 
     def __init__(self, first: Snapshot, whole: bool) -> None:
@@ -63,7 +63,7 @@ class BestTracker:
         self.fitness = np.full(len(first.state.prompts), -np.inf)
 
     def note(self, snapshot: Snapshot, means: Sequence[float]) -> None:
-        """Takes over what is better than anything before; a mean that is not finite is not.
+        """Keeps what is better than anything before; a mean that is not finite never is.
 
         Args:
             snapshot: the policy that wrote programs.

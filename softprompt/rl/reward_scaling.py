@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,3 +81,71 @@ def scale_by_terrain(scores: Tensor, terrain: Tensor, deviations: Sequence[float
 def scale_scores(scores: Tensor, std: float) -> Tensor:
     """Returns scores over a standard deviation; as they are where it is 0 or not finite (one score, or all equal)."""
     return scores / std if 0 < std < float("inf") else scores
+
+
+class RewardScaling:
+    """Brings rewards to the size that settings ask for, and keeps the moments that this takes.
+
+    Args:
+        n_terrains: how many terrains there are.
+        scale: divides by the deviation of all scores so far (``running``), of those of the program's terrain
+            (``terrain``), or of the first scores (``ref``); anything else does not.
+        cliprange: of the scores, as for `clip_scores`.
+        ref_std: the deviation that ``ref`` divides by; None for that of the first scores that differ.
+        log_unit: takes logarithms first, as `log_scores` does; None does not.
+
+    Attributes:
+        moments: of all scores so far, clipped.
+    """
+
+    def __init__(
+        self,
+        n_terrains: int,
+        scale: str | bool | None,
+        cliprange: float | None,
+        ref_std: float | None = None,
+        log_unit: float | None = None,
+    ) -> None:
+        self._scale, self._cliprange, self._log_unit = scale, cliprange, log_unit
+        self.moments = RunningMoments()
+        self._by_terrain = [RunningMoments() for _ in range(n_terrains)]
+        self._given_std = self._ref_std = ref_std
+
+    def __call__(self, rewards: Tensor, terrain: Tensor) -> Tensor:
+        """Returns scores: logarithms where they are asked for, then in trlx's order clipped, taken note of and divided.
+
+        Args:
+            rewards: one per program, shape (b,).
+            terrain: each program's terrain, shape (b,) int64.
+        """
+        if self._log_unit is not None:
+            rewards = log_scores(rewards, self._log_unit)
+        clipped = clip_scores(rewards, self._cliprange)
+        self.moments.update(clipped)
+        for k, moments in enumerate(self._by_terrain):
+            moments.update(clipped[terrain == k])
+        if self._ref_std is None and len(clipped) > 1:
+            # Where all scores are equal there is nothing to divide by: the first that differ count.
+            self._ref_std = float(clipped.std()) or None
+        if self._scale == "running":
+            return scale_scores(clipped, self.moments.std)
+        if self._scale == "terrain":
+            return scale_by_terrain(clipped, terrain, [moments.std for moments in self._by_terrain])
+        if self._scale == "ref":
+            return scale_scores(clipped, self._ref_std or 1.0)
+        return clipped
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what `load_state_dict` takes."""
+        return {
+            "all": self.moments.state_dict(),
+            "terrains": [each.state_dict() for each in self._by_terrain],
+            "ref_std": self._ref_std,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where another one was."""
+        self.moments.load_state_dict(state["all"])
+        for moments, saved in zip(self._by_terrain, state["terrains"], strict=True):
+            moments.load_state_dict(saved)
+        self._ref_std = self._given_std or state.get("ref_std")

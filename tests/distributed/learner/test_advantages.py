@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed.learner.advantages import RewardScaling
+from distributed.learner.advantages import make_scaling
 from distributed.learner.learner import Learner
 from distributed.rollout.types import RolloutRequest
 from distributed.rollout.worker import RolloutWorker
+from softprompt.rl.reward_scaling import RewardScaling
 from tests.distributed.tiny_runs import config, instructions, worker_arguments
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "trlx_golden.json").read_text())["score_scaling"]
@@ -19,7 +20,7 @@ GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "trlx_golden.json").re
 
 def scaling(kind: str, **settings: float | None) -> RewardScaling:
     named = {f"method__{name}": value for name, value in settings.items()}
-    return RewardScaling(config(method__scale_reward=kind, method__advantage_shaping="none", **named).method, 1)
+    return make_scaling(config(method__scale_reward=kind, method__advantage_shaping="none", **named).method, 1)
 
 
 def scaled(own: RewardScaling, scores: list[float]) -> list[float]:
@@ -58,7 +59,7 @@ def test_rollouts_that_all_score_alike_are_no_reference():
 
 def test_a_terrain_is_scaled_by_what_is_left_of_its_scores_by_the_clipping():
     method = config(method__scale_reward="terrain", method__advantage_shaping="none").method
-    found = RewardScaling(method, 2)(torch.tensor([500.0, 0.0, 4.0, 2.0]).double(), torch.tensor([0, 0, 1, 1]))
+    found = make_scaling(method, 2)(torch.tensor([500.0, 0.0, 4.0, 2.0]).double(), torch.tensor([0, 0, 1, 1]))
     assert found.tolist() == pytest.approx([2**0.5, 0.0, 4 / 2**0.5, 2 / 2**0.5])
 
 

@@ -60,9 +60,9 @@ def test_a_step_moves_only_the_prompts_of_terrains_that_had_programs_and_never_t
 def assert_the_ratio_is_one(learner, batch, known=None):
     """What the learner says of programs is what was said when they were drawn, both but for roundings the truth."""
     with torch.no_grad():
-        own, _ = learner._evaluate(batch.ids, batch.mask, batch.terrain, known)
-        prompts, asked = learner._prompts(known)[batch.terrain], [learner.instructions[k] for k in batch.terrain]
-        exact, _ = one_by_one(doubled(learner._policy), prompts, asked, batch.ids, batch.mask)
+        own, _ = learner.policy.evaluate(batch.ids, batch.mask, batch.terrain, known)
+        prompts, asked = learner.policy.prompts(known)[batch.terrain], [learner.instructions[k] for k in batch.terrain]
+        exact, _ = one_by_one(doubled(learner.policy.model), prompts, asked, batch.ids, batch.mask)
     assert_both_accurate(own * batch.mask, batch.logprobs * batch.mask, exact)
 
 
@@ -102,7 +102,7 @@ def test_replay_steps_pull_towards_the_best_program(lm):
         learner.elites.add(0, [5, 6, 7, lm.eos_id], 3.0)
         learner.elites.add(1, [9, 9, lm.eos_id], 2.0)
         learner.update(rollouts(lm, run, learner))
-        nats.append(learner._imitation(learner.elites.batch(best=1)).item())
+        nats.append(learner.imitation.loss(learner.elites.batch(best=1)).item())
     assert nats[1] < 0.7 * nats[0]
 
 
@@ -113,10 +113,10 @@ def test_closing_teaches_each_terrain_its_single_best_program(lm):
         learner.elites.add(0, [9, 9, lm.eos_id], 2.0)
     nats = list(closed.close())
     assert len(nats) == 40 and nats[-1] < 0.5 * nats[0] and closed.version == 1
-    list(mixed._imitate(2, 40))
+    list(mixed.imitation.steps(2, 40, mixed.version))
     best, both = (closed.elites.batch(best=k) for k in (1, 2))
-    assert closed._imitation(best).item() < mixed._imitation(best).item()
-    assert closed._imitation(both).item() > mixed._imitation(both).item()
+    assert closed.imitation.loss(best).item() < mixed.imitation.loss(best).item()
+    assert closed.imitation.loss(both).item() > mixed.imitation.loss(both).item()
 
 
 def test_an_empty_memory_of_best_programs_is_no_error(lm):
@@ -178,8 +178,8 @@ def test_whatever_is_trained_the_first_ratio_is_one_and_the_reference_stays(lm, 
     hashed = lm.hash
     for _ in range(3):
         data = rollouts(lm, run, learner)
-        batch, _ = learner._prepare(data, learner._known(learner.version))
-        assert_the_ratio_is_one(learner, batch, learner._known(learner.version))
+        batch, _ = learner._prepare(data, learner.policy.known(learner.version))
+        assert_the_ratio_is_one(learner, batch, learner.policy.known(learner.version))
         learner.update(data)
     assert lm.hash == hashed and all(p.grad is None for p in lm.model.parameters())
 
@@ -223,7 +223,7 @@ def test_an_unfrozen_policy_starts_as_the_reference_and_only_its_layers_change(l
     now = learner.prompt_state().layers
     assert now != start and now.arrays.keys() == start.arrays.keys()
     assert all(".1." in name for name in now.arrays) or kind == "all layers"
-    reference = learner._reference(batch.ids, batch.mask, batch.terrain)
+    reference = learner.policy.reference(batch.ids, batch.mask, batch.terrain)
     assert torch.equal(reference, batch.ref_logprobs)
 
 
@@ -260,7 +260,7 @@ def test_exploring_hides_some_ids_from_the_network_and_acting_none(lm):
     seen = set()
     for learner.version in range(1, 30):
         snapshot = learner.snapshot()
-        hidden = ~learner._known(learner.version).numpy()
+        hidden = ~learner.policy.known(learner.version).numpy()
         differ = (snapshot.state.prompts != snapshot.acting.prompts).any(axis=(1, 2))
         np.testing.assert_array_equal(differ, hidden)
         seen.add(tuple(hidden))
