@@ -1,15 +1,18 @@
-"""What a run's curves hide: that nothing is learnt, said in words, and what to do about it."""
+"""Messages for a run that learns nothing or has diverged: what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distributed.config import RunConfig
+from softprompt.finite import NotFiniteError
+
 PATIENCE = 5
-"""Steps for which something has to be so before it is said."""
+"""Steps for which something has to hold before there is a message."""
 
 HARDLY = 0.005
-"""A prompt that moves by less of its length in a step hardly moves: twenty such steps leave it where it was."""
+"""A prompt that moves by a smaller share of its length in a step counts as still: twenty such steps are 10%."""
 
 INVALID, ALIKE, STILL = "invalid", "alike", "still"
 
@@ -19,7 +22,8 @@ def diagnostics(steps: Sequence[Mapping[str, Any]], terrains: Sequence[str]) -> 
 
     Args:
         steps: metrics of the run's steps: by terrain ``valid``, ``reward_std`` (deviation of the rewards of its group)
-            and ``moved`` (share of its length that the prompt has moved). What a step lacks is not judged.
+            and ``moved`` (share of its length that the prompt has moved). Where a step lacks a metric, there is no
+            message about it.
         terrains: names of the terrains.
     """
     recent = steps[-PATIENCE:]
@@ -48,3 +52,21 @@ def diagnostics(steps: Sequence[Mapping[str, Any]], terrains: Sequence[str]) -> 
             "optimizer.kwargs.lr; a prompt wants 0.01 to 0.1, far more than a language model"
         )
     return found
+
+
+def divergence(error: NotFiniteError, config: RunConfig, terrains: Sequence[str], stage: str, step: int) -> str:
+    """Returns one line on numbers that are not finite: the place in the run, the terrains, and a remedy.
+
+    Args:
+        error: says which numbers, and rows of which prompts.
+        config: settings of the run.
+        terrains: names of the terrains.
+        stage: of the run.
+        step: PPO steps made before.
+    """
+    names = ", ".join(terrains[k] for k in error.terrains) or "all terrains"
+    where = f"step {step + 1}" if stage == "steps" else stage.replace("_", " ")
+    remedy = f"lower optimizer.kwargs.lr, now {config.optimizer.kwargs.lr:g}, or method.init_kl_coef"
+    if stage == "untuned":  # nothing has been trained yet
+        remedy = "look at the language model's weights, or set compute.dtype to float32"
+    return f"{where}, {names}: {error.what} is NaN or infinite; {remedy}"

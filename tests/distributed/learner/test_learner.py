@@ -83,7 +83,7 @@ def test_the_warm_start_makes_the_best_programs_likelier_and_counts_as_one_updat
 
 
 def test_prompts_are_born_from_the_tokens_of_the_best_program(lm):
-    learner, run = make(lm, warm_start__steps=0, warm_start__born_from_elite=True)
+    learner, run = make(lm, warm_start__steps=0, warm_start__init_from_elite=True)
     before = learner.prompt_state().prompts
     best = [5, 6, lm.eos_id]
     learner.elites.add(1, [9, 9, lm.eos_id], 2.0)

@@ -15,6 +15,7 @@ from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.worker import RolloutWorker
 from distributed.training.loop import STAGES
+from distributed.training.metrics import program_metrics
 from softprompt.models.frozen import FrozenLM
 from tests.distributed.tiny_runs import LETTERS, config, finish, loop_of, outcome, worker_arguments
 
@@ -262,18 +263,18 @@ def test_rollouts_are_never_staler_than_their_bound(lm):
         assert len(staleness) == 6 and max(staleness) == bound and min(staleness) >= 0
 
 
-def test_a_kind_of_failure_that_has_occurred_is_counted_from_then_on(lm):
+def test_a_kind_of_failure_that_has_occurred_is_counted_from_then_on(lm, monkeypatch):
     loop = loop_of(config(method__gen_kwargs__max_new_tokens=3, train__total_steps=4), lm)
-    kinds, metrics = iter([["syntax"], ["name", "name"], [], []]), loop._program_metrics
+    kinds = iter([["syntax"], ["name", "name"], [], []])
 
-    def with_failures(results):
+    def with_failures(terrains, results, before):
         # The first rows of the step fail in ways of the test's own.
         own = next(kinds)
         for r in results:
             r.failures[:] = [[own.pop()] if own else [None] for _ in r.failures]
-        return metrics(results)
+        return program_metrics(terrains, results, before)
 
-    loop._program_metrics = with_failures
+    monkeypatch.setattr("distributed.training.metrics.program_metrics", with_failures)
     steps = [entry for entry in finish(loop).history if entry["phase"] == "steps"]
     assert [entry.get("failures/syntax") for entry in steps] == [1, 0, 0, 0]
     assert [entry.get("failures/name") for entry in steps] == [None, 2, 0, 0]
