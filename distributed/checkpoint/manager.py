@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and say so when a file of theirs has changed."""
+"""Saves checkpoints whole or not at all, and checks every file when one is read."""
 
 from __future__ import annotations
 
@@ -56,19 +56,20 @@ def save_checkpoint(
     keep: int = 3,
     extras: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Saves a checkpoint as ``directory/checkpoint_{step}``, and forgets old ones.
+    """Saves a checkpoint as ``directory/checkpoint_{step}``, and deletes old ones.
 
     All files are written and synced under another name first; one rename makes them the checkpoint. A kill or a full
-    disk at any moment leaves the checkpoints of before. One process writes to a directory at a time: see ``locking``.
+    disk at any moment leaves the earlier checkpoints as they were. One process writes to a directory at a time: see
+    ``infra.locking``.
 
-    Checkpoints of later steps are left alone and not counted, but `latest` is among them: who goes on from an older one
-    saves elsewhere.
+    Checkpoints of later steps are neither deleted nor counted, and `latest` still returns the last of them. A run that
+    goes on from an older checkpoint therefore saves to another directory.
 
     Args:
         directory: where the checkpoints of a run lie.
         step: number of the step.
-        state: nested dicts, lists and tuples of tensors, arrays and plain values; see ``statetree.pack``.
-        score: higher is better; ``best_checkpoint`` comes to point at the best one, which is never forgotten.
+        state: nested dicts, lists and tuples of tensors, arrays and plain values; see ``serialization.pack``.
+        score: higher is better; the link ``best_checkpoint`` points at the best one, which is never deleted.
         keep: how many of the latest, up to this one, to keep, at least 1.
         extras: writes more files into the directory it is given, such as an export.
 
@@ -76,7 +77,7 @@ def save_checkpoint(
         The checkpoint's directory.
 
     Raises:
-        TypeError: the state holds something that is not plain.
+        TypeError: the state holds something else.
         CheckpointError: the files cannot be written.
     """
     if keep < 1:
@@ -119,7 +120,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         saved = json.loads((folder / STATE).read_text())
         state = unpack(load_file(folder / TENSORS), saved["state"])
         return Checkpoint(folder, int(saved["step"]), state, saved["score"])
-    except Exception as error:  # whatever a reader raises on files that pass the check but are not ours
+    except Exception as error:  # readers raise anything on files that pass the check but were written by others
         raise CheckpointError(f"the checkpoint {folder} cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -136,7 +137,7 @@ def best(directory: str | Path) -> Path | None:
 
 
 def steps(directory: str | Path) -> dict[int, Path]:
-    """The checkpoints of a directory by step; one that was being replaced counts where the new one is not there."""
+    """The checkpoints of a directory by step. One that was being replaced when a save was killed still counts."""
     folder, found = Path(directory), dict[int, Path]()
     for entry in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []:
         if (match := NAME.fullmatch(entry.name)) and entry.is_dir() and not (match[1] and int(match[2]) in found):
@@ -163,7 +164,7 @@ def _write_manifest(draft: Path) -> None:
 
 
 def _put_in_place(draft: Path, final: Path) -> None:
-    """Renames a draft to its final name. A checkpoint of the same step steps aside for a moment."""
+    """Renames a draft to its final name. A checkpoint of the same step is renamed first, and then deleted."""
     aside = final.with_name(f"{REPLACED}{final.name}")
     if final.exists():
         final.rename(aside)
@@ -173,7 +174,7 @@ def _put_in_place(draft: Path, final: Path) -> None:
 
 
 def _point_at_best(folder: Path, final: Path, score: float) -> None:
-    """Lets ``best_checkpoint`` point at this one if none before it scored more. A link is replaced in one step."""
+    """Points ``best_checkpoint`` at this one if none before it scored more. The link is replaced in one step."""
     standing = best(folder)
     if standing is not None and standing != final.resolve():
         standing_score = json.loads((standing / STATE).read_text())["score"]

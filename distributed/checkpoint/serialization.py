@@ -1,4 +1,4 @@
-"""Takes a nested state apart into tensors and JSON, and puts it together again, exactly and without pickle."""
+"""Splits a nested state into tensors and JSON, and joins them again, exactly and without pickle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KIND, VALUE = "__kind__", "value"
 
 
 def pack(tree: Any) -> tuple[dict[str, torch.Tensor], Any]:
-    """Takes a state apart.
+    """Splits a state into tensors and what JSON can hold.
 
     Args:
         tree: dicts, lists and tuples of tensors, numpy arrays, numbers, strings and None; keys of a dict are strings or
@@ -29,7 +29,7 @@ def pack(tree: Any) -> tuple[dict[str, torch.Tensor], Any]:
 
 
 def unpack(tensors: Mapping[str, torch.Tensor], rest: Any) -> Any:
-    """Puts together what ``pack`` took apart.
+    """Joins what ``pack`` has split.
 
     Raises:
         KeyError: a tensor of the tree is missing.
@@ -54,7 +54,7 @@ def unpack(tensors: Mapping[str, torch.Tensor], rest: Any) -> Any:
 
 
 def copied(node: Any) -> Any:
-    """Returns a nested state whose tensors are copies, so that it stays what it is while training goes on."""
+    """Returns a nested state whose tensors are copies, which further training does not change."""
     if isinstance(node, torch.Tensor):
         return node.detach().clone()
     if isinstance(node, dict):

@@ -15,7 +15,8 @@ from distributed.infra.writing import told, whole_file
 from distributed.observability.mlflow_store import shown
 from distributed.report.figures import draw_run
 from distributed.report.page import write_report
-from distributed.report.walkers import best_found, recorded
+from distributed.report.walkers import recorded
+from distributed.results.best_programs import best_found
 from distributed.results.run_folder import LAYERS, PROMPTS, SUMMARY
 from distributed.results.summary import Summary, summarise, write_summary
 from distributed.results.tables import summary_tables

@@ -16,7 +16,8 @@ from distributed.infra.writing import told, whole_file
 from distributed.report.figures import draw_stack
 from distributed.report.html import render_page, write_page
 from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_section
-from distributed.report.walkers import Found, WalkerShow, best_found, recorded
+from distributed.report.walkers import WalkerShow, recorded
+from distributed.results.best_programs import Found, best_found
 from distributed.results.run_folder import open_run
 from terrains.base import Attempt
 from terrains.sodarace import failures

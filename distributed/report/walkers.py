@@ -1,12 +1,13 @@
-"""Programs worth looking at, and their walkers recorded: what reports, pictures and replays show."""
+"""Recorded walkers of programs, for reports, pictures and replays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from distributed.results.best_programs import Found
 
 if TYPE_CHECKING:
     from terrains.sodarace.ground.geometry import Ground
@@ -19,7 +20,7 @@ class WalkerShow:
 
     Attributes:
         terrain: the terrain it belongs to; walkers of one terrain are shown side by side.
-        title: what it is, for example ``best tuned``.
+        title: its label, for example ``best tuned``.
         fitness: its fitness on that terrain.
         program: the program's text.
         frames: (f, n, 2) joint positions in world units, or None for a program that has no moving picture.
@@ -45,43 +46,13 @@ class WalkerShow:
         return self.frames is not None and self.ground is not None
 
 
-@dataclass(frozen=True)
-class Found:
-    """A program that a run found, on one of its terrains."""
-
-    terrain: str
-    title: str
-    program: str
-    fitness: float
-
-
-def best_found(terrains: Sequence[str], untuned: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[Found]:
-    """Returns each terrain's best untuned program, and the best and the median of its tuned prompt.
-
-    Args:
-        terrains: names, in the run's order.
-        untuned: ``fitness`` (n, n_terrains) and ``best`` programs by terrain, as the training loop keeps them.
-        tuned: by terrain, ``fitness`` (m, n_terrains) and ``programs``.
-    """
-    found = []
-    for k, name in enumerate(terrains):
-        own, programs = np.asarray(tuned[name]["fitness"])[:, k], tuned[name]["programs"]
-        best, middle = int(own.argmax()), int(np.argsort(own)[len(own) // 2])
-        found += [
-            Found(name, "best untuned", untuned["best"][k], float(np.asarray(untuned["fitness"])[:, k].max())),
-            Found(name, "best tuned", programs[best], float(own[best])),
-            Found(name, "median tuned", programs[middle], float(own[middle])),
-        ]
-    return [each for each in found if each.fitness > 0]
-
-
 def recorded(world: SodaraceWorld, found: Found, every: int) -> WalkerShow:
-    """Runs a program's walker once more and takes down every ``every``-th step.
+    """Simulates a program's walker again and records every ``every``-th step.
 
     Raises:
         ValueError: it has no walker that can be simulated; the message is one line.
     """
-    # Imported here: what shows a report of another world needs no compiled physics.
+    # Imported here: a report without walkers needs no compiled physics.
     from terrains.sodarace.kernel import DT
     from terrains.sodarace.physics import trace
 

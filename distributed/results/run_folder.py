@@ -1,4 +1,4 @@
-"""What a finished run left in its folder, read back: configuration, summary, prompts and language model."""
+"""Reads the folder of a finished run: configuration, summary, prompts and language model."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ LAYERS = "layers.safetensors"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that ended.
+    """A run that has ended, as its folder has it.
 
     Attributes:
         path: its folder.
-        name: its folder's name; of a search's member, the search's and where it lies in there.
+        name: its folder's name; of a search's member, the search's name and the member's path in its folder.
         config: its settings.
-        summary: what it achieved.
+        summary: its results.
         prompts: by terrain, shape (n_soft_tokens, d), float32, in the run's order.
     """
 
@@ -69,7 +69,7 @@ class FinishedRun:
             return None
 
     def load_base(self) -> FrozenLM:
-        """Loads the language model, on the CPU and in the run's dtype, and makes sure that it is still its own.
+        """Loads the language model, on the CPU and in the run's dtype, and checks its hash against the run's.
 
         Raises:
             UserError: it is not there, or it is another one.
@@ -88,11 +88,11 @@ class FinishedRun:
 
     @property
     def has_layers(self) -> bool:
-        """Whether layers of the language model were trained too, without which the prompts are of no use."""
+        """Whether layers of the language model were trained too; its prompts need them."""
         return (self.path / LAYERS).exists()
 
     def load_policy(self) -> FrozenLM:
-        """Loads the language model that the prompts belong to: the base, and on it the layers that were trained.
+        """Loads the language model that the prompts belong to: the base, with trained layers if there are any.
 
         Raises:
             UserError: as `load_base` does, or the layers are damaged.
@@ -109,14 +109,14 @@ class FinishedRun:
         return policy
 
     def prompt_for(self, terrain: Terrain, terrain_of: Callable[[str], Terrain]) -> np.ndarray:
-        """Returns the prompt of a terrain, shape (n_soft_tokens, d); a network makes one for any.
+        """Returns the prompt of a terrain, shape (n_soft_tokens, d); a run with a network has one for any terrain.
 
         Args:
             terrain: what it is for.
-            terrain_of: gives the terrain of a name, by today's rules.
+            terrain_of: returns the terrain of a name, with its features as this version computes them.
 
         Raises:
-            UserError: the run has no prompt for it and no network, or its network read other features than today's.
+            UserError: the run has no prompt for it and no network, or its network was trained on other features.
         """
         name = _canonical(terrain.name)
         if name in self.prompts or not (self.path / NETWORK).exists():
@@ -133,7 +133,7 @@ class FinishedRun:
         return prompt.numpy()
 
     def choose(self, names: Sequence[str]) -> list[str]:
-        """Returns the run's terrains of these names, or all of them for none; spelling variants are taken.
+        """Returns the run's terrains of these names, in any spelling; all of them if no name is given.
 
         Raises:
             UserError: the run has no such terrain; the message names the nearest one.
@@ -147,7 +147,7 @@ class FinishedRun:
 
 
 def open_run(path: str | Path) -> FinishedRun:
-    """Reads the folder of a run, or of a search, of which its best member is taken.
+    """Reads the folder of a run, or that of the best member of a search.
 
     Args:
         path: the folder, such as ``runs/quickstart``.
@@ -191,7 +191,7 @@ def _canonical(name: str) -> str:
 
 
 def _nearest_folder(folder: Path) -> str:
-    """The neighbour with the most similar name."""
+    """A hint at the folder beside it with the most similar name."""
     if not folder.parent.is_dir():
         return ""
     return did_you_mean(folder.name, [each.name for each in folder.parent.iterdir() if each.is_dir()])

@@ -1,4 +1,4 @@
-"""What a run achieved, as numbers: the summary that is written to summary.json and read at the end of a run."""
+"""The results of a run as numbers: what summary.json holds."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class TerrainSummary(BaseModel):
     Attributes:
         untuned_mean: mean fitness of the LM without a soft prompt.
         untuned_valid: share of its programs that were valid, in [0, 1].
-        best_of_n: the best fitness among its ``n`` programs, the bar that tuning should beat per program.
+        best_of_n: the best fitness among its ``n`` programs, which the mean under a good prompt exceeds.
         n: how many untuned programs were drawn.
         tuned_mean: mean fitness under the terrain's own prompt.
         tuned_valid: share of those programs that were valid, in [0, 1].
         tuned_interval: 95% bootstrap interval of ``tuned_mean``, over the programs of this one run.
         tuned_unique: distinct programs among those, as a share of all drawn, in [0, 1].
         warm_start_mean: mean fitness after the warm start alone, or None for a run without one.
-        untuned_interval: 95% bootstrap interval of ``untuned_mean``; None in a summary of before it was recorded.
+        untuned_interval: 95% bootstrap interval of ``untuned_mean``; None in summaries of older versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -61,7 +61,7 @@ class TerrainSummary(BaseModel):
 
 
 class Summary(BaseModel):
-    """What a run achieved.
+    """The results of a run.
 
     Attributes:
         seed: the run's seed.
@@ -73,8 +73,8 @@ class Summary(BaseModel):
         kl: mean KL per program to the untuned LM, per terrain, in nats.
         config: the run's configuration as plain data.
         lm_hash: digest of the frozen LM's weights.
-        fingerprints: of each terrain, by whose rules its programs were scored.
-        losses: requests that were lost and sent again, per cause.
+        fingerprints: of each terrain, a hash of its ground and of the rules by which programs were scored.
+        losses: the pool's fault counters: requests lost and sent again, errors, and workers replaced.
         versions: versions of the packages that took part.
         steps: optimisation steps taken, the warm start's not included.
         nearest: the token nearest to each row of each terrain's prompt, as text.
@@ -98,7 +98,7 @@ class Summary(BaseModel):
     nearest: dict[str, list[str]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, optional keys left out where they say nothing."""
+        """Plain data, without the optional keys that are None."""
         data = self.model_dump(mode="json")
         return {key: value for key, value in data.items() if value is not None or key not in OPTIONAL_KEYS}
 
@@ -123,7 +123,7 @@ def bootstrap_interval(
 
     Args:
         values: (m,) or (m, k); rows are resampled together.
-        rng: source of the resampling.
+        rng: draws the resamples.
         resamples: how many times to resample.
         level: the interval's coverage.
 

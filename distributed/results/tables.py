@@ -12,10 +12,10 @@ from rich.text import Text
 from distributed.results.summary import Summary
 
 MOST_TERRAINS = 12
-"""Above so many the transfer matrix is for the report, not for a terminal."""
+"""With more terrains than this the transfer matrix is left to the report."""
 
 LONGEST_NAME = 28
-"""Characters of a name on one line of a terminal; a longer one goes on below."""
+"""Characters of a name on one line of a terminal; a longer one wraps."""
 
 SHARES = len("valid  unique  ")
 
@@ -43,7 +43,7 @@ def summary_tables(summary: Summary, width: int) -> Iterator[RenderableType]:
 
 
 def _titled(title: str, tables: Sequence[Table], caption: str) -> Group:
-    """Tables below their title and above what explains them, as lines of their own: rich fits its own to the table."""
+    """Tables between their title and their caption, which rich would wrap to the width of a table."""
     return Group(Text(title, style="italic"), *tables, Text(f"{caption}\n", style="dim italic"))
 
 
@@ -102,11 +102,11 @@ def _transfer(summary: Summary, width: int) -> list[Table]:
 
 
 def _headings(summary: Summary, width: int) -> tuple[dict[str, str], list[str]]:
-    """Labels of the rows and headings of the columns: names where all fit beside each other, else numbers."""
+    """Labels of the rows and headings of the columns: names where all fit on one line, else numbers."""
     names = list(summary.terrains)
     if sum(2 + max(6, len(name)) for name in names) <= width - _label_width(["prompt", *names], width) - SHARES:
         return {}, names
-    # A space that does not break keeps the number beside a name that goes on below.
+    # A space that does not break keeps the number beside a name that wraps.
     return {name: f"{k}\u00a0{name}" for k, name in enumerate(names, 1)}, [str(k) for k in range(1, len(names) + 1)]
 
 

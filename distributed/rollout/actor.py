@@ -131,7 +131,7 @@ class ActorHandle:
     def respawn(self) -> None:
         """Starts a new actor under this handle, and lets it build its worker at once."""
         self.actor = self._factory.create()
-        self.starting(0.0)
+        self.mark_starting(0.0)
         self.awaited()
 
     def replace(self) -> None:
@@ -140,7 +140,7 @@ class ActorHandle:
         self.respawn()
         self.since, self.late = since, late
 
-    def starting(self, pause: float) -> None:
+    def mark_starting(self, pause: float) -> None:
         """Notes that the actor is starting; it is first asked for its worker after ``pause`` seconds."""
         self.pid = None
         self.late = False
@@ -165,7 +165,7 @@ class ActorHandle:
             self._start = self._factory.build(self.actor)
         return self._start
 
-    def ready(self, pid: int) -> None:
+    def mark_ready(self, pid: int) -> None:
         """Notes that the actor is ready."""
         self.pid, self.since, self.was_up = pid, time.monotonic(), True
 

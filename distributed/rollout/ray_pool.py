@@ -204,10 +204,10 @@ class RayPool(Pool):
             self._count_failure(handle.pop().job, f"the answer of {handle.name} was lost: {one_line(error)}")
         else:
             if not handle.started:
-                return handle.ready(answer)
+                return handle.mark_ready(answer)
             if answer is None:  # Ray has replaced the worker before we noticed
                 self._take_back(handle, "died")
-                return handle.starting(pause=0.0)
+                return handle.mark_starting(pause=0.0)
             job = handle.pop().job
             job.ticket.results[job.request.id] = answer
             job.ticket.unseen.append(answer)
@@ -218,7 +218,7 @@ class RayPool(Pool):
             return self._on_failed_start(handle, error)
         if handle.started:
             self._take_back(handle, "died")
-            return handle.starting(pause=0.0)
+            return handle.mark_starting(pause=0.0)
         self._last_trouble = one_line(error)
         if isinstance(error, ActorDiedError):  # for good: Ray was told not to restart it
             handle.replace()
@@ -245,7 +245,7 @@ class RayPool(Pool):
             if running and not ray.wait([handle.calls[0].reference], timeout=0)[0]:
                 ray.kill(handle.actor, no_restart=False)
                 self._take_back(handle, f"overran its deadline of {self._deadline_s:g} s")
-                handle.starting(pause=0.25)
+                handle.mark_starting(pause=0.25)
         late = [each for each in self._handles if not each.started and now - each.since >= self._start_deadline_s]
         if len(late) == self.n_workers:
             raise self._fail(self._no_workers())
