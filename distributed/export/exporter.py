@@ -33,25 +33,25 @@ from terrains.sodarace.world import SodaraceWorld, WorldConfig
 CODE = Path(__file__).with_name("prompt_model.py")
 REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "numpy", "pandas")
 PROMPT = "prompt"
-"""The artifact of a model that is the PEFT directory."""
+"""Name of a model's artifact that is the PEFT directory."""
 
 BETTER, FIRST, NOT_BETTER, INCOMPARABLE, UNSCORED = "better", "first", "not better", "other rules", "unscored"
-"""What a prompt's evaluation says beside the champion's; the first two make it the champion."""
+"""How a prompt's evaluation compares with the champion's; the first two make the prompt the champion."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """One prompt on its way into the registry.
+    """One prompt, and its place in the registry.
 
     Attributes:
         terrain: the terrain's name.
         name: the registered model's name.
-        fitness: the mean under this prompt.
+        fitness: mean fitness of the programs under this prompt.
         interval: its 95% interval.
         fingerprint: of the terrain.
-        champion: the version that holds the alias, if any.
+        champion: the version that has the alias, if any.
         version: this prompt's version, None while it is not registered.
-        is_new: whether this export has registered it or is about to.
+        is_new: whether it was not registered before this export.
     """
 
     terrain: str
@@ -65,7 +65,7 @@ class Export:
 
     @property
     def verdict(self) -> str:
-        """How the evaluation compares with the champion's, where the two are comparable."""
+        """How the evaluation compares with the champion's: one of BETTER to UNSCORED."""
         if self.champion is None:
             return FIRST
         if self.champion.fitness is None:
@@ -82,14 +82,14 @@ class Export:
 
 
 class Exporter:
-    """Exports a run: first a plan, which writes nothing, then one terrain after the other.
+    """Exports a run: `plan` looks up what is registered and writes nothing, `export` registers.
 
     Args:
-        run: a finished run. Its settings name the MLflow store; else MLFLOW_TRACKING_URI does, else it is a local
+        run: a finished run. The MLflow store is that of its settings, else that of MLFLOW_TRACKING_URI, else a local
             database.
 
     Raises:
-        UserError: the run's language model is not there, another one has taken its place, or it was trained too.
+        UserError: the run's language model is not there or has changed, or layers of it were trained too.
     """
 
     def __init__(self, run: FinishedRun) -> None:
@@ -144,7 +144,7 @@ class Exporter:
             return self.registry.register(export.name, model_id, folder, run_id, tags, description)
 
     def _build(self, terrain: str, scratch: Path, model_id: str, run_id: str | None) -> Path:
-        """Writes the folder of a model, as MLflow loads it."""
+        """Writes the folder of a model in MLflow's format."""
         from mlflow.models import Model
         from mlflow.pyfunc import save_model
 
@@ -196,14 +196,14 @@ class Exporter:
         }
 
     def _digest(self, terrain: str) -> str:
-        """A hash of what decides a version: the prompt, its base model, its evaluation and by which rules."""
+        """A hash of all that makes a version: prompt, base model, evaluation, and the terrain's fingerprint."""
         row = self.run.summary.terrains[terrain]
         said = (self._hash, self._fingerprint(terrain), row.tuned_mean, row.tuned_interval)
         rows = np.ascontiguousarray(self.run.prompts[terrain])
         return hashlib.sha256(repr((said, rows.shape)).encode() + rows.tobytes()).hexdigest()
 
     def _fingerprint(self, terrain: str) -> str:
-        """Of the terrain as it was when the run evaluated its prompts; as it is now where the run did not note it."""
+        """The terrain's fingerprint when the run evaluated its prompts; the present one where none was recorded."""
         noted = self.run.summary.fingerprints or {}
         return noted.get(terrain) or self._terrain(terrain).fingerprint
 
@@ -211,7 +211,7 @@ class Exporter:
         return self._world.terrain(name)
 
     def _sampling(self, terrain: Terrain) -> dict[str, Any]:
-        """How the run sampled the programs that were evaluated."""
+        """The settings with which the run sampled the programs that were evaluated."""
         return self.run.config.method.gen_kwargs.sampler_settings(len(instruction_ids(self._lm, terrain.instruction)))
 
     @cached_property

@@ -19,16 +19,16 @@ PREFIX = "softprompt."
 CHAMPION = "champion"
 LONGEST = 200
 ILLEGAL = re.compile(r"[^\w.,=()+ -]", re.ASCII)
-"""What no name may hold: MLflow forbids "/" and ":", and the rest means something else in a ``models:/`` address."""
+"""Characters that no name may have: MLflow forbids "/" and ":", and others are special in ``models:/`` addresses."""
 
 FITNESS, FINGERPRINT, DIGEST = "fitness", "terrain_fingerprint", "digest"
-"""Tags of a version that are read again: its evaluation, by which rules, and a hash of all that it is."""
+"""Tags of a version that are read again: its evaluation, the terrain's fingerprint, and a hash of the whole version."""
 
 
 def registry_name(terrain: str) -> str:
     """Returns the registered model's name for a terrain, such as ``softprompt.bumpy(amplitude=4,seed=3)``.
 
-    It is the terrain's own name wherever MLflow takes that; two terrains never share one.
+    It is the terrain's own name where MLflow allows that; two terrains never share one.
     """
     name = ILLEGAL.sub("_", terrain)
     if name != terrain or len(name) > LONGEST:
@@ -58,7 +58,7 @@ class Champion:
 
 @contextmanager
 def default_store(uri: str) -> Iterator[None]:
-    """Makes a store MLflow's global one for a while: some addresses are looked up in that one only."""
+    """Makes a store MLflow's global one for a while: MLflow looks up ``models:/`` addresses only there."""
     import mlflow
 
     variable = os.environ.get("MLFLOW_TRACKING_URI")
@@ -76,7 +76,7 @@ def default_store(uri: str) -> Iterator[None]:
 class Registry:
     """The model registry of one MLflow store.
 
-    A local database that is not there yet is not made by looking: it counts as empty until something is written.
+    Looking something up does not create a local database: one that does not exist counts as empty.
     """
 
     def __init__(self, uri: str) -> None:
@@ -87,7 +87,7 @@ class Registry:
         """Returns the champion of a registered model, None where there is no model or no champion."""
         if self._is_new():
             return None
-        with self._speaking() as client:
+        with self._connected() as client:
             model = self._unless_missing(lambda: client.get_registered_model(name))
             if model is None or CHAMPION not in model.aliases:
                 return None
@@ -99,7 +99,7 @@ class Registry:
         """Returns the version with this digest, None where there is none."""
         if self._is_new():
             return None
-        with self._speaking() as client:
+        with self._connected() as client:
             found = client.search_model_versions(f"name='{name}' and tags.{DIGEST}='{digest}'")
         return str(found[0].version) if found else None
 
@@ -108,7 +108,7 @@ class Registry:
         names: list[str] = []
         token = None
         while not self._is_new():
-            with self._speaking() as client:
+            with self._connected() as client:
                 page = client.search_registered_models(f"name LIKE '{PREFIX}%'", max_results=500, page_token=token)
             names += [model.name for model in page]
             if not (token := page.token):
@@ -119,24 +119,24 @@ class Registry:
         """Returns MLflow's record of a run, None where the store has no such run."""
         if run_id is None or self._is_new():
             return None
-        with self._speaking() as client:
+        with self._connected() as client:
             return self._unless_missing(lambda: client.get_run(run_id))
 
     def experiment(self, name: str) -> str:
         """Returns the id of an experiment, made if it is not there."""
-        with self._speaking() as client:
+        with self._connected() as client:
             return experiment_id(client, self.uri, name)
 
     def new_model(self, experiment: str, run_id: str | None) -> str:
         """Opens a logged model, whose files come with `register`, and returns its id."""
-        with self._speaking() as client:
+        with self._connected() as client:
             return client.create_logged_model(experiment, name="softprompt", source_run_id=run_id).model_id
 
     def register(
         self, name: str, model_id: str, folder: Path, run_id: str | None, tags: Mapping[str, str], description: str
     ) -> str:
         """Uploads a model's folder and makes it the next version of a registered model; returns the version."""
-        with self._speaking() as client, default_store(self.uri):
+        with self._connected() as client, default_store(self.uri):
             client.log_model_artifacts(model_id, str(folder))
             client.finalize_logged_model(model_id, "READY")
             if self._unless_missing(lambda: client.get_registered_model(name)) is None:
@@ -144,24 +144,24 @@ class Registry:
             made = client.create_model_version(
                 name, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
             )
-            # By this tag MLflow's pages lead from the model to its version.
+            # MLflow's pages need this tag to link the model to its version.
             versions = json.dumps([{"name": name, "version": made.version}])
             client.set_logged_model_tags(model_id, {"mlflow.modelVersions": versions})
             return str(made.version)
 
     def set_champion(self, name: str, version: str) -> None:
-        """Lets the alias point to a version."""
-        with self._speaking() as client:
+        """Points the alias at a version."""
+        with self._connected() as client:
             client.set_registered_model_alias(name, CHAMPION, version)
 
     def _is_new(self) -> bool:
-        """Whether the store is a local database that nobody has made yet."""
+        """Whether the store is a local database that does not exist yet."""
         file = self.uri.removeprefix("sqlite:///")
         return file != self.uri and not Path(file).exists()
 
     @contextmanager
-    def _speaking(self) -> Iterator[Any]:
-        """The client; what MLflow complains of becomes one line."""
+    def _connected(self) -> Iterator[Any]:
+        """The client; an error of MLflow's becomes a UserError of one line."""
         try:
             self._client = self._client or open_client(self.uri)
             yield self._client
@@ -172,7 +172,7 @@ class Registry:
 
     @staticmethod
     def _unless_missing(ask: Any) -> Any:
-        """What a question gives, None where MLflow says that there is no such thing."""
+        """What ``ask`` returns, None where MLflow answers that it does not exist."""
         from mlflow.exceptions import MlflowException
 
         try:

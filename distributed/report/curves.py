@@ -1,4 +1,4 @@
-"""The curves of a run's report: which metrics are drawn together, and where each point goes."""
+"""The curves of a run's report: which metrics share a chart, and the points of each."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Point = list[float | None]
 
 
 def curves(history: Sequence[Entry], summary: Summary) -> dict[str, Any]:
-    """What the page draws of a history.
+    """Returns the data of the charts of a history.
 
     Args:
         history: one mapping a step: ``step``, ``phase``, and metrics, those of one terrain as ``metric/terrain``.
-        summary: names the terrains and what the untuned LM reached.
+        summary: has the terrains' names and the fitness of the untuned LM.
 
     Returns:
-        ``steps``: the x of each entry; ``labels``: what each is called; ``x_axis``: its title; ``phases``: name, from
-        and to of each run of entries; ``charts``: title, note, axis, percent, main, and per series its label, terrain
+        ``steps``: the x of each entry; ``labels``: the name of each entry; ``x_axis``: the axis's title; ``phases``:
+        name, from and to of each phase; ``charts``: title, note, axis, percent, main, and per series its label, terrain
         index or None, colour index or None, baseline or None, and points. A point is x and y; one without a y is
         where the metric was no finite number, and its line has a gap there.
     """
@@ -51,7 +51,7 @@ def curves(history: Sequence[Entry], summary: Summary) -> dict[str, Any]:
 def with_absent_failures(history: Sequence[Entry]) -> list[dict[str, Any]]:
     """The history with a 0 for each kind of failure that a step had none of.
 
-    A step notes the kinds that occurred in it. An entry that counted no programs, such as the warm start's, keeps none.
+    A step records the kinds that occurred in it. An entry that counts no programs, such as the warm start's, gets none.
     """
     kinds = sorted({key for entry in history for key in entry if key.startswith("failures/")})
     counted = [any(key.startswith(("valid/", "failures/")) for key in entry) for entry in history]
@@ -66,7 +66,7 @@ def _phase(entry: Entry) -> str:
 
 
 def _positions(history: Sequence[Entry]) -> list[int]:
-    """Each entry's step; the place behind the entry before it where steps are missing or do not go on."""
+    """The x of each entry: its step, or the x before plus 1 where that is missing or does not increase."""
     positions: list[int] = []
     for entry in history:
         step, behind = entry.get("step"), positions[-1] + 1 if positions else 1
@@ -80,7 +80,7 @@ def _label(position: int, entry: Entry) -> str:
 
 
 def _grouped(history: Sequence[Entry], terrains: Sequence[str]) -> dict[str, list[tuple[str, int | None]]]:
-    """Keys that share a chart: those of one metric over the terrains, those of `TOGETHER`, every other by itself."""
+    """Keys by chart: one chart for a metric of all terrains, one for each name in `TOGETHER`, one for any other key."""
     places = {name: k for k, name in enumerate(terrains)}
     groups: dict[str, list[tuple[str, int | None]]] = {}
     for key in dict.fromkeys(key for entry in history for key in entry if key not in ("step", "phase")):
@@ -92,7 +92,7 @@ def _grouped(history: Sequence[Entry], terrains: Sequence[str]) -> dict[str, lis
 
 
 def _metric_and_terrain(key: str, terrains: Collection[str]) -> tuple[str, str | None]:
-    """Splits ``eval/fitness/tunnel``; either part may hold slashes, as a terrain read from a file does."""
+    """Splits ``eval/fitness/tunnel``; both parts may hold slashes, as the name of a terrain from a file does."""
     parts = key.split("/")
     for k in range(1, len(parts)):
         if (terrain := "/".join(parts[k:])) in terrains:

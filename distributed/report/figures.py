@@ -1,4 +1,4 @@
-"""Still pictures of several walkers: those of a run in a grid, any others one above another."""
+"""Still pictures of walkers: a grid for those of a run, a column for any others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def draw_run(shows: Sequence[WalkerShow], path: Path) -> Path:
 
 
 def draw_stack(shows: Sequence[WalkerShow], path: Path) -> Path:
-    """Draws walkers one above another, each with its ghosts and the path of its centre of mass.
+    """Draws walkers one above another, each at several moments and with the path of its centre of mass.
 
     Args:
         shows: walkers with their frames.

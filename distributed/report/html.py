@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: nothing is loaded from anywhere, and no script runs but the page's own.
+"""Self-contained HTML pages: they load no other file, and run no script but their own.
 
 Programs and names are untrusted text. They reach a page escaped, or as JSON that cannot end its element, and the page's
 content security policy runs no script but the one whose hash it names.
@@ -23,11 +23,11 @@ def render_page(template: str, title: str, scripts: Sequence[str], data: Any, **
     """Fills a page's template.
 
     Args:
-        template: file in ``report_assets``.
+        template: file in ``assets``.
         title: heading, any text.
-        scripts: files in ``report_assets``; they become one script, in this order.
+        scripts: files in ``assets``, joined to one script in this order.
         data: what the script reads from the element ``data``, as JSON.
-        parts: what else the template asks for, as HTML.
+        parts: the template's other placeholders, as HTML.
     """
     # The hash covers the script element's whole content, line ends included.
     script = "\n" + "\n".join(_asset(name).strip() for name in scripts) + "\n"

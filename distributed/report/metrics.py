@@ -1,4 +1,4 @@
-"""What each metric of a run is called in its report, and what its axis measures."""
+"""The titles, axes and units of a run's metrics in its report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Metric(NamedTuple):
         axis: title of the vertical axis, its unit in brackets.
         note: a remark beside the heading.
         percent: whether it is a share, drawn from 0 to 100%.
-        main: whether it stands in front of those that are folded away.
+        main: whether it is shown at once; the others are folded away.
     """
 
     title: str
@@ -71,14 +71,14 @@ METRICS = {
     "transfer": Metric("Programs tried on other terrains", "programs (count a step)"),
     "pool": Metric("Faults of the pool", "faults (count since the start)"),
 }
-"""By the metric's name, or by the first part of its name."""
+"""How to draw each metric, by its name or the first part of its name."""
 
 TOGETHER = frozenset({"failures"})
-"""First parts of names whose metrics are one chart, a line each."""
+"""First parts of names: the metrics that share one are drawn in one chart, a line each."""
 
 
 def described(name: str) -> Metric:
-    """How to draw a metric, whatever its name.
+    """Returns how to draw a metric; every name has an answer.
 
     Args:
         name: of the metric, without a terrain.

@@ -1,4 +1,4 @@
-"""The player of moving walkers, as part of a page: one panel a terrain. Every text from outside is escaped here."""
+"""The player of moving walkers as HTML: one panel a terrain. Names and programs are escaped here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SCRUB = '<input class="scrub" type="range" min="0" max="1000" step="1" value="0
 
 
 def by_terrain(walkers: Sequence[WalkerShow], names: Sequence[str]) -> dict[str, list[WalkerShow]]:
-    """Walkers per terrain, terrains in the order of names and others last, the order within a terrain as given."""
+    """Walkers by terrain: terrains in the order of ``names``, others last; walkers in the order given."""
     arenas: dict[str, list[WalkerShow]] = {name: [] for name in names}
     for walker in walkers:
         arenas.setdefault(walker.terrain, []).append(walker)
@@ -29,20 +29,20 @@ def by_terrain(walkers: Sequence[WalkerShow], names: Sequence[str]) -> dict[str,
 
 
 def arenas_data(arenas: Mapping[str, Sequence[WalkerShow]]) -> list[list[dict[str, Any]]]:
-    """What the player's script needs of each panel's walkers."""
+    """The data of each panel's walkers for the player's script."""
     return [_arena_data(arena) for arena in arenas.values()]
 
 
 def walkers_section(
     arenas: Mapping[str, Sequence[WalkerShow]], names: Sequence[str], heading: str, layout: Layout = "side"
 ) -> str:
-    """A panel a terrain; one without moving walkers shows its programs only.
+    """Returns one panel for each terrain; one without moving walkers shows its programs only.
 
     Args:
         arenas: walkers by terrain.
         names: terrains that have a colour, in the order of the colours.
         heading: of the section; none if empty.
-        layout: whether walkers are side by side, or one above another on one scale, until the reader chooses.
+        layout: which of the two layouts is shown first: walkers side by side, or one above another on one scale.
     """
     if not arenas:
         return ""
@@ -52,12 +52,12 @@ def walkers_section(
 
 
 def terrain_name(terrain: str) -> str:
-    """A terrain's name, escaped, that may break after its commas."""
+    """A terrain's name as HTML, which may wrap after its commas."""
     return escape(terrain).replace(",", ",<wbr>")
 
 
 def colour(index: int) -> str:
-    """Style of what has a terrain's colour."""
+    """The CSS variable that gives an element a terrain's colour."""
     return f"--c:var(--t{index % COLOURS})"
 
 
@@ -77,7 +77,7 @@ def _panel(number: int, terrain: str, arena: Sequence[WalkerShow], names: Sequen
     mark = ""
     if moving:
         choice = _choice("layout", "Layout", {"side": "Side by side", "lanes": "Lanes"}, layout) if moving > 1 else ""
-        # A race is followed from afar, one walker from nearby.
+        # In lanes the whole track is in view, so that walkers can be compared; else the camera follows each walker.
         near = "whole" if layout == "lanes" and moving > 1 else "follow"
         camera = _choice("follow", "Camera", {"follow": "Follow", "whole": "Whole track"}, near)
         speed = _choice("speed", "Speed", _SPEEDS, "1")

@@ -1,4 +1,4 @@
-"""The HTML parts of a run's report: tiles, tables and panels. Every text from outside is escaped here."""
+"""The HTML sections of a run's report: tiles, tables and panels. Names and settings are escaped here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distributed.results.summary import Summary, TerrainSummary
 
 
 def facts(summary: Summary, meta: Mapping[str, Any]) -> str:
-    """What was run, as labels and values: the caller's first, then what it left out, escaped."""
+    """Facts about the run as labels and values: those of ``meta`` first, then those of the summary that it lacks."""
     minutes, seconds = divmod(round(summary.seconds), 60)
     rows = dict(meta)
     known = {
@@ -30,7 +30,7 @@ def facts(summary: Summary, meta: Mapping[str, Any]) -> str:
 
 
 def _sent_again(losses: Mapping[str, int]) -> int:
-    """Requests among the faults of a pool; a worker that was replaced is none."""
+    """Requests sent again: all fault counters of the pool but that of replaced workers."""
     return sum(count for fault, count in losses.items() if fault != "replacements")
 
 
@@ -39,7 +39,7 @@ def _dotted(terrain: str) -> str:
 
 
 def tile(index: int, name: str, row: TerrainSummary) -> str:
-    """One terrain's result at a glance."""
+    """One terrain's result: mean, ratio, interval and share of valid programs."""
     low, high = row.tuned_interval
     ratio = "" if row.ratio is None else f"<small>{row.ratio:.1f}× untuned</small>"
     return (
@@ -50,7 +50,7 @@ def tile(index: int, name: str, row: TerrainSummary) -> str:
 
 
 def before_after(summary: Summary) -> str:
-    """The table before and after tuning, with a small picture of each row."""
+    """The table before and after tuning, with a small chart in each row."""
     rows = summary.terrains.values()
     reach = max((max(r.best_of_n, r.tuned_interval[1], r.tuned_mean) for r in rows), default=0.0) or 1.0
     heads = ("untuned", "valid", "best of n", "warm start", "tuned", "95% interval", "ratio", "valid", "unique")

@@ -1,4 +1,4 @@
-"""Where a resumed run goes on: which checkpoint, with which settings, and in which directory."""
+"""Where a resumed run goes on: at which checkpoint, with which settings, in which directory."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from distributed.training.loop import STAGES
 from distributed.training.setup import free_directory
 
 LINEAGE = "lineage.json"
-"""The file by which the directory of a search is known."""
+"""A directory with this file is that of a search."""
 
 BRANCH = "branch.json"
-"""In the directory of a branch: which run, and which of its checkpoints, it began from."""
+"""File in the directory of a branch, with the run and the checkpoint that it began from."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run goes on.
+    """The checkpoint at which a run goes on.
 
     Attributes:
         run: directory of the run.
         saved: the checkpoint.
-        before: settings that the run was made with until now.
+        before: settings of the run until now.
         newest: step of the run's newest checkpoint.
     """
 
@@ -47,7 +47,7 @@ class Start:
 
     @property
     def is_branch(self) -> bool:
-        """Whether newer checkpoints lie beside this one, so that what comes now is another run."""
+        """Whether the run has newer checkpoints, so that going on from this one makes another run."""
         return self.saved.step < self.newest
 
     def settings(self, asked: RunConfig) -> RunConfig:
@@ -64,14 +64,14 @@ class Start:
             raise UserError(f"--resume: {error}") from None
 
     def loop_state(self, now: RunConfig) -> dict[str, Any]:
-        """The loop's state; a run that was over has more steps before it where the settings ask for more.
+        """The loop's state, taken back to the stage ``steps`` or ``evaluation`` where the settings now ask for more.
 
         Args:
             now: settings with which the run goes on.
         """
         loop, before = self.saved.state["loop"], self.before
-        # Not those of config.json, which may have been rewritten by a sitting that came to no checkpoint. The best run
-        # of a search has made fewer than its settings say, and notes none.
+        # The checkpoint's total_steps: config.json may come from a process that stopped before its first checkpoint.
+        # The best run of a search has made fewer steps than its settings say, and its checkpoint has no total_steps.
         planned = self.saved.state["run"].get("total_steps", before.train.total_steps)
         if _is_past(loop, "steps") and max(planned, loop["step"]) < now.train.total_steps:
             return {**loop, "stage": "steps", "tuned": {}}
@@ -80,12 +80,12 @@ class Start:
         return {**loop, "stage": "evaluation", "tuned": {}} if loop["stage"] == "done" and changed else loop
 
     def keeps_record(self, now: RunConfig) -> bool:
-        """Whether the run's record in MLflow goes on too: it does not for a branch, nor at another address."""
+        """Whether the same MLflow run goes on: not for a branch, nor for another store or experiment."""
         places = [(each.tracking.uri, each.tracking.experiment) for each in (self.before, now)]
         return not self.is_branch and places[0] == places[1]
 
     def new_branch(self) -> Path:
-        """Makes the directory of a branch, ``NAME-branch-1`` and so on beside the run's, and notes what it is of."""
+        """Makes the directory of a branch, ``NAME-branch-1`` and so on beside the run's, with BRANCH in it."""
         directory = free_directory(self.run.parent, (f"{self.run.name}-branch-{n}" for n in range(1, 10_000)))
         said = {"run": str(self.run), "checkpoint": self.saved.path.name, "step": self.saved.step}
         write_text(directory / BRANCH, json.dumps(said, indent=2) + "\n")
@@ -93,11 +93,11 @@ class Start:
 
 
 def find_start(given: Path, held: ExitStack) -> Start:
-    """Finds where to go on: at a checkpoint, or at the latest one of a run.
+    """Finds the checkpoint to go on at: the given one, or the latest of a run.
 
     Args:
         given: directory of a run or of one of its checkpoints.
-        held: takes the lock of the run's directory, unless it is an older checkpoint, whose run stays as it is.
+        held: gets the lock of the run's directory; for an older checkpoint none is needed, as its run is not changed.
 
     Raises:
         UserError: there is none, it is damaged, or another process is at work there.
@@ -126,7 +126,7 @@ def settings_of(given: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Args:
         given: directory of the run or of one of its checkpoints.
-        overrides: settings that come before the run's own, such as ``train.total_steps=12``.
+        overrides: settings that replace the run's own, such as ``train.total_steps=12``.
 
     Raises:
         UserError: there is no such run, or one of the overrides is no setting.
@@ -158,7 +158,7 @@ def is_training(path: Path) -> bool:
 
 
 def command(name: str, path: Path) -> str:
-    """The command that goes on with what lies at a path, as it is typed into a shell."""
+    """The command that resumes what is at a path, quoted for a shell."""
     return f"terraprompt {name} --resume {shlex.quote(str(path))}"
 
 

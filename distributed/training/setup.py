@@ -1,4 +1,4 @@
-"""What a run is put together from: the world, its terrains, the language model, the workers and a directory."""
+"""Builds the parts of a run: the world, its terrains, the language model, the workers and a directory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger("terraprompt")
 
 
 def world_factory(config: RunConfig) -> Callable[[], SodaraceWorld]:
-    """Returns what builds the world of the run's terrains, in any process on any machine: it brings what is in files.
+    """Returns a picklable factory of the run's world; terrains from files are read here and travel with it.
 
     Raises:
         UserError: a name is misspelt, or a terrain's file is not there or holds no ground.
@@ -79,7 +79,7 @@ def load_lm(config: RunConfig) -> FrozenLM:
     path = config.model.model_path
     device = _device(config.compute.device)
     if path == BUNDLED:
-        # It loads at once; only a model that has to be fetched deserves a bar.
+        # It loads at once; a progress bar is for models that are downloaded.
         hf_logging.disable_progress_bar()
     try:
         lm = FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, config.compute.dtype, device)
@@ -104,10 +104,10 @@ def _device(name: str) -> str:
 
 
 def check_end_tokens(config: RunConfig, lm: FrozenLM) -> None:
-    """Checks that the tokens which the configuration lets end programs are some of the language model's.
+    """Checks that the configured end tokens are tokens of the language model.
 
     Raises:
-        UserError: one is not, as when a configuration was written for another model: no program would ever end.
+        UserError: one is not, as in a configuration for another model: programs would never end.
     """
     for name, kwargs in (
         ("gen_kwargs", config.method.gen_kwargs),
@@ -175,7 +175,7 @@ def free_directory(root: Path, names: Iterable[str]) -> Path:
 
 
 def exported(lm: FrozenLM) -> dict[str, Any]:
-    """What workers rebuild the language model from.
+    """Returns what workers rebuild the language model from.
 
     Raises:
         WriteError: there is no room for temporary files.
@@ -232,7 +232,7 @@ def make_pool(
 
 
 def _workers_with_room(config: RunConfig) -> int:
-    """The workers asked for; fewer on a machine of our own that can never hold all, as results do not depend on it."""
+    """The workers asked for, or as many as fit on a local Ray: results do not depend on the number."""
     rollouts = config.rollouts
     if not is_our_own(config.ray):
         return rollouts.workers  # a cluster may grow, or have others on it that leave
