@@ -39,9 +39,10 @@ from distributed.config import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
 from softprompt.logprobs import evaluate as policy
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts.table import SoftPromptTable, initial_prompts
+from softprompt.prompts.init import initial_prompts
+from softprompt.prompts.table import SoftPromptTable
 from softprompt.rl.ppo import policy_loss
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.sodarace.programs.styles import INSTRUCTION
 
 TERRAINS, SAMPLES, BATCH, EPOCHS, N_SOFT_TOKENS = 3, 32, 32, 2, 20

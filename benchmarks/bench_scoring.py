@@ -23,7 +23,7 @@ from rich.table import Table
 from distributed.config import BUNDLED_LM
 from distributed.rollout.worker import instruction_ids
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt
 from terrains.sodarace.programs.styles import INSTRUCTION
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from distributed.results.run_folder import FinishedRun, open_run
 from distributed.rollout.worker import instruction_ids
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
 from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, sample_terrains
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

@@ -9,8 +9,8 @@ import torch
 
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts.table import initial_prompts
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.prompts.init import initial_prompts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Score, World
 from terrains.sodarace.failures import DID_NOT_MOVE
 

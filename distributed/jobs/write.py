@@ -18,7 +18,7 @@ from distributed.observability.mlflow_store import store_uri
 from distributed.results.run_folder import open_run
 from distributed.rollout.worker import instruction_ids
 from softprompt.finite import NotFiniteError
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
 from terrains.sodarace.physics import trace
 from terrains.sodarace.render.walker import draw_walker

@@ -25,7 +25,8 @@ from softprompt.finite import check_parameters, check_step
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
-from softprompt.prompts.table import nearest_tokens, prompt_drift, relative_step, text_rows
+from softprompt.prompts.init import text_rows
+from softprompt.prompts.stats import nearest_tokens, prompt_drift, relative_step
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from softprompt.rl.advantages import evolution_gradient, perturbations
 from softprompt.rl.elites import EliteBuffer, likelihood_loss

@@ -18,7 +18,7 @@ from softprompt.finite import NotFiniteError
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.pretrain.tokenizer import readable_ids
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Counting, Score, Terrain, World
 
 NOT_FINITE = "not_finite"

@@ -15,7 +15,7 @@ from softprompt.logprobs.token_logprobs import token_logprobs
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import SoftPromptTable
 from softprompt.rl.value_head import ValueHead
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from tests.accuracy import assert_as_accurate, assert_both_accurate
 from tests.softprompt.exact import doubled, one_by_one
 
