@@ -30,9 +30,9 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from distributed.config import BUNDLED_LM
-from distributed.rollout.worker import instruction_ids
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
+from softprompt.models.prompt_text import instruction_ids
 from softprompt.pretrain.config import preset
 from softprompt.pretrain.trainer import Pretrainer
 from softprompt.prompts.init import initial_prompts
