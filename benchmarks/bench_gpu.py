@@ -39,7 +39,8 @@ from softprompt.prompts.init import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.sampling.decoders.llama import LlamaDecoder
 from softprompt.sampling.decoders.llama_cuda_graph import LlamaGraphDecoder
-from terrains.sodarace.programs.styles import INSTRUCTION, STYLES
+from terrains.sodarace.instruction import INSTRUCTION
+from terrains.sodarace.programs.styles import STYLES
 
 TERRAINS, TOKENS, LEARNT, PEFT_TERRAINS = 64, 128, 256, 4
 SAMPLES = (4, 16)

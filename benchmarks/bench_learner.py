@@ -44,7 +44,7 @@ from softprompt.prompts.init import initial_prompts
 from softprompt.prompts.table import SoftPromptTable
 from softprompt.rl.ppo import policy_loss
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
-from terrains.sodarace.programs.styles import INSTRUCTION
+from terrains.sodarace.instruction import INSTRUCTION
 
 TERRAINS, SAMPLES, BATCH, EPOCHS, N_SOFT_TOKENS = 3, 32, 32, 2, 20
 

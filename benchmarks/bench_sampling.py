@@ -38,7 +38,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.models.prompt_text import instruction_ids
 from softprompt.prompts.init import initial_prompts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
-from terrains.sodarace.programs.styles import INSTRUCTION
+from terrains.sodarace.instruction import INSTRUCTION
 
 N_SOFT_TOKENS = 20
 TOKENS = 128

@@ -25,7 +25,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.models.prompt_text import instruction_ids, program_texts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt
-from terrains.sodarace.programs.styles import INSTRUCTION
+from terrains.sodarace.instruction import INSTRUCTION
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 TERRAINS = ("left_wall", "right_wall", "bumpy", "tunnel")
