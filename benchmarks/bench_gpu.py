@@ -30,16 +30,17 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from distributed.config import BUNDLED_LM
-from distributed.rollout.worker import instruction_ids
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
+from softprompt.models.prompt_text import instruction_ids
 from softprompt.pretrain.config import preset
 from softprompt.pretrain.trainer import Pretrainer
-from softprompt.prompts.table import initial_prompts
+from softprompt.prompts.init import initial_prompts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.sampling.decoders.llama import LlamaDecoder
 from softprompt.sampling.decoders.llama_cuda_graph import LlamaGraphDecoder
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
-from terrains.sodarace.programs.styles import INSTRUCTION, STYLES
+from terrains.sodarace.instruction import INSTRUCTION
+from terrains.sodarace.programs.styles import STYLES
 
 TERRAINS, TOKENS, LEARNT, PEFT_TERRAINS = 64, 128, 256, 4
 SAMPLES = (4, 16)

@@ -36,13 +36,15 @@ from rich.table import Table
 from torch import Tensor
 
 from distributed.config import BUNDLED_LM
-from distributed.rollout.worker import instruction_ids
-from softprompt.logprobs import evaluate as policy
+from softprompt.logprobs.beginnings import WORTH_SHARING
+from softprompt.logprobs.evaluate import chunks_of_rows, evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts.table import SoftPromptTable, initial_prompts
+from softprompt.models.prompt_text import instruction_ids
+from softprompt.prompts.init import initial_prompts
+from softprompt.prompts.table import SoftPromptTable
 from softprompt.rl.ppo import policy_loss
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
-from terrains.sodarace.programs.styles import INSTRUCTION
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from terrains.sodarace.instruction import INSTRUCTION
 
 TERRAINS, SAMPLES, BATCH, EPOCHS, N_SOFT_TOKENS = 3, 32, 32, 2, 20
 
@@ -77,9 +79,7 @@ class Ours:
         """Of the programs in these rows, shape (n, l), each behind its terrain's prompt."""
         update = self.update
         instruction, owners = torch.tensor(update.instruction), update.terrain[rows]
-        return policy.evaluate(update.lm, prompts, instruction, update.ids[rows], update.mask[rows], prompt_of=owners)[
-            0
-        ]
+        return evaluate(update.lm, prompts, instruction, update.ids[rows], update.mask[rows], prompt_of=owners)[0]
 
     def __call__(self) -> Tensor:
         """Makes an update and returns the prompts after it."""
@@ -160,13 +160,13 @@ class Ceiling:
     def _shapes(self, batches: Sequence[Tensor], before: int) -> list[tuple[int, int, int, int]]:
         """Rows, cells read of each, cells seen before them, and tokens predicted, of all that `evaluate` reads."""
         shapes = []
-        shared = before >= policy.WORTH_SHARING
+        shared = before >= WORTH_SHARING
         for batch in batches:
             if shared:
                 shapes.append((TERRAINS, before, 0, 0))
             order = sorted(batch.tolist(), key=self.lengths.__getitem__)
             besides = -1 if shared else before - 1
-            for rows in policy._chunks(order, self.lengths, besides, torch.device("cpu")):
+            for rows in chunks_of_rows(order, self.lengths, besides, torch.device("cpu")):
                 tokens = [self.lengths[row] for row in rows]
                 shapes.append((len(rows), max(tokens) + besides, before if shared else 0, sum(tokens)))
         return shapes

@@ -34,11 +34,11 @@ from rich.table import Table
 from torch import Tensor
 
 from distributed.config import BUNDLED_LM
-from distributed.rollout.worker import instruction_ids
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts.table import initial_prompts
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
-from terrains.sodarace.programs.styles import INSTRUCTION
+from softprompt.models.prompt_text import instruction_ids
+from softprompt.prompts.init import initial_prompts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+from terrains.sodarace.instruction import INSTRUCTION
 
 N_SOFT_TOKENS = 20
 TOKENS = 128

@@ -21,11 +21,11 @@ from rich.progress import track
 from rich.table import Table
 
 from distributed.config import BUNDLED_LM
-from distributed.rollout.worker import instruction_ids
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.models.prompt_text import instruction_ids, program_texts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt
-from terrains.sodarace.programs.styles import INSTRUCTION
+from terrains.sodarace.instruction import INSTRUCTION
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 TERRAINS = ("left_wall", "right_wall", "bumpy", "tunnel")
@@ -38,13 +38,11 @@ def sampled_programs(count: int, console: Console) -> list[str]:
     torch.set_num_threads(os.cpu_count() or 1)
     lm = FrozenLM.load(BUNDLED_LM)
     sampler, start = Sampler(lm, GenerationConfig()), instruction_ids(lm, INSTRUCTION)
-    [before] = lm.tokenizer.batch_decode([list(start)], skip_special_tokens=True)
     programs: list[str] = []
     for seed in track(range(-(-count // BATCH)), description="sampling programs", console=console):
         samples = sampler.sample(None, [SampleRequest(0, start, BATCH, seed)])
-        rows = [[*start, *ids[kept].tolist()] for ids, kept in zip(samples.ids, samples.mask, strict=True)]
-        whole = lm.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        programs += [INSTRUCTION + text[len(before) :] for text in whole]
+        rows = [ids[kept].tolist() for ids, kept in zip(samples.ids, samples.mask, strict=True)]
+        programs += program_texts(lm.tokenizer, [INSTRUCTION] * len(rows), [start] * len(rows), rows)
     return programs[:count]
 
 

@@ -25,10 +25,10 @@ from distributed.infra.ray_cluster import connect_ray
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
 from distributed.observability.mlflow_tracker import NullTracker
-from distributed.rollout.worker import instruction_ids
 from distributed.search.member import Member, Population
 from distributed.training.loop import TrainingLoop
 from distributed.training.setup import load_lm, make_pool, make_world, terrain_names, world_factory
+from softprompt.models.prompt_text import instruction_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 RESIZES = [(20, 8), (8, 20), (20, 50), (4, 1)]

@@ -29,8 +29,8 @@ from rich.progress import track
 from rich.table import Table
 
 from distributed.results.run_folder import FinishedRun, open_run
-from distributed.rollout.worker import instruction_ids
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.models.prompt_text import instruction_ids, program_texts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
 from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, sample_terrains
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
@@ -90,10 +90,8 @@ def mean_fitness(
     for k, terrain in enumerate(track(terrains, description="writing and scoring", transient=True)):
         rows = None if prompts is None else prompts[k : k + 1]
         drawn = sampler.sample(rows, [SampleRequest(0, instruction, samples, 1000 + k)])
-        texts = lm.tokenizer.batch_decode(
-            [[*instruction, *ids[mask].tolist()] for ids, mask in zip(drawn.ids, drawn.mask, strict=True)],
-            skip_special_tokens=True,
-        )
+        written = [ids[mask].tolist() for ids, mask in zip(drawn.ids, drawn.mask, strict=True)]
+        texts = program_texts(lm.tokenizer, [terrain.instruction] * samples, [instruction] * samples, written)
         means.append(float(np.mean([s.fitness for s in world.score([Attempt(terrain.name, t) for t in texts])])))
     return means
 

@@ -28,8 +28,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from softprompt import FrozenLM, GenerationConfig, Sampler, SampleRequest, Samples, SoftPromptTable, evaluate
+from softprompt.prompts.init import initial_prompts
 from softprompt.prompts.peft_io import save_prompt
-from softprompt.prompts.table import initial_prompts
 from softprompt.rl.advantages import rloo
 from softprompt.rl.ppo import masked_mean, policy_loss, token_rewards
 

@@ -75,7 +75,7 @@ class GenKwargs(Arguments):
         return DEFAULT_NEW_TOKENS
 
     def sampler_settings(self, instruction_tokens: int) -> dict[str, Any]:
-        """The arguments of ``softprompt.sampling.sampler.GenerationConfig``."""
+        """The arguments of ``softprompt.sampling.draw.GenerationConfig``."""
         longest = self.new_tokens(instruction_tokens)
         least = self.min_length - instruction_tokens if self.min_new_tokens is None else self.min_new_tokens
         return {

@@ -9,8 +9,9 @@ import torch
 
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts.table import initial_prompts
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.models.prompt_text import instruction_ids, program_texts
+from softprompt.prompts.init import initial_prompts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Score, World
 from terrains.sodarace.failures import DID_NOT_MOVE
 
@@ -38,14 +39,14 @@ def sample_programs(
     Returns:
         The whole texts, and their lengths in sampled tokens, shape (count,).
     """
-    tokens = tuple(lm.tokenizer(instruction)["input_ids"])
+    tokens = instruction_ids(lm, instruction)
     sampler = Sampler(lm, GenerationConfig())
     texts: list[str] = []
     lengths: list[np.ndarray] = []
     for k in range(0, count, CHUNK):
         samples = sampler.sample(prompts, [SampleRequest(0, tokens, min(CHUNK, count - k), seed * 1_000_003 + k)])
         rows = [ids[mask].tolist() for ids, mask in zip(samples.ids, samples.mask, strict=True)]
-        texts += [instruction + t for t in lm.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+        texts += program_texts(lm.tokenizer, [instruction] * len(rows), [tokens] * len(rows), rows)
         lengths.append(samples.mask.sum(1).cpu().numpy())
     return texts, np.concatenate(lengths)
 

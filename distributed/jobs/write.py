@@ -18,7 +18,8 @@ from distributed.observability.mlflow_store import store_uri
 from distributed.results.run_folder import open_run
 from distributed.rollout.worker import instruction_ids
 from softprompt.finite import NotFiniteError
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.models.prompt_text import program_texts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain
 from terrains.sodarace.physics import trace
 from terrains.sodarace.render.walker import draw_walker
@@ -92,12 +93,9 @@ def _from_run(terrain: Terrain, source: str, seed: int) -> Written:
     except NotFiniteError as error:
         raise UserError(f"--from: {error}: the prompt or the language model of {source} is damaged") from None
     tokens = samples.ids[0][samples.mask[0]].tolist()
-    # Decoded behind its instruction: some tokenizers trim what comes first.
-    start, whole = lm.tokenizer.batch_decode(
-        [list(instruction), [*instruction, *tokens]], skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+    [program] = program_texts(lm.tokenizer, [terrain.instruction], [instruction], [tokens])
     noted = (run.summary.fingerprints or {}).get(terrain.name)
-    return Written(terrain.instruction + whole[len(start) :], run.config.terrains.seconds, noted)
+    return Written(program, run.config.terrains.seconds, noted)
 
 
 def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:

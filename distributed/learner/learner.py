@@ -22,7 +22,7 @@ from distributed.learner.snapshot import Snapshot
 from distributed.rollout.types import PromptState, Rollouts
 from softprompt.finite import check_parameters
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts.table import nearest_tokens, prompt_drift, relative_step
+from softprompt.prompts.stats import nearest_tokens, prompt_drift, relative_step
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from softprompt.rl.elites import EliteBuffer
 from softprompt.rl.kl import k1, k3, make_kl_controller

@@ -13,10 +13,11 @@ from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.errors import UserError, did_you_mean
 from softprompt.models.frozen import FrozenLM
-from softprompt.pretrain.tokenizer import readable_ids
+from softprompt.models.prompt_text import readable_ids
+from softprompt.prompts.init import initial_prompts, match_norms, text_rows
 from softprompt.prompts.peft_io import CONFIG_FILE, load_prompt
 from softprompt.prompts.residual import ResidualPrompts
-from softprompt.prompts.table import PromptSource, SoftPromptTable, initial_prompts, match_norms, text_rows
+from softprompt.prompts.table import PromptSource, SoftPromptTable
 from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
 from terrains.base import Terrain
 

@@ -15,10 +15,10 @@ import torch
 from distributed.errors import UserError
 from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts, Trial
 from softprompt.finite import NotFiniteError
+from softprompt.models import prompt_text
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
-from softprompt.pretrain.tokenizer import readable_ids
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Counting, Score, Terrain, World
 
 NOT_FINITE = "not_finite"
@@ -153,17 +153,11 @@ class RolloutWorker:
         return asked
 
     def _texts(self, terrain: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> list[str]:
-        """The whole programs. Tokens are decoded behind their instruction: some tokenizers strip the first token."""
+        """The whole programs."""
         known = [self._terrain(index) for index in terrain.tolist()]
-        before = self._decode([tokens for _, tokens in known])
-        rows = zip(known, ids, mask, strict=True)
-        whole = self._decode([(*tokens, *row[kept].tolist()) for (_, tokens), row, kept in rows])
-        parts = zip(known, before, whole, strict=True)
-        return [ground.instruction + text[len(start) :] for (ground, _), start, text in parts]
-
-    def _decode(self, rows: Sequence[tuple[int, ...]]) -> list[str]:
-        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        return self.lm.tokenizer.batch_decode([list(row) for row in rows], **options)
+        rows = [row[kept].tolist() for row, kept in zip(ids, mask, strict=True)]
+        instructions = [ground.instruction for ground, _ in known]
+        return prompt_text.program_texts(self.lm.tokenizer, instructions, [tokens for _, tokens in known], rows)
 
     def _score(self, programs: Sequence[str], terrain: np.ndarray, everywhere: bool) -> list[list[Score]]:
         """Scores of each program, on its own terrain or on all, all in one call, so that the world can share work."""
@@ -202,16 +196,15 @@ def finite(score: Score) -> Score:
 
 
 def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:
-    """Token ids of a hard prompt, as in pretraining: with the start token if the tokenizer sets one, and no end.
+    """Token ids of a hard prompt; see :func:`softprompt.models.prompt_text.instruction_ids`.
 
     Raises:
         UserError: the language model has no row for a token of it.
     """
     try:
-        ids = readable_ids(lm.tokenizer, lm.tokenizer(instruction)["input_ids"], lm.vocab_size)
+        return prompt_text.instruction_ids(lm, instruction)
     except ValueError as error:
         raise UserError(f"model.model_path: {error}") from None
-    return tuple(ids[:-1] if len(ids) > 1 and ids[-1] == lm.eos_id else ids)
 
 
 @contextmanager

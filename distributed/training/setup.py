@@ -22,8 +22,8 @@ from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.worker import RolloutWorker
 from softprompt.models.frozen import FrozenLM
+from softprompt.sampling import GenerationConfig
 from softprompt.sampling.decoders.cache_check import can_use_cache
-from softprompt.sampling.sampler import GenerationConfig
 from terrains.base import World
 from terrains.sodarace.ground.names import grounds_from_files
 from terrains.sodarace.world import SodaraceWorld, WorldConfig

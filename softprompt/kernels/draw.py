@@ -13,7 +13,7 @@ BLOCK = 64
 
 @kernel
 def draw_rows(logits, uniforms, chosen, logprobs):
-    """Inverts each row's cumulative distribution at its uniform number; see :func:`softprompt.sampling.sampler.draw`.
+    """Inverts each row's cumulative distribution at its uniform number; see :func:`softprompt.sampling.draw.draw`.
 
     Args:
         logits: shape (n, vocab_size), of type float32.

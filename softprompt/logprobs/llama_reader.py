@@ -7,9 +7,7 @@ stands between the matrix products is in :mod:`softprompt.kernels.read` and :mod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,10 +17,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from softprompt.kernels import attention as attention_kernels
-from softprompt.kernels import read as reader_kernels
+from softprompt.kernels import attention, read
 from softprompt.kernels.threads import on_threads
 from softprompt.kernels.tiles import LANES
+from softprompt.logprobs.packed_rows import Rows
 from softprompt.models.llama_weights import LayerWeights, is_llama_like, linear
 
 CELLS_A_THREAD, PAIRS_A_THREAD = 64, 2
@@ -32,51 +30,9 @@ SMALL_MODEL_BYTES = 2**28
 POSITIONS = 256
 """Angles are worked out for so many positions at a time."""
 
-_kernels: Any = reader_kernels  # numba's type of a compiled function does not know its arguments
-_attention: Any = attention_kernels
+_read: Any = read  # numba's type of a compiled function does not know its arguments
+_attention: Any = attention
 _readers: WeakKeyDictionary[PreTrainedModel, LlamaReader] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows that are read together, behind beginnings of one length; those with the same beginning stand together.
-
-    Attributes:
-        lengths: cells of each row.
-        beginnings: the beginning of each row, in ascending order.
-        n_beginnings: how many there are.
-        n_before: cells of each beginning.
-    """
-
-    lengths: Sequence[int]
-    beginnings: Sequence[int]
-    n_beginnings: int
-    n_before: int
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        """First cell of each row, and the number of cells."""
-        return np.cumsum([0, *self.lengths])
-
-    @cached_property
-    def bounds(self) -> np.ndarray:
-        """First row of each beginning, and the number of rows."""
-        return np.searchsorted(np.array(self.beginnings), np.arange(self.n_beginnings + 1))
-
-    @cached_property
-    def positions(self) -> np.ndarray:
-        """Of every cell."""
-        return self.n_before + np.arange(self.starts[-1]) - np.repeat(self.starts[:-1], self.lengths)
-
-    @cached_property
-    def ends(self) -> Tensor | None:
-        """The last cell of each row, where rows are beginnings themselves: what follows needs no other states."""
-        return None if self.n_before else torch.from_numpy(self.starts[1:] - 1)
-
-    def weights(self, n_heads: int) -> np.ndarray:
-        """Where the weights of each row's attention begin, and how many there are."""
-        lengths = np.array(self.lengths)
-        return np.cumsum([0, *(n_heads * lengths * attention_kernels.padded(lengths + self.n_before))])
 
 
 @dataclass(frozen=True)
@@ -178,7 +134,7 @@ class LlamaReader:
             normed, mlp_factors = self._normalise(middle, norms[1])
             gate_up = linear(normed, layer.gate_up, layer.gate_up_bias)
             gated = torch.empty(len(gate_up), gate_up.shape[1] // 2)
-            _over_cells(_kernels.swiglu, gate_up, gated)
+            _over_cells(_read.swiglu, gate_up, gated)
             if kept is not None:
                 kept.append(_Kept(read, factors, qkv, weights, middle, mlp_factors, gate_up))
             x = linear(gated, layer.down, layer.down_bias, middle)
@@ -202,13 +158,13 @@ class LlamaReader:
         """
         blocks, past_gradient = rows.weights(self._n_heads), torch.empty_like(past)
         total = torch.zeros_like(gradient)
-        _over_cells(_kernels.rms_norm_backward, kept[-1][0], self._final_norm, kept[-1][1], gradient, total)
+        _over_cells(_read.rms_norm_backward, kept[-1][0], self._final_norm, kept[-1][1], gradient, total)
         for index in reversed(range(len(self._layers))):
             layer, norms, of = self._layers[index], self._norms[index], kept[index]
             told = torch.empty_like(of.gate_up)
-            _over_cells(_kernels.swiglu_backward, of.gate_up, total @ layer.down.T, told)
+            _over_cells(_read.swiglu_backward, of.gate_up, total @ layer.down.T, told)
             normed = told @ layer.gate_up.T
-            _over_cells(_kernels.rms_norm_backward, of.middle, norms[1], of.mlp_factors, normed, total)
+            _over_cells(_read.rms_norm_backward, of.middle, norms[1], of.mlp_factors, normed, total)
             mixed, needed, told = total @ layer.out.T, own or index > 0, torch.empty_like(of.qkv)
             if rows.ends is not None and index == len(self._layers) - 1:
                 total, mixed = (_spread(x, rows.ends, len(told)) for x in (total, mixed))
@@ -220,19 +176,19 @@ class LlamaReader:
                     cells[:, :, self._n_heads :].unflatten(2, (2, -1)).add_(left[index].permute(1, 3, 0, 2, 4))
                 self._rotate(told, rows, backward=True)
                 normed = told @ layer.qkv.T
-                _over_cells(_kernels.rms_norm_backward, of.x, norms[0], of.factors, normed, total)
+                _over_cells(_read.rms_norm_backward, of.x, norms[0], of.factors, normed, total)
         return total if own else None, past_gradient
 
     def _normalise(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what is normalised, and each row's factor."""
         out, factors = torch.empty_like(x), torch.empty(len(x))
-        _over_cells(_kernels.rms_norm, x, weight, self._eps, out, factors)
+        _over_cells(_read.rms_norm, x, weight, self._eps, out, factors)
         return out, factors
 
     def _rotate(self, qkv: Tensor, rows: Rows, backward: bool = False) -> None:
         sin = -self._sin if backward else self._sin
         sizes = self._n_heads, self._n_keys, self._scale
-        _over_cells(_kernels.rotate, qkv, self._cos, sin, rows.positions, *sizes)
+        _over_cells(_read.rotate, qkv, self._cos, sin, rows.positions, *sizes)
 
     def _over_pairs(
         self, kernel: Any, qkv: Tensor, past: Tensor, rows: Rows, blocks: np.ndarray, *arguments: Tensor | bool

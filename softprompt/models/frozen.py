@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import sys
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,17 +13,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.initialization import no_init_weights
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import logging as hf_logging
+
+from softprompt.models.arrays import to_array, to_tensor
+from softprompt.models.source import check_kind, first_line, quiet_bars, resolve
 
 TOKEN_COUNTS_FILE = "token_counts.json"
 
@@ -84,16 +75,16 @@ class FrozenLM:
         Raises:
             ValueError: there is no such model; the message is one line.
         """
-        source = _resolve(path)
+        source = resolve(path)
         quiet_bars()
         try:
-            _check_kind(source, AutoConfig.from_pretrained(source, trust_remote_code=False))
+            check_kind(source, AutoConfig.from_pretrained(source, trust_remote_code=False))
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 source, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True
             )
             model, found = loaded
         except (OSError, ValueError, SafetensorError) as error:
-            raise ValueError(f"cannot load a language model from {source!r}: {_first_line(error)}") from error
+            raise ValueError(f"cannot load a language model from {source!r}: {first_line(error)}") from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         except (OSError, ValueError) as error:
@@ -214,57 +205,11 @@ class FrozenLM:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
-def _resolve(path: str | Path) -> str:
-    """Returns a directory with a model or a hub id; for a path that is neither, raises and names the nearest path."""
-    local = Path(path).expanduser()
-    if local.is_dir():
-        if not (local / "config.json").is_file():
-            raise ValueError(f"no language model in {str(local)!r}: the directory has no config.json")
-        return str(local)
-    if local.is_file():
-        raise ValueError(f"{str(path)!r} is a file; a language model is a directory, or a name on the hub")
-    has_hub_form = isinstance(path, str) and path.count("/") <= 1 and not path.startswith((".", "/", "~"))
-    if has_hub_form and not (local.parent != Path(".") and local.parent.is_dir()):
-        return str(path)
-    ancestor = next(parent for parent in local.absolute().parents if parent.exists())
-    wanted = local.absolute().relative_to(ancestor).parts[0]
-    similar = difflib.get_close_matches(wanted, [child.name for child in ancestor.iterdir()], n=1)
-    raise ValueError(
-        f"no language model at {str(path)!r}; the nearest existing path is {str(ancestor.joinpath(*similar))!r}"
-    )
-
-
-def _check_kind(source: str, config: PretrainedConfig) -> None:
-    """Raises ValueError for models that transformers would load as causal ones, and that are not."""
-    kinds = getattr(config, "architectures", None) or []
-    if getattr(config, "is_encoder_decoder", False):
-        raise ValueError(f"it is a {config.model_type} model, which has an encoder, and not a causal one")
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise ValueError(f"it is a {config.model_type} model, and not a causal one")
-    if kinds and all(kind.endswith("ForMaskedLM") for kind in kinds):
-        raise ValueError(f"it is a {kinds[0]}, which fills gaps, and not a causal one")
-
-
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Everything a saved model holds, tied weights under one name only."""
     saved = model.state_dict().keys()
     tensors = dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
     return {name: tensor.detach() for name, tensor in tensors.items()}
-
-
-def to_array(tensor: Tensor) -> np.ndarray:
-    """Returns a tensor's memory as an array, copied only from another device; bfloat16 as the bits, uint16."""
-    tensor = tensor.cpu()
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def to_tensor(array: np.ndarray) -> Tensor:
-    """Returns the tensor that :func:`to_array` was given, around the array's own memory."""
-    with warnings.catch_warnings():
-        # Arrays from shared memory are read-only, which torch cannot express; frozen weights are never written to.
-        warnings.filterwarnings("ignore", message=".*not writable.*")
-        tensor = torch.from_numpy(array)
-    return tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
 
 
 def _load_tokenizer(files: Mapping[str, bytes]) -> PreTrainedTokenizerBase:
@@ -286,15 +231,3 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, voca
         elif isinstance(ids, list | tuple):
             found += ids
     return tuple(token for token in dict.fromkeys(found) if token < vocab_size)
-
-
-def _first_line(error: Exception) -> str:
-    if "trust_remote_code" in str(error):
-        return "it comes with code of its own, which is never run here; take a model that transformers knows itself"
-    return str(error).strip().partition("\n")[0]
-
-
-def quiet_bars() -> None:
-    """Turns off the progress bars of transformers where no person watches: they fill logs with half lines."""
-    if not sys.stderr.isatty():
-        hf_logging.disable_progress_bar()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from softprompt.models.frozen import FrozenLM, to_array, to_tensor
+from softprompt.models.arrays import to_array, to_tensor
+from softprompt.models.frozen import FrozenLM
 
 
 def top_layers(model: PreTrainedModel, n_layers: int) -> list[str]:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from softprompt.pretrain.hint_prefixes import Hints, copied, disturbed
-from softprompt.prompts.table import vocabulary_rows
+from softprompt.prompts.init import vocabulary_rows
 
 Batch = Sequence[Sequence[int]]
 """Token ids of some programs."""

@@ -10,27 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
-
-
-def readable_ids(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], n_rows: int) -> list[int]:
-    """Returns token ids without the special ones that were added to a tokenizer alone and the model has no row for.
-
-    Args:
-        tokenizer: the tokenizer.
-        ids: token ids of a text.
-        n_rows: rows of the model's embedding.
-
-    Raises:
-        ValueError: the model has no row for a token that is part of the text.
-    """
-    read = [token for token in ids if token < n_rows or token not in tokenizer.all_special_ids]
-    if beyond := [token for token in read if token >= n_rows]:
-        token = tokenizer.convert_ids_to_tokens(beyond[0])
-        raise ValueError(f"the tokenizer has a token {token!r}, and the language model no row for it")
-    return read
 
 
 def train_tokenizer(programs: Iterable[str], vocab_size: int, instruction: str) -> PreTrainedTokenizerFast:

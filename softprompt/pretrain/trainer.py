@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from softprompt.finite import NotFiniteError
-from softprompt.models.frozen import FrozenLM, quiet_bars
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.source import quiet_bars
 from softprompt.pretrain.config import PretrainConfig
 from softprompt.pretrain.data import BatchOrder
 from softprompt.pretrain.hint_prefixes import Hints, encode_hints

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from softprompt.logprobs.evaluate import LINEAR_HEADS, evaluate
+from softprompt.logprobs.beginnings import LINEAR_HEADS
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
 from softprompt.rl.kl import k3
 

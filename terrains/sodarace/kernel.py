@@ -5,6 +5,9 @@ and rods its rigid ones, solved by sequential impulses with warm starting (Catto
 Coherence", GDC 2005, and "Soft Constraints", GDC 2011). A node that would end a step deep in the ground is stopped
 where it first meets it (Catto, "Continuous Collision", GDC 2013). Iteration counts and constants are part of the task:
 changing one changes every score.
+
+The file is long because its parts have to stand in it: numba drops what it keeps of a compiled function when that
+function's own file changes and looks at no other, so a kernel calls only functions of its own file.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from terrains.base import Attempt, Score, Terrain
 from terrains.sodarace import failures
 from terrains.sodarace.ground.geometry import PROFILES, Ground
 from terrains.sodarace.ground.names import canonical_name, make_ground
+from terrains.sodarace.instruction import INSTRUCTION
 from terrains.sodarace.physics import VERSION, fits, simulate
-from terrains.sodarace.programs.styles import INSTRUCTION
 from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
 from terrains.sodarace.score_cache import Key, ScoreCache, cache_key
 from terrains.sodarace.scoring_counts import Done, Job, ScoringCounts

@@ -16,7 +16,7 @@ from distributed.rollout.pool import Pool
 from distributed.rollout.worker import RolloutWorker, instruction_ids
 from distributed.training.loop import TrainingLoop
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling.sampler import GenerationConfig
+from softprompt.sampling import GenerationConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
 
 LETTERS = ["a", "e"]

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling.sampler import GenerationConfig, SampleRequest, Samples
+from softprompt.sampling import GenerationConfig, SampleRequest, Samples
 from tests.accuracy import EPSILON, assert_as_accurate, distance
 from tests.softprompt.exact import doubled, logits_behind
 

@@ -7,11 +7,12 @@ import torch
 
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts.table import SoftPromptTable, initial_prompts
+from softprompt.prompts.init import initial_prompts
+from softprompt.prompts.table import SoftPromptTable
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.sampling.decoders import make_decoder
 from softprompt.sampling.decoders.llama import LlamaDecoder
 from softprompt.sampling.decoders.llama_cuda_graph import CELLS, WORTH_CAPTURING, LlamaGraphDecoder
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from tests.accuracy import assert_as_accurate
 from tests.softprompt.exact import Float64, doubled, one_by_one
 

@@ -5,9 +5,8 @@ advantages``, and return (b, l) tensors that are zero where the mask is. Beside 
 compare prompts and not tokens.
 """
 
-from softprompt.rl.advantages.dr_grpo import dr_grpo
 from softprompt.rl.advantages.gae import gae
-from softprompt.rl.advantages.grpo import grpo
+from softprompt.rl.advantages.grpo import dr_grpo, grpo
 from softprompt.rl.advantages.rank import rank_advantages
 from softprompt.rl.advantages.reinforce_pp import reinforce_pp
 from softprompt.rl.advantages.rloo import rloo

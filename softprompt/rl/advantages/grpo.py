@@ -1,4 +1,4 @@
-"""Group relative policy optimisation: rewards standardised within the group."""
+"""Group relative policy optimisation: rewards compared within the group, with (GRPO) or without division (Dr. GRPO)."""
 
 from __future__ import annotations
 
@@ -22,3 +22,23 @@ def grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = 
     groups = Groups(terrain)
     totals = program_rewards(rewards, mask)
     return broadcast_to_tokens((totals - groups.mean(totals)) / (groups.std(totals) + epsilon), mask, groups, valid)
+
+
+def dr_grpo(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Returns advantages, shape (b, l): a program's reward less its terrain's mean.
+
+    Unlike GRPO's, they are not divided by the standard deviation, which favours terrains on which all programs do
+    alike.
+
+    Source: Liu et al. 2025, arXiv 2503.20783, section 3.2. Its other half, a loss that does not divide by the number
+    of tokens, is the ``divisor`` of :func:`softprompt.rl.ppo.policy_loss`.
+
+    Args:
+        rewards: per token, KL penalty included, shape (b, l).
+        mask: real tokens, shape (b, l) bool.
+        terrain: each program's terrain, shape (b,) int64.
+        valid: which programs are valid, shape (b,) bool; see :func:`.broadcast_to_tokens`.
+    """
+    groups = Groups(terrain)
+    totals = program_rewards(rewards, mask)
+    return broadcast_to_tokens(totals - groups.mean(totals), mask, groups, valid)

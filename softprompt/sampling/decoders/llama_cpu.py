@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from softprompt.kernels import decode as llama_kernels
+from softprompt.kernels import decode
 from softprompt.kernels.decode import Cells
 from softprompt.kernels.threads import on_threads
 from softprompt.kernels.tiles import TILE_ROWS, WIDTH, rounded_up
@@ -21,8 +21,8 @@ from softprompt.sampling.decoders.llama import LlamaDecoder
 
 ROWS_A_THREAD = 8
 
-_rms_norm: Any = llama_kernels.rms_norm  # numba's type of a compiled function does not know its arguments
-_attend: Any = llama_kernels.attend
+_rms_norm: Any = decode.rms_norm  # numba's type of a compiled function does not know its arguments
+_attend: Any = decode.attend
 
 
 class LlamaCpuDecoder(LlamaDecoder):

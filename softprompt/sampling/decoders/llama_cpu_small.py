@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import SiLUActivation
 
-from softprompt.kernels import decode as llama_kernels
+from softprompt.kernels import decode
 from softprompt.kernels.decode import Weights, Workspace
 from softprompt.kernels.tiles import TILE_ROWS, WIDTH, packed, rounded_up
 from softprompt.sampling.decoders.llama_cpu import LlamaCpuDecoder, on_rows
@@ -25,7 +25,7 @@ SMALL_MODEL_BYTES = 2**28
 ROWS_AT_ONCE = 96
 """More rows are hardly faster, and need more memory for their keys and values."""
 
-_decode_step: Any = llama_kernels.decode_step  # numba's type of a compiled function does not know its arguments
+_decode_step: Any = decode.decode_step  # numba's type of a compiled function does not know its arguments
 
 
 def cpu_decoder(model: PreTrainedModel) -> LlamaCpuDecoder:

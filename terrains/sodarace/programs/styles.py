@@ -13,8 +13,7 @@ import random
 from collections.abc import Callable
 from textwrap import dedent, indent
 
-INSTRUCTION = "import math\n"
-"""What every program begins with; the hard prompt of every sodarace terrain."""
+from terrains.sodarace.instruction import INSTRUCTION
 
 Style = Callable[[random.Random], str]
 

@@ -10,7 +10,7 @@ from distributed.config.describe import settings
 from distributed.config.load import parse_config, with_settings
 from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError
-from softprompt.sampling.sampler import GenerationConfig
+from softprompt.sampling import GenerationConfig
 from terrains.sodarace.ground.sampler import sample_terrains
 
 DEFAULT = RunConfig()

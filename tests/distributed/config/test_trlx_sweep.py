@@ -19,7 +19,7 @@ from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError
 from distributed.search.space import check_space
 from distributed.training.setup import check_end_tokens
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 
 SWEEP = {
     "tune_config": {

@@ -21,7 +21,7 @@ from distributed.export.registry import model_uri
 from distributed.results.run_folder import PROMPTS
 from distributed.rollout.worker import instruction_ids
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling.sampler import GenerationConfig, SampleRequest, Samples
+from softprompt.sampling import GenerationConfig, SampleRequest, Samples
 from tests.distributed.finished_runs import (
     BUMPY,
     INSTRUCTION,

@@ -11,9 +11,9 @@ import torch
 from distributed.errors import UserError
 from distributed.learner.prompt_init import make_source, with_absolute_start
 from distributed.results.run_folder import open_run
+from softprompt.prompts.init import random_rows
 from softprompt.prompts.peft_io import save_prompt
 from softprompt.prompts.residual import ResidualPrompts
-from softprompt.prompts.table import random_rows
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from terrains.base import Terrain
 from tests.accuracy import assert_rounded

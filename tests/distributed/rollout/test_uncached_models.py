@@ -16,7 +16,7 @@ from distributed.rollout.worker import RolloutWorker, instruction_ids
 from distributed.training.setup import load_lm
 from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain.tokenizer import train_tokenizer
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from tests.distributed.finished_runs import BUMPY, INSTRUCTION, NEW_TOKENS, export, make_run, programs, save_base
 from tests.distributed.tiny_runs import config, finish, loop_of, worker_arguments
 from tests.softprompt.conftest import VOCAB

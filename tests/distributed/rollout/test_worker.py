@@ -21,7 +21,7 @@ from distributed.rollout.worker import RolloutWorker, instruction_ids
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.pretrain.tokenizer import train_tokenizer
-from softprompt.sampling.sampler import GenerationConfig, Samples
+from softprompt.sampling import GenerationConfig, Samples
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.tiny_workers import INSTRUCTION, LetterWorld
 from tests.softprompt.drawing import assert_drawn

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
+import ast
 from pathlib import Path
 
 import pytest
 
 import softprompt.kernels
-import terrains.sodarace
+from tests.kernel_processes import agree_side_by_side, packages, run
+
+OURS = {"softprompt", "terrains", "distributed"}
 
 DRAW = """
 import numpy as np
@@ -40,36 +39,6 @@ print(out.tobytes().hex(), normed.tobytes().hex(), sum(attend.stats.cache_hits.v
 SIMULATE = "from terrains.sodarace.kernel import simulate_one; print(simulate_one._cache.cache_path)"
 
 
-def packages(folder: Path) -> Path:
-    """Copies what kernels are made of; with empty packages around it nothing else is imported."""
-    for package, files in (
-        (softprompt.kernels, ("cache", "elementwise", "tiles", "draw", "decode")),
-        (terrains.sodarace, ("kernel", "kernel_cache")),
-    ):
-        target = folder / package.__name__.replace(".", "/")
-        target.mkdir(parents=True)
-        for parent in (target, *target.parents):
-            if parent == folder:
-                break
-            (parent / "__init__.py").touch()
-        for name in files:
-            shutil.copy(Path(package.__file__).with_name(f"{name}.py"), target)
-    return folder
-
-
-def run(script: str, folder: Path, **environment: str) -> list[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    found = subprocess.run(
-        [sys.executable, "-c", script],
-        env=inherited | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 0, found.stderr
-    return found.stdout.split()
-
-
 def test_found_it_computes_what_it_did_when_compiled_and_an_edit_of_what_it_calls_is_seen(tmp_path):
     folder = packages(tmp_path)
     *compiled, hits = run(DRAW, folder)
@@ -81,6 +50,24 @@ def test_found_it_computes_what_it_did_when_compiled_and_an_edit_of_what_it_call
     callee.write_text(source.replace("(np.int32(k) + np.int32(127))", "(np.int32(k) + np.int32(128))"))
     *edited, hits = run(DRAW, folder)
     assert hits == "0" and edited != compiled
+
+
+@pytest.mark.slow
+def test_a_process_that_compiles_and_one_that_loads_agree_bit_for_bit_side_by_side(tmp_path):
+    agree_side_by_side(DRAW, packages(tmp_path))
+
+
+def test_the_digest_of_the_cache_covers_every_source_that_kernels_are_made_of():
+    """The digest covers the files beside cache.py; a compiled function imported from elsewhere would be missed."""
+    for file in sorted(Path(softprompt.kernels.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                assert node.level == 0 and (
+                    module.startswith("softprompt.kernels.") or module.partition(".")[0] not in OURS
+                ), f"{file.name} imports {module}"
+            elif isinstance(node, ast.Import):
+                assert not {alias.name.partition(".")[0] for alias in node.names} & OURS, file.name
 
 
 @pytest.mark.slow

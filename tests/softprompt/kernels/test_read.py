@@ -5,9 +5,8 @@ import pytest
 import torch
 from numba import njit
 
-from softprompt.kernels import attention as attention_kernels
+from softprompt.kernels import attention, read
 from softprompt.kernels import elementwise as elementwise_kernels
-from softprompt.kernels import read as reader_kernels
 from softprompt.kernels.threads import on_threads
 from softprompt.kernels.tiles import LANES, multiply
 from tests.accuracy import assert_as_accurate, assert_rounded
@@ -53,8 +52,8 @@ def test_exponential_is_that_of_numpy_up_to_rounding():
 def test_norm_and_its_gradient_are_those_of_torch():
     x, weight, gradient, before = random(5, 24), random(24, seed=1), random(5, 24, seed=2), random(5, 24, seed=3)
     out, factors, total = np.empty_like(x), np.empty(5, np.float32), before.copy()
-    reader_kernels.rms_norm(0, 5, x, weight, EPS, out, factors)
-    reader_kernels.rms_norm_backward(0, 5, x, weight, factors, gradient, total)
+    read.rms_norm(0, 5, x, weight, EPS, out, factors)
+    read.rms_norm_backward(0, 5, x, weight, factors, gradient, total)
 
     def by_torch(dtype):
         inputs, told = tensor(x, dtype), torch.from_numpy(gradient).to(dtype)
@@ -67,8 +66,8 @@ def test_norm_and_its_gradient_are_those_of_torch():
 def test_gated_unit_and_its_gradient_are_those_of_torch():
     gate_up, gradient = random(5, 48) * 5, random(5, 24, seed=1)
     out, told = np.empty_like(gradient), np.empty_like(gate_up)
-    reader_kernels.swiglu(0, 5, gate_up, out)
-    reader_kernels.swiglu_backward(0, 5, gate_up, gradient, told)
+    read.swiglu(0, 5, gate_up, out)
+    read.swiglu_backward(0, 5, gate_up, gradient, told)
 
     def by_torch(dtype):
         inputs = tensor(gate_up, dtype)
@@ -83,7 +82,7 @@ def test_rotation_turns_pairs_and_with_negated_sines_back():
     qkv, positions, angles = random(5, 64), np.array([0, 3, 1, 1, 2]), random(4, 4, seed=1)
     cos, sin = np.cos(angles), np.sin(angles)
     turned = qkv.copy()
-    reader_kernels.rotate(0, 5, turned, cos, sin, positions, n_heads, n_keys, scale)
+    read.rotate(0, 5, turned, cos, sin, positions, n_heads, n_keys, scale)
     assert np.array_equal(turned[:, 48:], qkv[:, 48:])
 
     def by_numpy(real, whole):
@@ -95,7 +94,7 @@ def test_rotation_turns_pairs_and_with_negated_sines_back():
 
     theirs, exact = by_numpy(np.float32, np.complex64), by_numpy(np.float64, np.complex128)
     assert_as_accurate(turned.reshape(5, 8, 2, d // 2)[:, :6], theirs, exact)
-    reader_kernels.rotate(0, 5, turned, cos, -sin, positions, n_heads, n_keys, np.float32(2))
+    read.rotate(0, 5, turned, cos, -sin, positions, n_heads, n_keys, np.float32(2))
     assert_rounded(turned, qkv)
 
 
@@ -128,7 +127,7 @@ class Attention:
         self.past = random(2, 4, n_keys, s, d)
         self.qkv = random(self.starts[-1], (n_heads + 2 * n_keys) * d, seed=1)
         self.gradient = random(self.starts[-1], n_heads * d, seed=2)
-        sizes = n_heads * self.lengths * attention_kernels.padded(self.lengths + s)
+        sizes = n_heads * self.lengths * attention.padded(self.lengths + s)
         self.places = np.cumsum([0, *sizes])
         self.weights = np.full(self.places[-1], np.nan, np.float32)
 
@@ -138,12 +137,12 @@ class Attention:
 
     def forward(self, call) -> np.ndarray:
         out = np.full(self.gradient.shape, np.nan, np.float32)
-        call(attention_kernels.attend, 4 * self.n_keys, *self.arguments(), out)
+        call(attention.attend, 4 * self.n_keys, *self.arguments(), out)
         return out
 
     def backward(self, call, own: bool) -> tuple[np.ndarray, np.ndarray]:
         found = np.full(self.qkv.shape, np.nan, np.float32), np.full(self.past.shape, np.nan, np.float32)
-        call(attention_kernels.attend_backward, 4 * self.n_keys, *self.arguments(), self.gradient, own, *found)
+        call(attention.attend_backward, 4 * self.n_keys, *self.arguments(), self.gradient, own, *found)
         return found
 
     def by_torch(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -9,13 +9,13 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from softprompt.logprobs import evaluate as policy
-from softprompt.logprobs.evaluate import LINEAR_HEADS, evaluate
+from softprompt.logprobs.beginnings import LINEAR_HEADS
+from softprompt.logprobs.evaluate import evaluate
 from softprompt.logprobs.token_logprobs import token_logprobs
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.table import SoftPromptTable
 from softprompt.rl.value_head import ValueHead
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from tests.accuracy import assert_as_accurate, assert_both_accurate
 from tests.softprompt.exact import doubled, one_by_one
 
@@ -67,7 +67,7 @@ def prompts_for(lm: FrozenLM, n_rows: int, n_soft_tokens: int = 4) -> torch.Tens
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("chunk_cells", [1, 40, 4096])
 def test_batch_equals_rows_one_by_one(lm_of, batch, family, chunk_cells, monkeypatch):
-    monkeypatch.setattr(policy, "CPU_CHUNK_CELLS", chunk_cells)
+    monkeypatch.setattr("softprompt.logprobs.evaluate.CPU_CHUNK_CELLS", chunk_cells)
     lm, (ids, mask) = lm_of(family), batch
     prompts = prompts_for(lm, len(ids))
     found = evaluate(lm, prompts, INSTRUCTION, ids, mask, want_hidden=True)

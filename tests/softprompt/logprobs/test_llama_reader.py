@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt.logprobs import evaluate as policy
-from softprompt.logprobs import llama_reader
+from softprompt.logprobs import beginnings, llama_reader
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.logprobs.llama_reader import LlamaReader
 from softprompt.models.frozen import FrozenLM
@@ -67,11 +66,11 @@ def found_by(read, lm, batch, prompts, owners):
 def test_it_reads_as_transformers_does(
     make_lm, batch, family, chunk_cells, n_prompts, n_soft_tokens, owners, monkeypatch
 ):
-    monkeypatch.setattr(policy, "CPU_CHUNK_CELLS", chunk_cells)
+    monkeypatch.setattr("softprompt.logprobs.evaluate.CPU_CHUNK_CELLS", chunk_cells)
     lm = make_lm(family)
     asked = batch, prompts_for(lm, n_prompts, n_soft_tokens), owners
     with monkeypatch.context() as patched:
-        patched.setattr(policy, "_run", never)
+        patched.setattr(beginnings, "_run", never)
         found = found_by(together, lm, *asked)
     transformers_alone(monkeypatch)
     packed = found_by(together, lm, *asked)

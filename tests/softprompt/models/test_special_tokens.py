@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from softprompt.models.frozen import FrozenLM
-from softprompt.pretrain.tokenizer import readable_ids
-from softprompt.prompts.table import initial_prompts
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.models.prompt_text import readable_ids
+from softprompt.prompts.init import initial_prompts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from tests.softprompt.conftest import VOCAB
 
 

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from softprompt.prompts.table import (
-    SoftPromptTable,
-    initial_prompts,
-    nearest_tokens,
-    prompt_drift,
-    random_rows,
-    text_rows,
-    vocabulary_rows,
-)
+from softprompt.prompts.init import initial_prompts, random_rows, text_rows, vocabulary_rows
+from softprompt.prompts.stats import nearest_tokens, prompt_drift
+from softprompt.prompts.table import SoftPromptTable
 from tests.accuracy import assert_rounded
 
 pytestmark = pytest.mark.arithmetic

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt.prompts.table import vocabulary_rows
+from softprompt.prompts.init import vocabulary_rows
 from softprompt.resize.distillation import Donor, StoredPrograms
 from softprompt.resize.surgery import NEWBORN, resize, rows_to_keep
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 
 pytestmark = pytest.mark.arithmetic
 

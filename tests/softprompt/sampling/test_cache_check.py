@@ -8,9 +8,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from softprompt.sampling.decoders import TransformersDecoder, UncachedDecoder, make_decoder
 from softprompt.sampling.decoders.cache_check import can_use_cache
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
 from tests.softprompt.conftest import GENERAL, VOCAB
 
 COMMON = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from tests.softprompt.drawing import assert_at, assert_drawn
 
 pytestmark = pytest.mark.arithmetic

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from softprompt.models.frozen import FrozenLM
-from softprompt.sampling.sampler import GenerationConfig, Sampler, SampleRequest, Samples, draw, shape_logits
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest, Samples, draw, shape_logits
 from softprompt.sampling.stop_strings import StopWatch, TokenTexts
 from tests.accuracy import assert_as_accurate, assert_rounded
 from tests.softprompt.conftest import GENERAL

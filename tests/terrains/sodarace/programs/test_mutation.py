@@ -9,12 +9,13 @@ import re
 import pytest
 
 from terrains.base import Attempt
+from terrains.sodarace.instruction import INSTRUCTION
 from terrains.sodarace.programs.body import read_skeleton, tidy, write_skeleton
 from terrains.sodarace.programs.mutation import JOINING, OPERATORS, mutate
 from terrains.sodarace.programs.mutation.numbers import WHOLE, NumberRoles
 from terrains.sodarace.programs.number_grid import AMPLITUDES, PHASES, RATES, TALLEST, WIDEST
 from terrains.sodarace.programs.seeds import SEEDS
-from terrains.sodarace.programs.styles import INSTRUCTION, STYLES, canonical, print_program
+from terrains.sodarace.programs.styles import STYLES, canonical, print_program
 from terrains.sodarace.programs.syntax_tree import arguments, bodies, functions, muscles_of
 
 DRAWN = {style: [STYLES[style](random.Random(seed)) for seed in range(12)] for style in STYLES}

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from terrains.base import Attempt
-from terrains.sodarace.programs.styles import INSTRUCTION, STYLES, canonical
+from terrains.sodarace.instruction import INSTRUCTION
+from terrains.sodarace.programs.styles import STYLES, canonical
 
 
 def programs(style, count=30):
