@@ -13,7 +13,7 @@ from distributed.config import RunConfig
 from distributed.learner.optimizers import make_imitator, make_step, trained
 from distributed.learner.policy import Policy
 from softprompt.finite import check_parameters
-from softprompt.prompts.table import text_rows
+from softprompt.prompts.init import text_rows
 from softprompt.rl.elites import EliteBuffer, likelihood_loss
 
 
