@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from distributed.config import RunConfig
 from distributed.config.describe import settings
+from distributed.config.renamed import current_name, with_current_names
 from distributed.config.trlx_2022 import translate
 from distributed.config.trlx_files import check_kind, replace_adapter
 from distributed.config.validation_errors import explain
@@ -85,13 +86,14 @@ def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source:
     try:
         check_kind(data)
         sections, notes = translate(data)
-    except UserError as error:
+        sections = with_current_names(sections)
+    except (UserError, ValueError) as error:
         raise UserError(f"{source}: {error}" if source else str(error)) from None
     if notes:
         logger.warning("%s is in trlx's format of 2022 and is read so: %s", source or "this", "; ".join(notes))
     sections = {name: {} if content is None else content for name, content in sections.items()}
     _use_mlflow(sections)
-    changed = dict(_split(override) for override in overrides)
+    changed = {current_name(name): value for name, value in map(_split, overrides)}
     for name, value in changed.items():
         _set(sections, name, value)
     if note := replace_adapter(sections):
@@ -109,7 +111,7 @@ def with_settings(config: RunConfig, changed: Mapping[str, Any]) -> RunConfig:
     """
     sections = config.model_dump(mode="json")
     for name, value in changed.items():
-        _set(sections, name, copy.deepcopy(value))
+        _set(sections, current_name(name), copy.deepcopy(value))
     return _validate(sections, "", tuple(changed))
 
 

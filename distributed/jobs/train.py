@@ -21,7 +21,8 @@ from distributed.infra.writing import WriteError, write_text
 from distributed.jobs.finish import finish
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display, make_console
-from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.mlflow_tracker import open_tracker
+from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import UNTRACKED
 from distributed.results.run_folder import CONFIG
 from distributed.rollout.pool import RolloutError
@@ -122,7 +123,7 @@ def _sit(
     grounds = {name: world.ground(name).fingerprint() for name in terrains}
     facts = {"lm": lm.hash, "grounds": grounds, "total_steps": config.train.total_steps}
     with display, make_pool(config, terrains, instructions, exported(lm)) as pool:
-        loop = TrainingLoop(config, terrains, learner, pool, NullTracker(), display)
+        loop = TrainingLoop(config, terrains, learner, pool, Tracker(), display)
         if start:
             _check_facts(start.saved.state["run"], facts)
             _restore(loop, start.loop_state(config), start.saved.path)
@@ -176,7 +177,7 @@ class CheckpointWriter:
 
     directory: Path
     loop: TrainingLoop
-    tracker: NullTracker
+    tracker: Tracker
     config: RunConfig
     facts: dict[str, Any]
 
@@ -219,7 +220,7 @@ def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> None:
         raise UserError("--resume: model.model_path: the language model there is another one than when the run began")
 
 
-def _tracker(config: RunConfig, directory: Path, start: Start | None) -> NullTracker:
+def _tracker(config: RunConfig, directory: Path, start: Start | None) -> Tracker:
     """Opens the tracker. A branch, or a run that is to be recorded elsewhere, gets a record of its own.
 
     Such a record also holds the steps before, as the other one does, so that its curves are whole.

@@ -11,7 +11,8 @@ from ray.tune import Callback
 from distributed.config import RunConfig
 from distributed.observability.console import make_console
 from distributed.observability.mlflow_store import flatten
-from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.mlflow_tracker import open_tracker
+from distributed.observability.tracker import Tracker
 from distributed.search.lineage import FILE, Record, says
 from distributed.search.trainable import DAMAGED, INHERITED, member_number
 
@@ -31,7 +32,7 @@ class LineageCallback(Callback):
         """Takes the search's settings."""
         self._config = config
         self._record: Record | None = None
-        self._trackers: dict[int, NullTracker] = {}
+        self._trackers: dict[int, Tracker] = {}
 
     def rounds_made(self) -> int:
         """How many rounds are in the record; 0 until something has happened in this sitting."""
@@ -101,7 +102,7 @@ class LineageCallback(Callback):
         record.mlflow |= {str(member): t.run_id for member, t in self._trackers.items() if t.run_id}
         record.save()
 
-    def _tracker(self, record: Record, member: int) -> NullTracker:
+    def _tracker(self, record: Record, member: int) -> Tracker:
         """The member's tracker, opened when it is first needed; params are what all members have in common."""
         if member not in self._trackers:
             common = flatten(self._config.model_dump(mode="json", by_alias=True, exclude={"search"}))

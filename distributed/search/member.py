@@ -14,7 +14,7 @@ from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
-from distributed.observability.mlflow_tracker import NullTracker
+from distributed.observability.tracker import Tracker
 from distributed.rollout.pool import OnResult, Pool, Ticket
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from distributed.search.exploit import inherit, operate
@@ -164,7 +164,7 @@ class Member:
     def _loop(self, config: RunConfig) -> TrainingLoop:
         learner = Learner(config, self._lm, self._population.instructions, self._population.tasks)
         display = Display(self._population.terrains, Console(quiet=True), live=False)
-        return TrainingLoop(config, self._population.terrains, learner, self._pool, NullTracker(), display)
+        return TrainingLoop(config, self._population.terrains, learner, self._pool, Tracker(), display)
 
     def _evaluate(self, state: PromptState) -> tuple[np.ndarray, float]:
         """Mean fitness by terrain on the evaluation set, and the share of valid programs."""

@@ -29,7 +29,8 @@ from distributed.jobs.finish import finish
 from distributed.learner.learner import Learner
 from distributed.learner.prompt_init import with_absolute_start
 from distributed.observability.console import Display, make_console
-from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.mlflow_tracker import open_tracker
+from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import UNTRACKED
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.worker import instruction_ids
@@ -179,12 +180,12 @@ class _Search:
         except CheckpointError as error:
             logger.warning("%s; the same samples are drawn again", error)
             shutil.rmtree(folder)
-        loop = self._loop(with_settings(self.config, {"method.replay_size": most_elites(self.config)}), NullTracker())
+        loop = self._loop(with_settings(self.config, {"method.replay_size": most_elites(self.config)}), Tracker())
         with loop.pool, loop.display:
             loop.advance()
         return load_checkpoint(save_checkpoint(folder, 0, loop.state_dict())).state
 
-    def _loop(self, config: RunConfig, tracker: NullTracker) -> TrainingLoop:
+    def _loop(self, config: RunConfig, tracker: Tracker) -> TrainingLoop:
         """A loop in this process, its pool as large as the cluster has room for."""
         torch.set_num_threads(os.cpu_count() or 1)
         wide = with_settings(config, {"rollouts.workers": config.rollouts.workers * self.fitting})
@@ -216,7 +217,7 @@ class _Search:
         self.record.save()
         return found.state
 
-    def _finish(self, best: dict[str, Any], tracker: NullTracker) -> None:
+    def _finish(self, best: dict[str, Any], tracker: Tracker) -> None:
         """Evaluates the best member as the main job does its prompts, then writes what the search found."""
         config = member_config(self.config, best["member"], best["settings"])
         config = with_settings(
@@ -247,7 +248,7 @@ class _Search:
             self.console.print(self.record.table())
         tell(summary, self.record, self.directory, self._say)
 
-    def _tracker(self) -> NullTracker:
+    def _tracker(self) -> Tracker:
         tracker = open_tracker(
             self.config.train.tracker,
             self.config.tracking.experiment,
