@@ -133,7 +133,7 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _evolution_waits_and_moves_prompts_alone(self) -> RunConfig:
+    def _evolution_is_synchronous_and_trains_prompts_only(self) -> RunConfig:
         if self.method.estimator == "es":
             if self.rollouts.max_staleness:
                 raise ValueError("rollouts.max_staleness: estimator es waits for every program; set it to 0")

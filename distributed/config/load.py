@@ -1,4 +1,4 @@
-"""Reads and writes configurations: YAML files, settings given on the command line, and clear words on mistakes."""
+"""Reads and writes configurations: YAML files, settings given on the command line, and clear messages for mistakes."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _split(override: str) -> tuple[str, Any]:
 
 
 def _set(sections: dict[str, Any], name: str, value: Any) -> None:
-    """Sets a setting by its full name. What is in the way becomes a section; validation speaks up if that is wrong."""
+    """Sets a setting by its full name. What stands where a section belongs is replaced; validation checks the rest."""
     *path, last = name.split(".")
     for part in path:
         if not isinstance(sections.get(part), dict):
@@ -185,7 +185,7 @@ def _use_mlflow(sections: dict[str, Any]) -> None:
 
 
 def _say_what_has_no_effect(config: RunConfig, source: str) -> None:
-    """Names in the log what was set to no avail."""
+    """Names in the log the settings that were set and have no effect."""
     values = config.model_dump()
     idle = [each.name for each in settings(RunConfig) if each.unused and _get(values, each.name) != each.default]
     if idle:

@@ -182,13 +182,13 @@ def _multiples(low: float, high: float, step: float, log: bool) -> list[float]:
     """Multiples of a step between two ends, all of them or some that are spread evenly."""
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     if last - first < MOST_VALUES:
-        places: Sequence[int] = range(first, last + 1)
+        multiples: Sequence[int] = range(first, last + 1)
     else:
         shares = [k / (MOST_VALUES - 1) for k in range(MOST_VALUES)]
         least = max(first, 1)
         spread = (least * (last / least) ** s if log else first + (last - first) * s for s in shares)
-        places = list(dict.fromkeys(round(each) for each in spread))
-    return [_rounded(place * step) for place in places]
+        multiples = list(dict.fromkeys(round(each) for each in spread))
+    return [_rounded(k * step) for k in multiples]
 
 
 def _normal(name: str, mean: float, deviation: float, step: float | None) -> list[float]:
@@ -200,7 +200,7 @@ def _normal(name: str, mean: float, deviation: float, step: float | None) -> lis
 
 
 def _rounded(value: float) -> float:
-    """A number without the dust of its computation; a whole one where it is whole and its step is."""
+    """The number to ten digits, which drops rounding errors; whole numbers stay whole."""
     return value if isinstance(value, int) else float(f"{value:.10g}")
 
 

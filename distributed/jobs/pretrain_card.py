@@ -17,7 +17,7 @@ def card_text(card: dict) -> str:
     behind = figures["behind_untrained_prompts"]
     sizes = list(next(iter(behind.values())))
     prompts = "\n".join(
-        f"| {birth} | " + " | ".join(f"{v:.0%}" for v in shares.values()) + " |" for birth, shares in behind.items()
+        f"| {start} | " + " | ".join(f"{v:.0%}" for v in shares.values()) + " |" for start, shares in behind.items()
     )
     first = card["corpus"].get("command", "terraprompt corpus --out data/corpus.jsonl")
     commands = "\n".join(f"    {command}" for command in [first, *_commands(card)])
@@ -41,7 +41,7 @@ def card_text(card: dict) -> str:
 |---|---|---|
 {rows}
 
-Valid walkers behind an untrained soft prompt, by its number of rows and how they are born:
+Valid walkers behind an untrained soft prompt, by its number of rows and how they are initialized:
 
 | rows | {" | ".join(sizes)} |
 |---|{"---|" * len(sizes)}

@@ -96,7 +96,7 @@ def _end(error: BaseException, directory: Path, received: list[int]) -> None:
     kept = latest(directory) is not None
     again = f"continue with: {command('train', directory)}"
     if not kept:
-        _forget(directory)
+        _remove_empty(directory)
     if isinstance(error, DivergedError) and kept:
         raise UserError(f"{error}; the last good checkpoint is {latest(directory)}") from error
     if isinstance(error, RolloutError | CheckpointError | WriteError):
@@ -171,7 +171,7 @@ def _advance(loop: TrainingLoop, checkpoints: CheckpointWriter, received: list[i
         raise
 
 
-def _forget(directory: Path) -> None:
+def _remove_empty(directory: Path) -> None:
     """Removes the directory of a run that never came to a checkpoint, unless something else lies in it."""
     with suppress(OSError):
         for name in (CONFIG, BRANCH, LOCK, UNTRACKED):
