@@ -89,8 +89,8 @@ def test_the_settings_of_an_old_run_load_as_they_were(caplog: pytest.LogCaptureF
         assert set(now["search"].pop("space")) == {"warm_start.init_from_elite", "optimizer.kwargs.lr"}
         for section, values in said.items():
             expected = {k: v for k, v in values.items() if k not in ("born_from_elite", "space")}
-            if section == "method":  # settings that were added since then are beside those of that time
-                expected["gen_kwargs"] = now[section]["gen_kwargs"] | expected["gen_kwargs"]
+            for kwargs in {"gen_kwargs", "gen_experience_kwargs"} & expected.keys():
+                expected[kwargs] = now[section][kwargs] | expected[kwargs]  # beside what was added since then
             assert {name: now[section][name] for name in expected} == expected
     assert set(caplog.messages) == {NOTE}
 
