@@ -35,8 +35,8 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
 
     Yields:
         A list that holds the signal's number once it has come, SIGPIPE's for a broken pipe. Rely on it, not on the
-        exception: raised in the middle of a call into Ray, `Interrupted` comes out as a SystemError, and raised while an
-        object is deleted it is lost.
+        exception: raised in the middle of a call into Ray, `Interrupted` comes out as a SystemError, and raised while
+        an object is deleted it is lost.
     """
     received: list[int] = []
     _unread.clear()
