@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from distributed.config.section import LARGEST_SEED
-from distributed.errors import UserError, did_you_mean
 
 
 def pretrain(
@@ -77,53 +76,20 @@ def pretrain(
     Every 500 steps it says what held-out programs cost, and how many programs of the model are valid and unique.
     Ctrl-C keeps what was learnt; the same command goes on from there.
     """
-    import json
+    # torch takes seconds to import.
+    from distributed.jobs.pretrain_options import PretrainOptions, pretrain_with
 
-    from pydantic import ValidationError
-    from rich.console import Console
-
-    from distributed.jobs.pretrain import pretrain as run
-    from distributed.jobs.pretrain_hints import build_hints, check_hints, hinted_share
-    from softprompt.pretrain.config import PRESETS
-    from softprompt.pretrain.config import preset as settings_of_preset
-    from softprompt.pretrain.prefixes import PrefixConfig
-    from terrains.sodarace.map_elites.corpus import above as filtered
-    from terrains.sodarace.map_elites.corpus import read_corpus
-    from terrains.sodarace.world import SodaraceWorld, WorldConfig
-
-    check_hints(hints, hinted)
-    if preset not in PRESETS:
-        raise UserError(f"--preset: there is no {preset}{did_you_mean(preset, PRESETS)}")
-    try:
-        programs = filtered(read_corpus(corpus), above)
-    except ValueError as error:
-        raise UserError(f"--corpus: {error}") from None
-    if not programs:
-        raise UserError(f"--above: no program of {corpus} reaches {above} of its niche's best")
-    card_file = corpus.with_suffix(".card.json")
-    corpus_card = json.loads(card_file.read_text()) if card_file.exists() else {}
-    corpus_card |= {"trained_on_above": above} if above else {}
-    corpus_card |= {"hints": hints} if hints else {}
-    told = build_hints(hints, programs, seed)
-    asked = {"steps": steps, "lr": lr, "batch_size": batch_size, "accumulate": accumulate}
-    given = {name: value for name, value in asked.items() if value}
-    prefixes = {name: value for name, value in {"visits": visits, "none": none}.items() if value is not None}
-    try:
-        share = {"hinted": hinted_share(PrefixConfig(**prefixes), hinted)} if hints else {}
-        config = settings_of_preset(preset, seed=seed, prefixes=PrefixConfig(**prefixes, **share), **given)
-    except ValidationError as error:
-        raise UserError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    if start is not None and not (start / "card.json").exists():
-        raise UserError(f"--start: there is no model with a card in {str(start)!r}")
-    world = SodaraceWorld(WorldConfig(threads=0))
-    console = Console()
-    try:
-        texts, terrains = [p.program for p in programs], list(programs[0].fitness)
-        status = run(texts, corpus_card, world, terrains, config, out, console, start, fresh, told)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    finally:
-        world.close()
-    if not status:
-        console.print(f"the model and its card lie in {out}", highlight=False, soft_wrap=True)
-    raise typer.Exit(status)
+    options = PretrainOptions(
+        corpus=corpus,
+        out=out,
+        preset=preset,
+        settings={"steps": steps, "lr": lr, "batch_size": batch_size, "accumulate": accumulate},
+        prefixes={"visits": visits, "none": none},
+        hints=hints,
+        hinted=hinted,
+        start=start,
+        above=above,
+        seed=seed,
+        fresh=fresh,
+    )
+    raise typer.Exit(pretrain_with(options))

@@ -35,7 +35,7 @@ LISTS = ("choice", "grid")
 SCHEDULERS = {"fifo": "random", "hyperband": "asha", "hyperbandforbohb": "asha"}
 ILQL = ("tau", "gamma_q", "cql_scale", "awac_scale", "alpha", "steps_for_target_q_sync", "two_qs")
 MOST_VALUES = 32
-"""Whole numbers and multiples are a list of at most so many values, spread evenly (or evenly by their logarithm)."""
+"""Most values of the list that stands for a range of whole numbers or multiples; they are evenly spaced."""
 
 SEARCHED = ("method.", "optimizer.", "scheduler.", "ten.", "warm_start.", "train.batch_size", "train.minibatch_size")
 

@@ -16,7 +16,7 @@ from distributed.errors import UserError
 from distributed.infra.locking import LOCK, locked
 from distributed.jobs import pretrain as pretrain_command
 from distributed.jobs.pretrain import TRAINING, pretrain
-from distributed.jobs.pretrain_hints import hinted_share
+from distributed.jobs.pretrain_options import hinted_share
 from softprompt.pretrain.config import PretrainConfig, preset
 from softprompt.pretrain.prefixes import PrefixConfig
 from terrains.sodarace.programs.seeds import SEEDS
