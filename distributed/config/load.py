@@ -1,4 +1,4 @@
-"""Reads and writes configurations: YAML files, settings given on the command line, and clear messages for mistakes."""
+"""Reads configurations: YAML files, settings given on the command line, and clear messages for mistakes."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def card_text(card: dict) -> str:
         f"| {start} | " + " | ".join(f"{v:.0%}" for v in shares.values()) + " |" for start, shares in behind.items()
     )
     first = card["corpus"].get("command", "terraprompt corpus --out data/corpus.jsonl")
-    commands = "\n".join(f"    {command}" for command in [first, *_commands(card)])
+    commands = "\n".join(f"    {command}" for command in [first, *training_commands(card)])
     return f"""# A language model that writes Sodaracers
 
 {card["parameters"]:,} parameters (Llama), its own tokenizer, safetensors. It was trained on
@@ -49,9 +49,9 @@ Valid walkers behind an untrained soft prompt, by its number of rows and how the
 """
 
 
-def _commands(card: dict) -> list[str]:
+def training_commands(card: dict) -> list[str]:
     """The commands that trained a model, in their order, with the settings that are not the preset's."""
-    before = _commands(card["start"]) if card["start"] else []
+    before = training_commands(card["start"]) if card["start"] else []
     settings, name = card["pretrain"], card["pretrain"].get("preset", "tiny")
     usual = preset(name).model_dump(mode="json")
     chosen = {} if name == "tiny" else {"preset": name}
