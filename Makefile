@@ -36,7 +36,7 @@ test-all: test ## Check the code and run all tests; the slow ones have the machi
 test-processors: setup ## Run the tests of arithmetic as other processors would; ARGS=--short for the lowest alone
 	@$(BIN)/python -m tests.processors $(ARGS)
 
-check: setup ## Lint, formatting, types
+check: setup ## Lint, formatting, types, the order of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

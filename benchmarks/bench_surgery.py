@@ -24,7 +24,7 @@ from distributed.config.load import load_config
 from distributed.infra.ray_cluster import connect_ray
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
-from distributed.observability.mlflow_tracker import NullTracker
+from distributed.observability.tracker import Tracker
 from distributed.search.member import Member, Population
 from distributed.training.loop import TrainingLoop
 from distributed.training.setup import load_lm, make_pool, make_world, terrain_names, world_factory
@@ -50,7 +50,7 @@ def measure(config: RunConfig) -> list[dict[str, Any]]:
     rows = []
     with make_pool(config, terrains, instructions, model) as pool:
         display = Display(terrains, Console(quiet=True), live=False)
-        loop = TrainingLoop(config, terrains, Learner(config, lm, instructions), pool, NullTracker(), display)
+        loop = TrainingLoop(config, terrains, Learner(config, lm, instructions), pool, Tracker(), display)
         loop.advance()
         common = (tuple(terrains), instructions, world_factory(config), model, loop.state_dict())
         member = Member(Population(config, *common), lm, pool)

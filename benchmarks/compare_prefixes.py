@@ -33,7 +33,7 @@ from distributed.errors import UserError, did_you_mean
 from distributed.infra.signals import exit_status, interruptible
 from distributed.jobs.measure_model import is_walker, sample_programs, validity_behind
 from distributed.jobs.pretrain import TRAINING, Training
-from distributed.jobs.pretrain_hints import build_hints
+from distributed.jobs.pretrain_options import build_hints
 from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain.config import preset
 from softprompt.pretrain.prefixes import PrefixConfig

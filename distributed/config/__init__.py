@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import model_validator
 
 from distributed.config.method import GROUPED, GenKwargs, MethodConfig
+from distributed.config.renamed import with_current_names
+from distributed.config.search import Range, SearchConfig
 from distributed.config.section import Section
 from distributed.config.sections import (
     ComputeConfig,
     EvaluationConfig,
-    Range,
     RayConfig,
     RolloutsConfig,
-    SearchConfig,
     TenConfig,
-    TerrainSampleConfig,
-    TerrainsConfig,
     TrackingConfig,
     WarmStartConfig,
 )
+from distributed.config.terrains import TerrainSampleConfig, TerrainsConfig
 from distributed.config.trlx_sections import (
     BUNDLED,
     BUNDLED_LM,
@@ -92,6 +93,11 @@ class RunConfig(Section):
     search: SearchConfig = SearchConfig()
     """A population of runs that differ in some settings."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_current_names(cls, given: Any) -> Any:
+        return with_current_names(given) if isinstance(given, dict) else given
+
     def sequence_length(self, instruction_tokens: int) -> int:
         """Most positions a program takes up: soft prompt, instruction and the program itself."""
         kwargs = (self.method.gen_kwargs, self.method.rollout_kwargs)
@@ -116,7 +122,7 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _only_a_table_is_born_from_elites(self) -> RunConfig:
+    def _only_a_table_has_rows_of_elites(self) -> RunConfig:
         if self.warm_start.init_from_elite and (self.method.prompt_source, self.method.reparameterize) != (
             "table",
             "none",
@@ -127,7 +133,7 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _evolution_waits_and_moves_prompts_alone(self) -> RunConfig:
+    def _evolution_is_synchronous_and_trains_prompts_only(self) -> RunConfig:
         if self.method.estimator == "es":
             if self.rollouts.max_staleness:
                 raise ValueError("rollouts.max_staleness: estimator es waits for every program; set it to 0")

@@ -1,4 +1,4 @@
-"""Reads and writes configurations: YAML files, settings given on the command line, and clear words on mistakes."""
+"""Reads configurations: YAML files, settings given on the command line, and clear messages for mistakes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from distributed.config import RunConfig
 from distributed.config.describe import settings
+from distributed.config.renamed import current_name, with_current_names
 from distributed.config.trlx_2022 import translate
 from distributed.config.trlx_files import check_kind, replace_adapter
 from distributed.config.validation_errors import explain
@@ -85,13 +86,14 @@ def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source:
     try:
         check_kind(data)
         sections, notes = translate(data)
-    except UserError as error:
+        sections = with_current_names(sections)
+    except (UserError, ValueError) as error:
         raise UserError(f"{source}: {error}" if source else str(error)) from None
     if notes:
         logger.warning("%s is in trlx's format of 2022 and is read so: %s", source or "this", "; ".join(notes))
     sections = {name: {} if content is None else content for name, content in sections.items()}
     _use_mlflow(sections)
-    changed = dict(_split(override) for override in overrides)
+    changed = {current_name(name): value for name, value in map(_split, overrides)}
     for name, value in changed.items():
         _set(sections, name, value)
     if note := replace_adapter(sections):
@@ -109,7 +111,7 @@ def with_settings(config: RunConfig, changed: Mapping[str, Any]) -> RunConfig:
     """
     sections = config.model_dump(mode="json")
     for name, value in changed.items():
-        _set(sections, name, copy.deepcopy(value))
+        _set(sections, current_name(name), copy.deepcopy(value))
     return _validate(sections, "", tuple(changed))
 
 
@@ -141,7 +143,7 @@ def _split(override: str) -> tuple[str, Any]:
 
 
 def _set(sections: dict[str, Any], name: str, value: Any) -> None:
-    """Sets a setting by its full name. What is in the way becomes a section; validation speaks up if that is wrong."""
+    """Sets a setting by its full name. What stands where a section belongs is replaced; validation checks the rest."""
     *path, last = name.split(".")
     for part in path:
         if not isinstance(sections.get(part), dict):
@@ -183,7 +185,7 @@ def _use_mlflow(sections: dict[str, Any]) -> None:
 
 
 def _say_what_has_no_effect(config: RunConfig, source: str) -> None:
-    """Names in the log what was set to no avail."""
+    """Names in the log the settings that were set and have no effect."""
     values = config.model_dump()
     idle = [each.name for each in settings(RunConfig) if each.unused and _get(values, each.name) != each.default]
     if idle:

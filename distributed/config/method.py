@@ -111,7 +111,7 @@ class MethodConfig(Section):
     match_norms: bool = False
     """Whether rows are made as long at the start as the vocabulary's are on average; random rows always are."""
     reparameterize: Literal["none", "residual"] = "none"
-    """residual trains rows through a network with a skip connection; what is handed out is plain prompts."""
+    """residual trains rows through a network with a skip connection; workers and exports get the resulting prompts."""
     residual_width: int = Field(64, ge=1)
     """Width of that network's bottleneck."""
     network_lr: float = Field(1e-3, gt=0)
@@ -132,7 +132,7 @@ class MethodConfig(Section):
     es_noise: float = Field(0.1, gt=0)
     """Size of a perturbation, as a share of the prompt's own numbers (root mean square)."""
     advantage_shaping: Literal["none", "rank", "log"] = "rank"
-    """What tames a heavy tail: log takes logarithms; rank, ranks, with which rloo, grpo and reinforce_pp are one."""
+    """What tames a heavy tail: log takes logarithms; rank, ranks, with which rloo, grpo and reinforce_pp are equal."""
     log_unit: float = Field(0.1, gt=0)
     """Reward below which log is about linear."""
     replay_weight: float = Field(1.0, ge=0)

@@ -32,16 +32,16 @@ MAY_CHANGE = (
     "rollouts.threads_per_worker",
     "rollouts.cpus_per_worker",
     "rollouts.gpus_per_worker",
-    # Nothing in a single run comes from these.
+    # A single run does not use these.
     "search",
 )
-"""Settings, and whole sections, that a resumed run takes as they are asked for. What only trlx reads may change too."""
+"""Settings, and whole sections, that a resumed run takes as given. Settings that only trlx reads may change too."""
 
 STAYS = ("train.checkpoint_dir", "train.run_name", "train.resume_from_checkpoint")
-"""Settings that say where a run lies, which a resumed one does where it lies already: they are as they were."""
+"""Settings that say where a run is stored: a resumed run keeps its own, whatever is given."""
 
 SPANS = {"cosine_annealing": "T_max", "linear": "total_iters"}
-"""By schedule, the argument without which it is spread over the whole run, so that its length cannot change."""
+"""By schedule, the argument that sets its length; without it, it spans the run, whose length is then fixed."""
 
 MOST_SHOWN = 40
 

@@ -1,4 +1,4 @@
-"""Files of trlx's surroundings that are no configuration of a run here, named as what they are; its adapters."""
+"""Recognises files that no run can use (ILQL, SFT, NeMo, accelerate, sweeps), and reads trlx's adapter settings."""
 
 from __future__ import annotations
 

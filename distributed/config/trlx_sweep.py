@@ -35,7 +35,7 @@ LISTS = ("choice", "grid")
 SCHEDULERS = {"fifo": "random", "hyperband": "asha", "hyperbandforbohb": "asha"}
 ILQL = ("tau", "gamma_q", "cql_scale", "awac_scale", "alpha", "steps_for_target_q_sync", "two_qs")
 MOST_VALUES = 32
-"""Whole numbers and multiples are a list of at most so many values, spread evenly (or evenly by their logarithm)."""
+"""Most values of the list that stands for a range of whole numbers or multiples; they are evenly spaced."""
 
 SEARCHED = ("method.", "optimizer.", "scheduler.", "ten.", "warm_start.", "train.batch_size", "train.minibatch_size")
 
@@ -182,13 +182,13 @@ def _multiples(low: float, high: float, step: float, log: bool) -> list[float]:
     """Multiples of a step between two ends, all of them or some that are spread evenly."""
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     if last - first < MOST_VALUES:
-        places: Sequence[int] = range(first, last + 1)
+        multiples: Sequence[int] = range(first, last + 1)
     else:
         shares = [k / (MOST_VALUES - 1) for k in range(MOST_VALUES)]
         least = max(first, 1)
         spread = (least * (last / least) ** s if log else first + (last - first) * s for s in shares)
-        places = list(dict.fromkeys(round(each) for each in spread))
-    return [_rounded(place * step) for place in places]
+        multiples = list(dict.fromkeys(round(each) for each in spread))
+    return [_rounded(k * step) for k in multiples]
 
 
 def _normal(name: str, mean: float, deviation: float, step: float | None) -> list[float]:
@@ -200,7 +200,7 @@ def _normal(name: str, mean: float, deviation: float, step: float | None) -> lis
 
 
 def _rounded(value: float) -> float:
-    """A number without the dust of its computation; a whole one where it is whole and its step is."""
+    """The number to ten digits, which drops rounding errors; whole numbers stay whole."""
     return value if isinstance(value, int) else float(f"{value:.10g}")
 
 

@@ -1,4 +1,4 @@
-"""What a configuration can say and nothing can be trained on: found before anything heavy is imported."""
+"""Settings that can be read but not trained with, and terrains that do not exist: refused before heavy imports."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from distributed.errors import UserError
 
 
 def check_trainable(config: RunConfig) -> None:
-    """Checks that a configuration asks for nothing that training does not do, and for terrains that there are.
+    """Checks that training does all that a configuration asks for, and that its terrains exist.
 
-    Such settings are read, so that trlx's files load and can be looked at; training on them would be a lie.
+    Settings of trlx that are not supported are read, so that its files load; training must not ignore them silently.
 
     Raises:
         UserError: it does; the message names the setting and says what to set instead.
@@ -27,9 +27,9 @@ def check_trainable(config: RunConfig) -> None:
 
 
 def check_terrain_names(names: Iterable[str], said_by: str) -> None:
-    """Checks that terrains of such names can be, whatever the files hold that some are read from.
+    """Checks names of terrains; files that some are read from are not opened.
 
-    It takes no compiler and no language model, so that a misspelt name is told at once.
+    It needs no compiler and no language model, so a misspelt name is reported at once.
 
     Args:
         names: names of terrains.

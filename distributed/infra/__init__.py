@@ -1,1 +1,1 @@
-"""Where things lie, what signals do, and how Ray is reached."""
+"""What every command needs of the system: paths, files, locks, deadlines, signals, the connection to Ray."""

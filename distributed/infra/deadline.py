@@ -1,4 +1,4 @@
-"""Calls into libraries that may hang: they get a thread of their own, and so much time."""
+"""Deadlines for calls into libraries that may hang: each runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def within(seconds: float, action: Callable[[], T]) -> T:
-    """Does something in another thread, and waits for it so long.
+    """Runs an action in another thread, and waits for it at most so many seconds.
 
-    An action that takes longer is left behind: its thread goes on, ends with the process at the latest, and what it
-    gives or raises is lost.
+    An action that takes longer is abandoned: its thread goes on, until the process ends at the latest, and its
+    result or exception is lost.
 
     Args:
         seconds: how long it may take.

@@ -44,7 +44,7 @@ def locked(directory: Path, name: str = LOCK) -> Iterator[None]:
             path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         yield
     finally:
-        # While it is locked: whoever has opened it before finds that it is gone, and tries again.
+        # Removed while it is still locked: a process that has opened it already sees that it is gone, and tries again.
         with suppress(OSError):
             path.unlink(missing_ok=True)
         lock.release()

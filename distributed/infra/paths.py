@@ -1,4 +1,4 @@
-"""Where files go that are to last: the directory a command is run in, or a home of their own inside a Ray job."""
+"""Where a run's files are kept: in the working directory, or below TERRAPROMPT_HOME, as inside a Ray job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from distributed.errors import UserError, did_you_mean
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Set by Ray in the driver of a job."""
+"""Environment variable that Ray sets in the driver of a job."""
 
 HOME_VARIABLE = "TERRAPROMPT_HOME"
 """Names the directory below which a job keeps its runs and records; ``~/terraprompt`` without it."""
@@ -20,7 +20,7 @@ def in_ray_job() -> bool:
 
 
 def lasting(path: str | Path) -> Path:
-    """Returns the absolute path of a file or directory that is to last.
+    """Returns the absolute path of a file or directory that must outlive the process.
 
     A job that was submitted with a working directory runs in a copy of it that Ray deletes, so there a relative path is
     taken from TERRAPROMPT_HOME.
@@ -36,7 +36,7 @@ def lasting(path: str | Path) -> Path:
 
 
 def existing(given: Path) -> Path:
-    """The absolute path of what is to be resumed, which may be given as it is or relative to where files last.
+    """The absolute path of what is to be resumed, which may be given as a Ray job would write it.
 
     Raises:
         UserError: there is nothing; the message names what is most like it.

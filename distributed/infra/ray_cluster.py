@@ -24,7 +24,7 @@ from distributed.infra.paths import in_ray_job
 PACKAGES = Path(__file__).resolve().parents[2]
 
 LONGEST_S = 9.0
-"""Seconds for which a cluster is given time to answer, from the look-up of its name on."""
+"""Seconds in which a cluster has to answer, the look-up of its name included."""
 
 NEEDS_TOKEN = "asks for a token: set RAY_AUTH_MODE=token, and have its token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
 
@@ -142,7 +142,7 @@ def _knock(host: str, port: int, is_client: bool) -> None:
 
 
 def _ensure_token() -> None:
-    """Lets a cluster of our own have a token where none can be kept: Ray writes one into HOME, or fails."""
+    """Sets a token for a cluster of our own where HOME is not writable: Ray would fail to write one there."""
     try:
         (Path.home() / ".ray").mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -153,7 +153,7 @@ def _dashboard(url: str | None) -> str:
     """One line on how to open the dashboard of a cluster that this process has started."""
     if not url:
         return "Ray's dashboard did not start"
-    # Ray asks for a token since it has set this itself, unless the user has said otherwise.
+    # Ray sets this variable itself when it starts a cluster, unless the user has chosen another mode.
     asks = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     return f"Ray's dashboard: http://{url}" + (
         "; it asks for the token that `ray get-auth-token` prints" if asks else ""
@@ -161,7 +161,7 @@ def _dashboard(url: str | None) -> str:
 
 
 def is_our_own(options: RayOptions) -> bool:
-    """Whether `connect_ray` starts a cluster on this machine, which will never have more than it has at the start."""
+    """Whether `connect_ray` starts a cluster on this machine, whose resources then never grow."""
     return (os.environ.get("RAY_ADDRESS") or options.address or "local") == "local"
 
 

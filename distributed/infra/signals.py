@@ -1,4 +1,4 @@
-"""Turns SIGINT, SIGTERM, SIGHUP and a broken pipe into a way to end a run in good order."""
+"""Lets SIGINT, SIGTERM, SIGHUP and a broken pipe end a run in good order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _unread = threading.Event()
 
 
 class Interrupted(BaseException):
-    """One of the signals came. No Exception, so that nothing on its way takes it for an error."""
+    """One of the signals came. Not an Exception, so that no handler of errors catches it."""
 
 
 @contextmanager
@@ -29,14 +29,14 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
     closed sends several. SIGHUP that is ignored, as below nohup, stays so.
 
     Args:
-        raising: False only notes the signal, for loops that ask between two steps.
+        raising: False only notes the signal, for loops that check the list between two steps.
 
     Enter it after Ray is connected: ``ray.init`` puts a handler of its own in the place of SIGTERM's.
 
     Yields:
-        A list that holds the signal's number once it has come, SIGPIPE's for a broken pipe. Ask it, not the exception:
-        raised in the middle of a call into Ray, `Interrupted` comes out as a SystemError, and raised while an object is
-        deleted it is lost.
+        A list that holds the signal's number once it has come, SIGPIPE's for a broken pipe. Rely on it, not on the
+        exception: raised in the middle of a call into Ray, `Interrupted` comes out as a SystemError, and raised while
+        an object is deleted it is lost.
     """
     received: list[int] = []
     _unread.clear()
@@ -56,6 +56,28 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
         yield received
     finally:
         sys.stdout = stdout
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def as_sigint(received: list[int]) -> Iterator[None]:
+    """Turns the other signals into SIGINT, for libraries that stop in good order at that one only, as Tune does.
+
+    Args:
+        received: takes the signal's number when it comes.
+    """
+
+    def pass_on(number: int, _: Any) -> None:
+        if not received:
+            received.append(cause(number))
+            os.kill(os.getpid(), signal.SIGINT)
+
+    others = [each for each in SIGNALS if each != signal.SIGINT and signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, pass_on) for each in others}
+    try:
+        yield
+    finally:
         for each, handler in before.items():
             signal.signal(each, handler)
 

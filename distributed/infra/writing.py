@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and one line where a disk is full or read-only."""
+"""Files that are written completely or not at all, and one-line errors where a disk is full or read-only."""
 
 from __future__ import annotations
 

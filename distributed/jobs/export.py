@@ -74,11 +74,11 @@ def export_run(path: Path, terrains: Sequence[str], best_only: bool, dry_run: bo
 
 
 def register_prompts(path: Path, console: Console) -> None:
-    """Registers all prompts of a run that has just ended. Where that fails, the run has ended well all the same.
+    """Registers all prompts of a run that has just ended. A failure is reported, and does not fail the run.
 
     Args:
         path: the run's folder.
-        console: where a line says what came of it.
+        console: where a line tells the result.
     """
     try:
         run = open_run(path)

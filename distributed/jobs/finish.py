@@ -142,11 +142,10 @@ def _say(loop: TrainingLoop, summary: Summary, directory: Path, trained: list[Pa
         *(f"{WORDS[path.name]:<8} {path}" for path in trained if path.name in WORDS),
     ]
     if (address := loop.tracker.address) is not None:
-        told_address = shown(address)
+        public_address = shown(address)
         is_server = address.startswith("http")
-        lines.append(
-            f"MLflow   {told_address if is_server else f'mlflow ui --backend-store-uri {shlex.quote(told_address)}'}"
-        )
+        opened = public_address if is_server else f"mlflow ui --backend-store-uri {shlex.quote(public_address)}"
+        lines.append(f"MLflow   {opened}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

@@ -112,20 +112,20 @@ def measure_model(
 def measure_untrained_prompts(
     lm: FrozenLM, world: World, terrain: str, seed: int, count: int
 ) -> dict[str, dict[str, float]]:
-    """Validity behind prompts of every size, born from the vocabulary and at random; four prompts each."""
+    """Validity behind prompts of every size, initialized from the vocabulary and at random; four prompts each."""
     return {
-        birth: {str(n): round(validity_behind(lm, world, terrain, seed, count, n, birth), 3) for n in PROMPT_SIZES}
-        for birth in ("vocabulary", "random")
+        start: {str(n): round(validity_behind(lm, world, terrain, seed, count, n, start), 3) for n in PROMPT_SIZES}
+        for start in ("vocabulary", "random")
     }
 
 
 def validity_behind(
-    lm: FrozenLM, world: World, terrain: str, seed: int, count: int, rows: int, birth: str = "vocabulary"
+    lm: FrozenLM, world: World, terrain: str, seed: int, count: int, rows: int, start: str = "vocabulary"
 ) -> float:
-    """Share of valid programs behind four untrained prompts together, born from the vocabulary or at random."""
+    """Share of valid programs behind four untrained prompts together, initialized from the vocabulary or at random."""
     instruction = world.terrain(terrain).instruction
     generator, specials = torch.Generator().manual_seed(seed), lm.special_ids
-    prompts = initial_prompts(lm.embedding, 4, rows, generator, birth == "vocabulary", lm.token_counts, specials)
+    prompts = initial_prompts(lm.embedding, 4, rows, generator, start == "vocabulary", lm.token_counts, specials)
     programs = [
         p for k in range(4) for p in sample_programs(lm, instruction, count // 4, seed + k, prompts[k : k + 1])[0]
     ]

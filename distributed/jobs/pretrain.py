@@ -23,9 +23,10 @@ from distributed.infra.locking import locked
 from distributed.infra.signals import exit_status, interruptible, say_last
 from distributed.infra.writing import WriteError, told, write_text
 from distributed.jobs.measure_model import is_walker, measure_model, sample_programs
+from distributed.jobs.pretrain_card import card_text
 from softprompt.finite import NotFiniteError
 from softprompt.models.frozen import FrozenLM
-from softprompt.pretrain.config import PretrainConfig, preset
+from softprompt.pretrain.config import PretrainConfig
 from softprompt.pretrain.trainer import Pretrainer
 from terrains.base import Attempt, World
 
@@ -218,70 +219,3 @@ def _told(look: dict[str, float]) -> str:
     nats = [f"{value:.1f} {name.replace('_', ' ')}" for name, value in look.items() if name not in ("valid", "unique")]
     shares = f"{look['valid']:.0%} of {LOOKED_AT} valid, {look['unique']:.0%} unique"
     return f"nats of a held-out program: {', '.join(nats)}; {shares}"
-
-
-def card_text(card: dict) -> str:
-    """The model's card as Markdown; every figure of it is in ``card.json`` too."""
-    figures, tuned = card["figures"], card["figures"]["tuned_on_one_program"]
-    last = list(card["held_out_nats_per_program"].values())[-1]
-    rows = "\n".join(
-        f"| {name} | {f['mean']} | {f[best]} |"
-        for name, f in figures["fitness"].items()
-        for best in [next(k for k in f if k.startswith("best_of"))]
-    )
-    behind = figures["behind_untrained_prompts"]
-    sizes = list(next(iter(behind.values())))
-    prompts = "\n".join(
-        f"| {birth} | " + " | ".join(f"{v:.0%}" for v in shares.values()) + " |" for birth, shares in behind.items()
-    )
-    first = card["corpus"].get("command", "terraprompt corpus --out data/corpus.jsonl")
-    commands = "\n".join(f"    {command}" for command in [first, *_commands(card)])
-    return f"""# A language model that writes Sodaracers
-
-{card["parameters"]:,} parameters (Llama), its own tokenizer, safetensors. It was trained on
-{card["programs"]:,} programs by nothing but these commands:
-
-{commands}
-
-`card.json` holds their settings and seeds. A program begins with the line `import math`, which is the instruction.
-
-- Of {figures["samples"]} samples {figures["valid"]:.1%} are valid walkers, {figures["moving"]:.1%} move,
-  {figures["unique"]:.1%} are unique;
-  the median program has {figures["median_tokens"]} tokens.
-- One program of its own costs {tuned["0"]} nats behind an untrained prompt of 20 rows; {tuned["50"]}, {tuned["100"]}
-  and {tuned["150"]} after 50, 100 and 150 steps of Adam on the prompt.
-- A held-out program of the corpus costs {last["alone"]} nats without a prompt, and {last["after_150"]} after 150 steps.
-
-| terrain | mean fitness | best of 1,024 |
-|---|---|---|
-{rows}
-
-Valid walkers behind an untrained soft prompt, by its number of rows and how they are born:
-
-| rows | {" | ".join(sizes)} |
-|---|{"---|" * len(sizes)}
-{prompts}
-"""
-
-
-def _commands(card: dict) -> list[str]:
-    """The commands that trained a model, in their order, with the settings that are not the preset's."""
-    before = _commands(card["start"]) if card["start"] else []
-    settings, name = card["pretrain"], card["pretrain"].get("preset", "tiny")
-    usual = preset(name).model_dump(mode="json")
-    chosen = {} if name == "tiny" else {"preset": name}
-    names = ("steps", "lr", "batch_size", "accumulate", "seed")
-    # A card from before a setting was there was made with its default.
-    differing = {name: settings[name] for name in names if settings.get(name, usual[name]) != usual[name]}
-    given = chosen | {name.replace("_", "-"): value for name, value in differing.items()}
-    prefixes, usual = settings["prefixes"], usual["prefixes"]
-    given |= {name: prefixes[name] for name in ("visits", "none") if prefixes[name] != usual[name]}
-    start = {"start": _directory(len(before) - 1)} if before else {}
-    given |= {"hints": card["corpus"]["hints"], "hinted": prefixes["hinted"]} if "hints" in card["corpus"] else {}
-    above = {"above": card["corpus"]["trained_on_above"]} if "trained_on_above" in card["corpus"] else {}
-    options = "".join(f" --{name} {value}" for name, value in (start | above | given).items())
-    return [*before, f"terraprompt pretrain --corpus data/corpus.jsonl --out {_directory(len(before))}{options}"]
-
-
-def _directory(number: int) -> str:
-    return f"data/lm{number + 1}" if number else "data/lm"

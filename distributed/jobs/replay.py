@@ -31,9 +31,9 @@ EVERY = 3
 MOST = 32
 """Most walkers in one replay."""
 LONGEST = 1_000_000
-"""Bytes of a file beyond which it is not looked at; no program is near it."""
+"""Bytes of a file above which it is refused; no program is nearly as long."""
 SHOWN = frozenset({None, failures.DID_NOT_MOVE, failures.UNSTABLE})
-"""Failures, or none, of programs whose walkers can be looked at all the same."""
+"""Failures whose walkers are shown all the same; None for no failure."""
 
 
 def replay(
@@ -52,7 +52,7 @@ def replay(
         The files written.
 
     Raises:
-        UserError: a program, a terrain or a place is not there, or a program is no valid walker.
+        UserError: a program, a terrain or a directory is not there, or a program is no valid walker.
     """
     wanted = _outputs(out)
     found, own_seconds = _gather(programs, terrains)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from distributed.checkpoint.manager import CheckpointError, latest, save_checkpoint
+from distributed.checkpoint.manager import CheckpointError, latest
 from distributed.config import RunConfig
 from distributed.errors import DivergedError, UserError
 from distributed.infra.locking import LOCK, locked
@@ -21,11 +20,13 @@ from distributed.infra.writing import WriteError, write_text
 from distributed.jobs.finish import finish
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display, make_console
-from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.mlflow_tracker import open_tracker
+from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import UNTRACKED
 from distributed.results.run_folder import CONFIG
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.worker import instruction_ids
+from distributed.training.checkpoint_writer import CheckpointWriter
 from distributed.training.loop import TrainingLoop
 from distributed.training.resume import BRANCH, Start, command, find_start
 from distributed.training.setup import (
@@ -46,8 +47,8 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
 
     Args:
         config: settings of the run.
-        resume: a checkpoint, or the directory of a run, to continue from. From an older checkpoint than the run's
-            latest a branch begins, in a directory of its own.
+        resume: a checkpoint, or the directory of a run, to continue from. A checkpoint older than the run's latest
+            begins a branch, in a directory of its own.
 
     Returns:
         The exit status: 0, or 130, 143, 129 or 141 when the run was interrupted by SIGINT, SIGTERM, SIGHUP or a broken
@@ -55,8 +56,8 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
 
     Raises:
         UserError: a terrain, the language model, the checkpoint or Ray is not there or not what it should be, a setting
-            differs that cannot change, another process has the run, or a file cannot be written. What is found before
-            the first program is sampled leaves no directory behind.
+            that cannot change differs, another process works on the run, or a file cannot be written. An error found
+            before the first program is sampled leaves no directory behind.
     """
     resume = resume or (Path(config.train.resume_from_checkpoint) if config.train.resume_from_checkpoint else None)
     console = make_console()
@@ -75,7 +76,7 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         with interruptible() as received:
             try:
                 console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
-                _sit(config, world, terrains, learner, directory, start, received, console)
+                _train(config, world, terrains, learner, directory, start, received, console)
             except BaseException as error:
                 _end(error, directory, received)
     return exit_status(received[0]) if received else 0
@@ -91,22 +92,22 @@ def _directory(config: RunConfig, start: Start | None, held: ExitStack) -> Path:
 
 
 def _end(error: BaseException, directory: Path, received: list[int]) -> None:
-    """Says how to go on after what ended a run; raises what is an error of the run."""
+    """Tells how to continue a run that stopped; raises its error, unless a signal was the cause."""
     kept = latest(directory) is not None
     again = f"continue with: {command('train', directory)}"
     if not kept:
-        _forget(directory)
+        _remove_empty(directory)
     if isinstance(error, DivergedError) and kept:
         raise UserError(f"{error}; the last good checkpoint is {latest(directory)}") from error
     if isinstance(error, RolloutError | CheckpointError | WriteError):
         raise UserError(f"{error}; {again}" if kept else str(error)) from error
-    # Whatever a signal has broken on its way is no error of the run.
+    # After a signal, exceptions come from whatever it interrupted: they are no errors of the run.
     if not received:
         raise error
     say_last(f"interrupted; {again}" if kept else "interrupted before there was anything to keep")
 
 
-def _sit(
+def _train(
     config: RunConfig,
     world: SodaraceWorld,
     terrains: list[str],
@@ -116,26 +117,26 @@ def _sit(
     received: list[int],
     console: Console,
 ) -> None:
-    """One sitting of a run: from its beginning or a checkpoint to its end or an interruption."""
+    """Trains from the beginning, or from a checkpoint, to the end of the run or to an interruption."""
     lm, instructions = learner.lm, learner.instructions
     display = Display(terrains, console)
     grounds = {name: world.ground(name).fingerprint() for name in terrains}
     facts = {"lm": lm.hash, "grounds": grounds, "total_steps": config.train.total_steps}
     with display, make_pool(config, terrains, instructions, exported(lm)) as pool:
-        loop = TrainingLoop(config, terrains, learner, pool, NullTracker(), display)
+        loop = TrainingLoop(config, terrains, learner, pool, Tracker(), display)
         if start:
             _check_facts(start.saved.state["run"], facts)
             _restore(loop, start.loop_state(config), start.saved.path)
             display.message(_resumed(loop, start, directory))
-        # Only now: a checkpoint that does not fit leaves the records of its run as they are.
+        # Written only when the checkpoint has been loaded: one that does not fit leaves the run's files unchanged.
         settings = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2)
         write_text(directory / CONFIG, f"{settings}\n")
         with _tracker(config, directory, start) as tracker:
             loop.tracker = tracker
-            keeper = CheckpointWriter(directory, loop, tracker, config, facts)
+            checkpoints = CheckpointWriter(directory, loop, tracker, config, facts)
             if start and start.is_branch:
-                keeper.save()
-            _run(loop, keeper, received)
+                checkpoints.save()
+            _advance(loop, checkpoints, received)
             display.close()
             finish(loop, lm, world, directory, console)
 
@@ -148,54 +149,29 @@ def _resumed(loop: TrainingLoop, start: Start, directory: Path) -> str:
     return f"{said}; {start.run} has come to step {start.newest} and stays as it is, this is a branch: {directory}"
 
 
-def _run(loop: TrainingLoop, keeper: CheckpointWriter, received: list[int]) -> None:
-    """Takes the loop to its end; what stops it on the way leaves a checkpoint."""
+def _advance(loop: TrainingLoop, checkpoints: CheckpointWriter, received: list[int]) -> None:
+    """Takes the loop to its end, with checkpoints on the way; what stops it leaves one too."""
     try:
         while loop.stage != "done":
             stage, step = loop.stage, loop.step
             loop.advance()
-            keeper.note()
+            checkpoints.take()
             if received:
                 raise Interrupted(received[0])
             if loop.stage != stage or loop.step % loop.config.train.checkpoint_interval == 0:
-                keeper.save()
+                checkpoints.save()
             if (stage, step) == (loop.stage, loop.step):
                 raise RuntimeError(f"the run does not go on from {stage}, step {step}")
     except BaseException as error:
         if received or isinstance(error, RolloutError | DivergedError):
-            keeper.save()
+            checkpoints.save()
         if received:
-            # By the exception, which Ray may have made another one of, the tracker would take it for a failure.
+            # Ray may have turned Interrupted into another exception, which the tracker would record as a failure.
             loop.tracker.close("KILLED")
         raise
 
 
-@dataclass
-class CheckpointWriter:
-    """Keeps the last whole state of the loop, so that a signal in the middle of an update finds one to save."""
-
-    directory: Path
-    loop: TrainingLoop
-    tracker: NullTracker
-    config: RunConfig
-    facts: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        self.note()
-
-    def note(self) -> None:
-        """Takes the state; call it between two pieces of the run."""
-        self._state, self._step = self.loop.state_dict(), self.loop.step
-        recent = [h["fitness/mean"] for h in self.loop.history[-1:] if "fitness/mean" in h]
-        self._score = recent[0] if recent and self.config.train.save_best else None
-
-    def save(self) -> None:
-        """Writes the state that was taken last."""
-        state = {"loop": self._state, "run": {"mlflow_run_id": self.tracker.run_id, **self.facts}}
-        save_checkpoint(self.directory, self._step, state, score=self._score)
-
-
-def _forget(directory: Path) -> None:
+def _remove_empty(directory: Path) -> None:
     """Removes the directory of a run that never came to a checkpoint, unless something else lies in it."""
     with suppress(OSError):
         for name in (CONFIG, BRANCH, LOCK, UNTRACKED):
@@ -219,10 +195,10 @@ def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> None:
         raise UserError("--resume: model.model_path: the language model there is another one than when the run began")
 
 
-def _tracker(config: RunConfig, directory: Path, start: Start | None) -> NullTracker:
+def _tracker(config: RunConfig, directory: Path, start: Start | None) -> Tracker:
     """Opens the tracker. A branch, or a run that is to be recorded elsewhere, gets a record of its own.
 
-    Such a record also holds the steps before, as the other one does, so that its curves are whole.
+    Such a record starts with the metrics of the steps before it, so that its curves are whole.
     """
     job = os.environ.get("RAY_JOB_ID") or os.environ.get("RAY_JOB_SUBMISSION_ID")
     tags = {"run_directory": str(directory), **{str(k): "true" for k in config.train.tags}}

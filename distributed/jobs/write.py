@@ -26,7 +26,7 @@ from terrains.sodarace.render.walker import draw_walker
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 REGISTERED = "models:/"
-MOMENTS = 2
+FRAME_EVERY = 2
 """Simulation steps between two recorded frames."""
 
 
@@ -37,7 +37,7 @@ class Written:
     Attributes:
         program: the whole text.
         seconds: simulated time of a run.
-        fingerprint: of the terrain the prompt was evaluated on, None where nobody noted it.
+        fingerprint: of the terrain the prompt was evaluated on, None where it is not known.
     """
 
     program: str
@@ -105,13 +105,13 @@ def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
     from mlflow.exceptions import MlflowException
 
     uri = store_uri(None)
-    champion = Registry(uri).champion(registry_name(terrain.name))  # said at once where the store cannot be opened
+    champion = Registry(uri).champion(registry_name(terrain.name))  # raises at once where the store cannot be opened
     if source is None and champion is None:
         raise _no_champion(terrain.name, uri)
     address = source or model_uri(terrain.name)
     try:
         with default_store(uri), warnings.catch_warnings():
-            # What libraries warn each other of is no concern of who asks for a program.
+            # Warnings of libraries about each other would stand between the program and its figures.
             warnings.simplefilter("ignore")
             model = mlflow.pyfunc.load_model(address)
             frame = model.predict(pd.DataFrame({"instruction": [terrain.instruction]}), params={"seed": seed})
@@ -127,7 +127,7 @@ def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
 
 
 def _no_champion(terrain: str, uri: str) -> UserError:
-    """Says what there is where a terrain has no champion."""
+    """The error where a terrain has no champion; it names those that have one."""
     terrains = [name.removeprefix(PREFIX) for name in Registry(uri).names()]
     has = f"; it has {', '.join(terrains[:8])}{', ...' if len(terrains) > 8 else ''}" if terrains else ""
     return UserError(
@@ -148,7 +148,7 @@ def _show(terrain: str, written: Written, picture: Path, console: Console) -> No
             console.print(line, markup=False, highlight=False, soft_wrap=True)
             return
         walker, ground = world.walker(written.program), world.ground(terrain)
-        frames: np.ndarray = trace(walker, ground, written.seconds, MOMENTS)
+        frames: np.ndarray = trace(walker, ground, written.seconds, FRAME_EVERY)
         title = f"{terrain}: {score.fitness:.1f} units in {written.seconds:g} s"
         with whole_file(picture) as draft:
             draw_walker(frames, walker.muscles, ground, draft, title=title)

@@ -30,7 +30,7 @@ MOST_PARAMS = 100
 MAX_VALUE = 6000
 """Characters of a param."""
 PAUSE_S = 30.0
-"""A store that has failed is left alone for so long; twice as long each time, up to MAX_PAUSE_S."""
+"""A store that has failed is left alone for this long; twice as long each time, up to MAX_PAUSE_S."""
 MAX_PAUSE_S = 480.0
 
 
@@ -96,7 +96,7 @@ class StoreClient:
 
 
 def open_client(uri: str) -> StoreClient:
-    """Connects to a store, quietly and without long waits. MLflow takes seconds to import, so only who uses it does.
+    """Connects to a store, quietly and without long waits. MLflow is imported here, as that takes seconds.
 
     Raises:
         TimeoutError: the store does not open in time.
@@ -108,7 +108,7 @@ def open_client(uri: str) -> StoreClient:
     import mlflow.store.db.utils as databases
     from mlflow import MlflowClient
 
-    # Ten attempts of MLflow's at a database that cannot be opened take 101 s.
+    # MLflow tries ten times to open a database, which takes 101 s where it cannot be opened.
     databases.MAX_RETRY_COUNT = 1
     # After the import, which sets levels of its own.
     for name in ("mlflow", "alembic"):

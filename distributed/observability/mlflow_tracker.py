@@ -8,7 +8,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from distributed.observability.mlflow_store import (
@@ -25,6 +24,7 @@ from distributed.observability.mlflow_store import (
     shown,
     store_uri,
 )
+from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import Entry, Untracked, send_entries
 
 logger = logging.getLogger("terraprompt")
@@ -35,51 +35,7 @@ LAST_TRY_S = 5.0
 _pauses = Pauses()
 
 
-class NullTracker:
-    """Records nothing; what ``tracker: null`` gives. Every tracker has these methods.
-
-    Attributes:
-        run_id: the run's id in its store, None where there is none.
-        failures: calls to the store that failed.
-        lost: metrics, tags and files that will never be recorded.
-    """
-
-    run_id: str | None = None
-
-    def __init__(self) -> None:
-        self.failures = self.lost = 0
-
-    @property
-    def address(self) -> str | None:
-        """Where a person finds what is recorded, None where there is nothing to be found."""
-        return None
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Records the metrics of one step. Names may hold terrains, as in ``fitness/bumpy(amplitude=4,seed=3)``."""
-
-    def tag(self, name: str, value: str) -> None:
-        """Sets a tag; setting it again replaces it. The place for what moves, which a param cannot."""
-
-    def artifact(self, path: str | Path, folder: str | None = None) -> None:
-        """Records a file, or a directory with all in it, under ``folder``."""
-
-    def close(self, status: str = "FINISHED") -> None:
-        """Ends the run as FINISHED, FAILED or KILLED. Safe to call twice."""
-
-    def __enter__(self) -> NullTracker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Ends the run; an exception makes it FAILED, an interrupt or an exit KILLED."""
-        if kind is None:
-            self.close()
-        else:
-            self.close("FAILED" if issubclass(kind, Exception) else "KILLED")
-
-
-class MlflowTracker(NullTracker):
+class MlflowTracker(Tracker):
     """Records one MLflow run.
 
     Nothing here raises for a fault of the store, or waits long for it. What cannot be recorded is kept in a file, is
@@ -109,7 +65,7 @@ class MlflowTracker(NullTracker):
             parent_run_id: the run that this one is nested in.
             run_id: a run to continue; params that differ from those it has become tags ``changed.section.key``.
             uri: the store; MLFLOW_TRACKING_URI, or a local database, for None.
-            keep: file for what cannot be recorded; what an earlier sitting left there is sent first. None keeps it in
+            keep: file for what cannot be recorded; what an earlier process left there is sent first. None keeps it in
                 memory until `close`.
         """
         super().__init__()
@@ -137,12 +93,12 @@ class MlflowTracker(NullTracker):
         )
 
     def tag(self, name: str, value: str) -> None:
-        """Sets a tag; see NullTracker."""
+        """Sets a tag; see Tracker."""
         self._tags[name] = value
         self._record([{"tag": name, "value": value}])
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
-        """Records a file or a directory; see NullTracker."""
+        """Records a file or a directory; see Tracker."""
         path = Path(path).absolute()
         inside = path.relative_to(self._home) if path.is_relative_to(self._home) else path
         self._record([{"artifact": str(inside), "folder": folder}])
@@ -153,7 +109,7 @@ class MlflowTracker(NullTracker):
         return self._uri if self._client is not None else None
 
     def close(self, status: str = "FINISHED") -> None:
-        """Records what waits, ends the run and says what is not recorded; see NullTracker."""
+        """Records what waits, ends the run and says what is not recorded; see Tracker."""
         if self._closed:
             return
         self._closed = True
@@ -176,7 +132,7 @@ class MlflowTracker(NullTracker):
             gone = f"what run {' and '.join(self._gone)} held is gone; what came later is in run {self.run_id}"
             logger.warning("MLflow at %s: %s", where, gone)
         if self.lost:
-            logger.warning("MLflow at %s: %d metrics, tags and files of this sitting are lost", where, self.lost)
+            logger.warning("MLflow at %s: %d metrics, tags and files of this process are lost", where, self.lost)
 
     def _record(self, entries: Iterable[Entry], at_once: bool = False) -> None:
         """Records what waits and then these, or lets them wait."""
@@ -285,7 +241,7 @@ class MlflowTracker(NullTracker):
         }
 
 
-def open_tracker(kind: str | None, experiment: str, config: Mapping[str, Any], **options: Any) -> NullTracker:
+def open_tracker(kind: str | None, experiment: str, config: Mapping[str, Any], **options: Any) -> Tracker:
     """Opens the tracker that the configuration names.
 
     Args:
@@ -298,7 +254,7 @@ def open_tracker(kind: str | None, experiment: str, config: Mapping[str, Any], *
         ValueError: there is no such tracker.
     """
     if kind is None:
-        return NullTracker()
+        return Tracker()
     if kind == "mlflow":
         return MlflowTracker(experiment, config, **options)
     raise ValueError(f"tracker is 'mlflow' or null, not {kind!r}")

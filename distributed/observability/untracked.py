@@ -36,7 +36,7 @@ class Untracked:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Reads what an earlier sitting has left.
+        """Reads what an earlier process has left.
 
         Args:
             path: the file, made with the first entry; None keeps everything in memory.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distributed.report.metrics import METRICS, TOGETHER, X_AXIS, described
+from distributed.report.metrics import METRICS, RENAMED, TOGETHER, X_AXIS, described
 from distributed.results.summary import Summary
 
 Entry = Mapping[str, Any]
@@ -34,7 +34,7 @@ def curves(history: Sequence[Entry], summary: Summary) -> dict[str, Any]:
     for name, group in groupby(zip(steps, history, strict=True), key=lambda pair: _phase(pair[1])):
         own = [step for step, _ in group]
         phases.append({"name": name, "from": own[0], "to": own[-1]})
-    history = with_absent_failures(history)
+    history = with_absent_failures([_with_current_names(entry) for entry in history])
     groups, order = _grouped(history, list(summary.terrains)), list(METRICS)
     charts = []
     for metric in sorted(groups, key=lambda m: order.index(m) if m in METRICS else len(order)):
@@ -59,6 +59,11 @@ def with_absent_failures(history: Sequence[Entry]) -> list[dict[str, Any]]:
         dict.fromkeys(kinds, 0.0) | dict(entry) if known else dict(entry)
         for known, entry in zip(counted, history, strict=True)
     ]
+
+
+def _with_current_names(entry: Entry) -> dict[str, Any]:
+    """An entry of an older run, which may have been resumed since, under the names that metrics have now."""
+    return {RENAMED.get(head := key.partition("/")[0], head) + key[len(head) :]: value for key, value in entry.items()}
 
 
 def _phase(entry: Entry) -> str:

@@ -42,7 +42,7 @@ METRICS = {
     "drift": Metric("Prompt drift", "distance (embedding units)", "from the first prompt, mean over rows", main=True),
     "eval/fitness": Metric("Fitness of fresh programs", _UNITS),
     "fitness/mean": Metric("Mean fitness over all terrains", _UNITS),
-    "spread": Metric("Spread of a group's rewards", "standard deviation (units of reward)"),
+    "reward_std": Metric("Standard deviation of a group's rewards", "standard deviation (units of reward)"),
     "reward/mean": Metric("Mean reward", "reward (units of reward)"),
     "rollout_scores": Metric("Scores of the rollouts", "score (units of reward)"),
     "old_values": Metric("Values of the critic", "value (units of scaled reward)"),
@@ -60,6 +60,7 @@ METRICS = {
     "losses/replay_steps_loss": Metric("Loss of the replay's own steps", f"negative log-likelihood ({_NATS})"),
     "losses": Metric("Loss", _LOSS),
     "grad_norm": Metric("Norm of the gradient", "L2 norm (loss per embedding unit)"),
+    "replay_grad_norm": Metric("Norm of the gradient of the replay", "L2 norm (loss per embedding unit)"),
     "moved": _share("Movement of a prompt in a step", "share of its length"),
     "learning_rate_group": Metric("Learning rate", "learning rate (no unit)"),
     "staleness": Metric("Staleness of the rollouts", "age (updates)"),
@@ -72,6 +73,9 @@ METRICS = {
     "pool": Metric("Faults of the pool", "faults (count since the start)"),
 }
 """How to draw each metric, by its name or the first part of its name."""
+
+RENAMED = {"spread": "reward_std"}
+"""First parts of names in the histories of older runs, and what they are called now."""
 
 TOGETHER = frozenset({"failures"})
 """First parts of names: the metrics that share one are drawn in one chart, a line each."""

@@ -1,4 +1,4 @@
-"""Watches a search from the driver: keeps the record, and a nested MLflow run for each member."""
+"""Records a search from the driver: its lineage, and a nested MLflow run for each member."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from ray.tune import Callback
 from distributed.config import RunConfig
 from distributed.observability.console import make_console
 from distributed.observability.mlflow_store import flatten
-from distributed.observability.mlflow_tracker import NullTracker, open_tracker
-from distributed.search.lineage import FILE, Record, says
+from distributed.observability.mlflow_tracker import open_tracker
+from distributed.observability.tracker import Tracker
+from distributed.search.lineage import FILE, Record, describe_exploit
 from distributed.search.trainable import DAMAGED, INHERITED, member_number
 
 logger = logging.getLogger("terraprompt")
 
 
 class LineageCallback(Callback):
-    """Tune's callback. It is pickled with the search before that begins, so all it knows is in files.
+    """Tune's callback, which writes ``lineage.json`` and the members' MLflow runs.
 
-    Where these are it learns from Tune at each sitting: a search may be moved, or go on as a copy.
+    Tune pickles it before the search begins, so it keeps its state in files. It asks Tune for their folder in each
+    process, as a search may be moved or copied between two.
 
-    What differs between members and moves is a metric or a tag of their runs, and never a param, which MLflow would
-    not let change.
+    Settings that change during a member's life are metrics or tags of its run: MLflow does not let a param change.
     """
 
     def __init__(self, config: RunConfig) -> None:
         """Takes the search's settings."""
         self._config = config
         self._record: Record | None = None
-        self._trackers: dict[int, NullTracker] = {}
+        self._trackers: dict[int, Tracker] = {}
 
     def rounds_made(self) -> int:
-        """How many rounds are in the record; 0 until something has happened in this sitting."""
+        """How many rounds are in the record; 0 until a member has reported to this process."""
         return len(self._record.rounds) if self._record else 0
 
     def _record_of(self, trial: Any) -> Record:
@@ -70,7 +71,7 @@ class LineageCallback(Callback):
         for name, value in entry["settings"].items():
             tracker.tag(f"settings.{name}", str(value))
         if exploit:
-            make_console().print(says(exploit), markup=False, highlight=False, soft_wrap=True)
+            make_console().print(describe_exploit(exploit), markup=False, highlight=False, soft_wrap=True)
             tracker.tag("copied", str(exploit["donor"]))
             tracker.log({k: float(v) for k, v in exploit.items() if k.startswith(("kl_", "fitness_"))}, entry["at"])
         self._save(record)
@@ -101,7 +102,7 @@ class LineageCallback(Callback):
         record.mlflow |= {str(member): t.run_id for member, t in self._trackers.items() if t.run_id}
         record.save()
 
-    def _tracker(self, record: Record, member: int) -> NullTracker:
+    def _tracker(self, record: Record, member: int) -> Tracker:
         """The member's tracker, opened when it is first needed; params are what all members have in common."""
         if member not in self._trackers:
             common = flatten(self._config.model_dump(mode="json", by_alias=True, exclude={"search"}))

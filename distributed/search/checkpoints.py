@@ -56,7 +56,7 @@ def best_of(tune: Path) -> Found:
 
 
 def check_restorable(tune: Path) -> None:
-    """Checks that Tune knows where its trials are. It would begin them all anew, were the file damaged.
+    """Checks Tune's own record of its trials: Tune would begin them all again where that file is damaged.
 
     Raises:
         UserError: it does not; the message names the file.

@@ -13,7 +13,7 @@ SECTIONS = ("method", "optimizer", "scheduler", "ten", "warm_start", "train", "m
 """Sections whose settings may differ between members, or decide whether others make a difference."""
 
 ONE_BY_RANKS = ("rloo", "grpo", "reinforce_pp")
-"""Estimators whose advantages are those of the ranks, where these are asked for, and whose loss is the same."""
+"""Estimators whose advantages and loss are equal with ``advantage_shaping: rank``."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Idle:
 
 @dataclass(frozen=True)
 class Same:
-    """Values of one setting that come to the same.
+    """A setting of which several values have one effect.
 
     Attributes:
         name: full name of the setting.
-        of: what the setting comes to.
+        of: the effect of a configuration's value; equal where the runs are.
         why: in words.
     """
 

@@ -24,13 +24,14 @@ class Record:
 
     Attributes:
         path: the file it is kept in.
-        rounds: in the order they ended: ``member``, ``at`` (the member's how manieth, from 1), ``round`` (of the line
-            it belongs to), ``step``, ``fitness``, ``by_terrain``, ``settings``, ``trained_on`` (programs).
+        rounds: in the order they ended: ``member``, ``at`` (which of the member's rounds, from 1), ``round`` (which of
+            those that led to its prompts, copied ones included), ``step``, ``fitness``, ``by_terrain``, ``settings``,
+            ``trained_on`` (programs).
         exploits: what `Member.load_state_dict` noted, and ``at``, ``donor_at``, and ``replaced``, the fitness that was
             given up.
         errors: by member, why it failed for good.
         ended: members that ended well.
-        mlflow: ids of MLflow's runs, of the search under ``search``, of members under their numbers.
+        mlflow: ids of MLflow's runs: the search's under ``search``, the members' under their numbers.
         damaged: names of checkpoints that could not be read and were passed over.
     """
 
@@ -60,7 +61,7 @@ class Record:
     def add(self, entry: Entry, inherited: Mapping[str, Any] | None) -> Entry | None:
         """Adds a round, and what its member had copied before it.
 
-        Rounds that are made again, because their checkpoints were lost, take the places of those before.
+        Rounds that are made again, because their checkpoints were lost, replace the earlier ones.
 
         Args:
             entry: the round, without ``at``.
@@ -147,7 +148,7 @@ class Record:
         return table
 
 
-def says(exploit: Mapping[str, Any]) -> str:
+def describe_exploit(exploit: Mapping[str, Any]) -> str:
     """One line on an exploit."""
     changed = (
         ", ".join(f"{name} {old} -> {new}" for name, (old, new) in exploit["changed"].items()) or "nothing changed"

@@ -14,7 +14,7 @@ from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
-from distributed.observability.mlflow_tracker import NullTracker
+from distributed.observability.tracker import Tracker
 from distributed.rollout.pool import OnResult, Pool, Ticket
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from distributed.search.exploit import inherit, operate
@@ -25,7 +25,7 @@ from softprompt.resize.distillation import StoredPrograms
 from terrains.base import Terrain, World
 
 FIXED = 7
-"""Part of the seeds of the evaluation set, which no request of a `TrainingLoop` has in that place."""
+"""Part of the evaluation set's seeds, so that no request of a `TrainingLoop` has one of them."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,9 @@ class Member:
     def __init__(self, population: Population, lm: FrozenLM, pool: Pool) -> None:
         self._population, self._lm = population, lm
         self._pool = _LastStep(pool)
-        self._sampled = 0
 
     def begin(self, number: int, settings: Settings) -> None:
-        """Starts anew as a member with its settings, behind the untuned samples that all have in common."""
+        """Starts as a new member with these settings, from the untuned samples that all members share."""
         self.number, self.settings = number, dict(settings)
         self.inherited: dict[str, Any] | None = None
         self.fitness: np.ndarray | None = None
@@ -92,8 +91,8 @@ class Member:
         """Makes the steps of a round and evaluates the prompts.
 
         Returns:
-            Plain metrics: ``fitness``, ``fitness/<terrain>``, ``valid``, ``step``, ``rollouts`` (its own line's, for
-            training), ``sampled`` (in this round, for whatever purpose), and the settings that have numbers.
+            Plain metrics: ``fitness``, ``fitness/<terrain>``, ``valid``, ``step``, ``rollouts`` (sampled for the
+            training that led to its prompts), ``trained_on`` (of these, in this round), and two settings.
         """
         before = self.loop.rollouts
         until = self.loop.step + self.loop.config.search.interval
@@ -116,7 +115,7 @@ class Member:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything from which this member goes on bit for bit, or another takes over; there after a round."""
+        """The state after a round, from which this member continues bit for bit, or which another takes over."""
         assert self.fitness is not None
         return {
             "member": self.number,
@@ -127,7 +126,7 @@ class Member:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where this member was, or takes over what another was, carried to this one's settings."""
+        """Restores this member's state, or takes over another's, adapted to this one's settings."""
         donor_settings = dict(state["settings"])
         self.fitness, self._stored = state["fitness"], state["stored"]
         self.inherited = None
@@ -157,14 +156,14 @@ class Member:
                 event["fitness_surgery"] = float(self._evaluate(_state_of(operation.prompts))[0].mean())
                 event["fitness_distilled"] = float(self._evaluate(_state_of(operation.distilled.prompts))[0].mean())
         heir = inherit(learner_state, donor_config, self.loop.learner, operation)
-        # What was best before belongs to the donor's settings.
+        # The best state so far was reached with the donor's settings.
         self.loop.load_state_dict({**state["loop"], "best": None, "ahead": [], "learner": heir})
         self.inherited = event
 
     def _loop(self, config: RunConfig) -> TrainingLoop:
         learner = Learner(config, self._lm, self._population.instructions, self._population.tasks)
         display = Display(self._population.terrains, Console(quiet=True), live=False)
-        return TrainingLoop(config, self._population.terrains, learner, self._pool, NullTracker(), display)
+        return TrainingLoop(config, self._population.terrains, learner, self._pool, Tracker(), display)
 
     def _evaluate(self, state: PromptState) -> tuple[np.ndarray, float]:
         """Mean fitness by terrain on the evaluation set, and the share of valid programs."""

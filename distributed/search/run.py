@@ -8,8 +8,7 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,14 @@ from distributed.config.load import with_settings
 from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.ray_cluster import connect_ray
-from distributed.infra.signals import SIGNALS, cause, exit_status, interruptible, say_last
+from distributed.infra.signals import as_sigint, exit_status, interruptible, say_last
 from distributed.infra.writing import WriteError, whole_file, write_text
 from distributed.jobs.finish import finish
 from distributed.learner.learner import Learner
 from distributed.learner.prompt_init import with_absolute_start
 from distributed.observability.console import Display, make_console
-from distributed.observability.mlflow_tracker import NullTracker, open_tracker
+from distributed.observability.mlflow_tracker import open_tracker
+from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import UNTRACKED
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.worker import instruction_ids
@@ -38,7 +38,7 @@ from distributed.search.family_tree import draw_family_tree
 from distributed.search.lineage import FILE, Record
 from distributed.search.member import Population, member_config
 from distributed.search.space import check_positions, check_space, most_elites
-from distributed.search.summary import BEST, TREE, TUNE, summarise, tell, write_summary
+from distributed.search.summary import BEST, TREE, TUNE, print_summary, summarise, write_summary
 from distributed.search.trainable import MemberTrial, members_that_fit, placement
 from distributed.search.tuner import make_tuner
 from distributed.training.loop import TrainingLoop
@@ -56,6 +56,7 @@ from terrains.sodarace.world import SodaraceWorld
 logger = logging.getLogger("terraprompt")
 
 UNTUNED = "untuned"
+"""Folder, in that of the search, with the state behind the untuned samples, which all members start from."""
 
 
 def run_search(config: RunConfig, resume: Path | None = None) -> int:
@@ -93,7 +94,7 @@ def settings_of(directory: Path) -> RunConfig:
 
 
 class _Search:
-    """One sitting of a search."""
+    """A search as this process makes it: from its beginning, or from where an interrupted one was."""
 
     def __init__(self, config: RunConfig, world: SodaraceWorld, resume: Path | None) -> None:
         self._held = ExitStack()
@@ -106,7 +107,7 @@ class _Search:
         self.tasks = [world.terrain(t) for t in self.terrains]
         self.instructions = [instruction_ids(self.lm, task.instruction) for task in self.tasks]
         check_positions(config, self.lm, self.instructions)
-        Learner(config, self.lm, self.instructions, self.tasks)  # what no member could start from is said now
+        Learner(config, self.lm, self.instructions, self.tasks)  # raises now what would fail in every member
         connect_ray(config.ray)
         self.fitting = members_that_fit(config, [n["Resources"] for n in ray.nodes() if n["Alive"]])
         self.directory = resume.resolve() if resume else new_directory(config)
@@ -125,10 +126,10 @@ class _Search:
         status = 0
         with self._held, interruptible() as received:
             try:
-                status = self._sit(received)
+                status = self._search(received)
             except (RolloutError, CheckpointError, WriteError) as error:
                 raise UserError(f"{error}; {self._again()}") from error
-            except BaseException:  # whatever a signal has broken on its way is no error of the search
+            except BaseException:  # after a signal, exceptions come from what it interrupted
                 if not received:
                     raise
             if received:
@@ -136,8 +137,8 @@ class _Search:
                 return exit_status(received[0])
         return status
 
-    def _sit(self, received: list[int]) -> int:
-        """From its beginning, or where it was, to its end or an interruption."""
+    def _search(self, received: list[int]) -> int:
+        """Runs the members, then finishes the best of them; returns early when a signal came."""
         with self._tracker() as tracker:
             self.record.save()
             self._fit(self._population(), received)
@@ -151,7 +152,7 @@ class _Search:
                 return 0
             tracker.close("FAILED")
             self._say(
-                "every member failed; the last words of each:"
+                "every member failed; the last line of each error:"
                 if self.record.errors
                 else f"none of the {len(self.record.damaged)} checkpoints below {self.directory / TUNE} can be read"
             )
@@ -179,12 +180,12 @@ class _Search:
         except CheckpointError as error:
             logger.warning("%s; the same samples are drawn again", error)
             shutil.rmtree(folder)
-        loop = self._loop(with_settings(self.config, {"method.replay_size": most_elites(self.config)}), NullTracker())
+        loop = self._loop(with_settings(self.config, {"method.replay_size": most_elites(self.config)}), Tracker())
         with loop.pool, loop.display:
             loop.advance()
         return load_checkpoint(save_checkpoint(folder, 0, loop.state_dict())).state
 
-    def _loop(self, config: RunConfig, tracker: NullTracker) -> TrainingLoop:
+    def _loop(self, config: RunConfig, tracker: Tracker) -> TrainingLoop:
         """A loop in this process, its pool as large as the cluster has room for."""
         torch.set_num_threads(os.cpu_count() or 1)
         wide = with_settings(config, {"rollouts.workers": config.rollouts.workers * self.fitting})
@@ -200,13 +201,13 @@ class _Search:
             tune.with_parameters(MemberTrial, population=population), placement(self.config)
         )
         tuner = make_tuner(self.config, self.directory, trainable, self.fitting)
-        with _signals_as_sigint(received):
+        with as_sigint(received):
             tuner.fit()
         record, search = Record(self.directory / FILE), self.config.search
-        gone = {*record.ended, *map(int, record.errors)}
+        over = {*record.ended, *map(int, record.errors)}
         used_up = search.total_rounds is not None and len(record.rounds) >= search.total_rounds
-        if not (received or used_up or len(gone) >= search.members):
-            received.append(signal.SIGINT)  # which Tune took for itself
+        if not (received or used_up or len(over) >= search.members):
+            received.append(signal.SIGINT)  # Tune caught the signal itself, and ended early
 
     def _best(self) -> dict[str, Any] | None:
         """State of the member that was best on the evaluation set at the end of a round, None where all failed."""
@@ -216,7 +217,7 @@ class _Search:
         self.record.save()
         return found.state
 
-    def _finish(self, best: dict[str, Any], tracker: NullTracker) -> None:
+    def _finish(self, best: dict[str, Any], tracker: Tracker) -> None:
         """Evaluates the best member as the main job does its prompts, then writes what the search found."""
         config = member_config(self.config, best["member"], best["settings"])
         config = with_settings(
@@ -245,9 +246,9 @@ class _Search:
         tracker.log({"best_fitness": summary["best"]["fitness"], "resizes": float(summary["resizes"])}, loop.step)
         if self.record.resizes:
             self.console.print(self.record.table())
-        tell(summary, self.record, self.directory, self._say)
+        print_summary(summary, self.record, self.directory, self._say)
 
-    def _tracker(self) -> NullTracker:
+    def _tracker(self) -> Tracker:
         tracker = open_tracker(
             self.config.train.tracker,
             self.config.tracking.experiment,
@@ -264,25 +265,3 @@ class _Search:
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _signals_as_sigint(received: list[int]) -> Iterator[None]:
-    """Lets other signals end a search as Tune ends it at SIGINT: members stop, what they reached is kept.
-
-    Args:
-        received: takes the signal's number when it comes.
-    """
-
-    def pass_on(number: int, _: Any) -> None:
-        if not received:
-            received.append(cause(number))
-            os.kill(os.getpid(), signal.SIGINT)
-
-    others = [each for each in SIGNALS if each != signal.SIGINT and signal.getsignal(each) != signal.SIG_IGN]
-    before = {each: signal.signal(each, pass_on) for each in others}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

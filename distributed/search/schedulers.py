@@ -1,4 +1,4 @@
-"""Who goes on: population-based training, successive halving or nobody's choice, in Tune's schedulers."""
+"""Which members go on: population-based training, successive halving, or all of them, as schedulers of Tune's."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ METRIC = "fitness"
 class FaultTolerantPBT(PopulationBasedTraining):
     """Tune's population-based training, made to go on when a member fails, and to keep its processes.
 
-    In Tune's own, synchronous members wait for the last one of a round, and wait for ever if that one ends in an error;
-    and while they wait, all processes but one are ended, which have to load a language model again.
+    In Tune's own, synchronous members wait for the last one of a round, and wait for ever if that one fails. While they
+    wait, Tune ends all processes but one, and those that are started later have to load the language model again.
     """
 
     def __init__(self, slots: int, **options: Any) -> None:
@@ -66,8 +66,8 @@ class FaultTolerantPBT(PopulationBasedTraining):
 class FirstMembers(BasicVariantGenerator):
     """Tune's source of trials, from settings that are given.
 
-    Tune's own calls itself finished once the last trial has begun. From then on an idle process is ended as soon as no
-    trial waits for one, though all of them will after the next decision; so this one is finished when its trials are.
+    Tune's own is finished once the last trial has begun, and Tune then ends every idle process, although all trials
+    need one after the scheduler's next decision. This one is finished only when its trials are.
     """
 
     def is_finished(self) -> bool:
@@ -79,13 +79,13 @@ class FirstMembers(BasicVariantGenerator):
         return None if self._finished else super().next_trial()
 
     def set_finished(self) -> None:
-        """Notes that no member is to come. Said again, by Tune when it stops all: none is at work either."""
+        """Notes that no member is to come; a second call, which Tune makes to stop all, that none is at work either."""
         if self._finished:
             self._live_trials.clear()
         super().set_finished()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Notes that a member is at work; of a resumed search that is known of those that report."""
+        """Notes that a member is at work; after a resume, members are known once they report."""
         self._live_trials.add(trial_id)
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def rounds_until(step: int, config: RunConfig) -> int:
 def _point_at_this_folder(trial: Trial) -> None:
     """Lets a member of a search that was copied or moved go on from the checkpoint beside it.
 
-    Tune does so itself for a member's own, and forgets that one which has just taken over another's holds that one's.
+    Tune corrects the path of a member's own checkpoint, but not of another's that the member has just taken over.
     """
     held, here = trial.latest_checkpoint_result, trial.storage and Path(trial.storage.experiment_fs_path)
     if held and held.checkpoint and here and not Path(held.checkpoint.path).is_relative_to(here):
@@ -137,7 +137,7 @@ def make_scheduler(config: RunConfig, slots: int) -> TrialScheduler:
 
     Args:
         config: settings of the search.
-        slots: members that have room at once.
+        slots: how many members the cluster has room for at a time.
     """
     search = config.search
     if search.algorithm == "pbt":

@@ -33,13 +33,13 @@ COMMON = {
     "warm_start.samples": "is drawn once for all members",
 }
 KINDS = ("method.prompt_source", "method.reparameterize", "method.residual_width")
-"""Settings that decide of what kind a prompt's source is."""
+"""Settings that decide what makes the prompts: a table, or which network."""
 
 SIZE = "method.n_soft_tokens"
 BATCHES = ("train.batch_size", "train.minibatch_size")
 MOST_COMBINATIONS, FEW_COMBINATIONS = 500, 8
 INSIDE = 0.381966
-"""Where a range is tried between its ends: nowhere that a whole number would be by chance."""
+"""Where between its ends a range is tried; no round share, so that the value is not a whole number by chance."""
 
 
 def check_space(config: RunConfig) -> None:
@@ -105,12 +105,12 @@ def most_elites(config: RunConfig) -> int:
 
 
 def domains(space: Mapping[str, Any]) -> dict[str, Any]:
-    """The space in Tune's words, from which the first members' settings are said to be drawn."""
+    """The space as domains of Tune's, for its record; `first_members` draws the settings."""
     return {name: _domain(c) if isinstance(c, Range) else tune.choice(list(c)) for name, c in space.items()}
 
 
 def mutations(space: Mapping[str, Any]) -> dict[str, Any]:
-    """The space in the words of Tune's pbt, which moves along plain lists and multiplies what is drawn from a range."""
+    """The space for Tune's pbt, which moves to neighbours in a list and multiplies a number from a range."""
     return {name: _domain(choices) if isinstance(choices, Range) else list(choices) for name, choices in space.items()}
 
 
@@ -177,7 +177,7 @@ def _try(config: RunConfig, changed: Settings, where: str) -> None:
 
 
 def _examples(choices: Any) -> list[Any]:
-    """Values to try: all of a list, the ends of a range and a place between."""
+    """Values to try: all of a list; the ends of a range and a value between."""
     if isinstance(choices, Range):
         return [choices.low, choices.high, choices.low + INSIDE * (choices.high - choices.low)]
     return list(choices)
@@ -219,18 +219,18 @@ def _alike(config: RunConfig, name: str, values: Sequence[Any], rows: Sequence[S
 def _column(choices: Any, n: int, draw: random.Random) -> list[Any]:
     """One value for each of n members."""
     if isinstance(choices, Range):
-        places = [(k + draw.random()) / n for k in range(n)]
-        draw.shuffle(places)
-        return [_within(choices, place) for place in places]
+        shares = [(k + draw.random()) / n for k in range(n)]
+        draw.shuffle(shares)
+        return [_within(choices, share) for share in shares]
     rounds = [draw.sample(list(choices), len(choices)) for _ in range(-(-n // len(choices)))]
     return list(itertools.chain(*rounds))[:n]
 
 
-def _within(choices: Range, place: float) -> float:
-    """The value at a place from 0 to 1 in a range."""
+def _within(choices: Range, share: float) -> float:
+    """The value at a share, from 0 to 1, of the way through a range."""
     if choices.log:
-        return choices.low * (choices.high / choices.low) ** place
-    return choices.low + place * (choices.high - choices.low)
+        return choices.low * (choices.high / choices.low) ** share
+    return choices.low + share * (choices.high - choices.low)
 
 
 def _domain(choices: Range) -> Any:

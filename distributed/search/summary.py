@@ -27,7 +27,7 @@ def summarise(
         record: what happened.
         terrains: canonical names, in the order of the prompts.
         best: state of the best member.
-        seconds: that this sitting took.
+        seconds: wall-clock time of this process's part of the search.
     """
     search = config.search
     last = [each for member in record.members() if (each := record.last(member))]
@@ -67,8 +67,8 @@ def write_summary(directory: Path, summary: dict[str, Any]) -> Path:
     return path
 
 
-def tell(summary: dict[str, Any], record: Record, directory: Path, say: Callable[[str], None]) -> None:
-    """Says what was found, and where it lies."""
+def print_summary(summary: dict[str, Any], record: Record, directory: Path, say: Callable[[str], None]) -> None:
+    """Prints what was found, and where its files are."""
     best = summary["best"]
     failed = f", {summary['errored']} failed" if summary["errored"] else ""
     found = ", ".join(f"{name} {value}" for name, value in best["config"].items())

@@ -30,7 +30,7 @@ DAMAGED = "damaged_checkpoints"
 
 
 class MemberTrial(Trainable):
-    """A class Trainable, so that its processes and language model outlive the member they were started for.
+    """A member as one of Tune's class Trainables, whose process and language model can be reused for another member.
 
     One iteration is one round. A checkpoint is this project's own: tensors and JSON, no pickle.
     """
@@ -72,14 +72,14 @@ class MemberTrial(Trainable):
         save_checkpoint(checkpoint_dir, self._member.loop.step, self._member.state_dict())
 
     def restore(self, checkpoint_path: Any) -> None:
-        """As Tune does, but a checkpoint that is gone is a damaged one, and no failure of the member."""
+        """Restores as Tune does, but counts a missing checkpoint as damaged, and not as a failure of the member."""
         Path(checkpoint_path.checkpoint.path).mkdir(parents=True, exist_ok=True)
         super().restore(checkpoint_path)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Goes on from the state in a directory of Tune's, which may be another member's.
 
-        Where it is damaged, from the latest that is not beside it; where there is none, from the beginning.
+        A damaged one is replaced by the latest intact one beside it; without any, the member begins again.
         """
         found = last_good(Path(checkpoint))
         self._damaged += found.damaged
@@ -113,7 +113,7 @@ def bundles(config: RunConfig) -> list[dict[str, float]]:
 
 
 def placement(config: RunConfig) -> PlacementGroupFactory:
-    """The same as `bundles`, in Tune's words."""
+    """What `bundles` returns, as the type that Tune takes."""
     return PlacementGroupFactory(bundles(config))
 
 

@@ -1,4 +1,4 @@
-"""Tune's part of a search, begun or read back. Nothing in what it pickles says where on a disk the search lies."""
+"""Makes or restores Tune's tuner. Nothing that it pickles holds a path, so that a search can be moved or copied."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from distributed.search.summary import TUNE
 
 
 def make_tuner(config: RunConfig, directory: Path, trainable: Any, slots: int) -> tune.Tuner:
-    """Returns what runs the members: anew, or from where an earlier sitting was.
+    """Returns what runs the members: a new tuner, or the one that an interrupted search has left.
 
     Args:
         config: settings of the search.
-        directory: of the search. It may have been moved or copied since the earlier sitting.
+        directory: of the search. It may have been moved or copied since the interruption.
         trainable: what a member runs in.
-        slots: members that have room at once.
+        slots: how many members the cluster has room for at a time.
 
     Raises:
-        UserError: what the earlier sitting left is damaged.
+        UserError: what the interrupted search has left is damaged.
     """
     folder = directory / TUNE
     if not tune.Tuner.can_restore(str(folder)):

@@ -15,7 +15,7 @@ from distributed.errors import DivergedError
 from distributed.learner.learner import Learner
 from distributed.learner.snapshot import BestTracker, Snapshot
 from distributed.observability.console import Display
-from distributed.observability.mlflow_tracker import NullTracker
+from distributed.observability.tracker import Tracker
 from distributed.rollout.pool import Pool
 from distributed.rollout.types import Rollouts
 from distributed.training import evaluation, metrics
@@ -56,7 +56,7 @@ class TrainingLoop:
         terrains: Sequence[str],
         learner: Learner,
         pool: Pool,
-        tracker: NullTracker,
+        tracker: Tracker,
         display: Display,
     ) -> None:
         self.config, self.terrains, self.learner = config, list(terrains), learner

@@ -10,7 +10,7 @@ from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
-from distributed.observability.mlflow_tracker import NullTracker
+from distributed.observability.tracker import Tracker
 from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import Pool
 from distributed.rollout.worker import RolloutWorker, instruction_ids
@@ -62,7 +62,7 @@ def loop_of(run: RunConfig, lm: FrozenLM, pool: Pool | None = None) -> TrainingL
     pool = pool or LocalPool(RolloutWorker, *worker_arguments(run, lm))
     display = Display(LETTERS, Console(quiet=True))
     tasks = [LetterWorld().terrain(name) for name in LETTERS]
-    return TrainingLoop(run, LETTERS, Learner(run, lm, instructions(lm), tasks), pool, NullTracker(), display)
+    return TrainingLoop(run, LETTERS, Learner(run, lm, instructions(lm), tasks), pool, Tracker(), display)
 
 
 def finish(loop: TrainingLoop) -> TrainingLoop:

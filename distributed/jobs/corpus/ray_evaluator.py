@@ -33,13 +33,13 @@ class RayEvaluator:
 
     def evaluate(self, chunks: Iterable[Sequence[str]]) -> Iterator[list[Evaluation]]:
         """See `terrains.sodarace.map_elites.evaluation.Evaluator`."""
-        flying: deque = deque()
+        pending: deque = deque()
         for chunk in chunks:
-            flying.append(self._task.remote(self._config, self._terrains, list(chunk)))
-            if len(flying) >= TASKS_A_PROCESSOR * self.processors:
-                yield ray.get(flying.popleft())
-        while flying:
-            yield ray.get(flying.popleft())
+            pending.append(self._task.remote(self._config, self._terrains, list(chunk)))
+            if len(pending) >= TASKS_A_PROCESSOR * self.processors:
+                yield ray.get(pending.popleft())
+        while pending:
+            yield ray.get(pending.popleft())
 
 
 def evaluate_chunk(config: WorldConfig, terrains: tuple[str, ...], programs: list[str]) -> list[Evaluation]:

@@ -24,7 +24,7 @@ from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 
 def run_corpus(config: CorpusConfig, out: Path, use_ray: bool, fresh: bool) -> int:
-    """The command; its options are explained where it is declared, in `distributed.cli`.
+    """Runs the command; its options are explained in `distributed.cli.corpus`.
 
     Returns:
         The exit status.
@@ -42,7 +42,7 @@ def run_corpus(config: CorpusConfig, out: Path, use_ray: bool, fresh: bool) -> i
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
     try:
         with locked(out.absolute().parent, f".{out.name}{LOCK}"):
-            card = _built(world, rules, config, out, use_ray, fresh, console)
+            card = _build(world, rules, config, out, use_ray, fresh, console)
     except (ValueError, ConnectionError) as error:
         raise UserError(str(error)) from None
     finally:
@@ -50,11 +50,11 @@ def run_corpus(config: CorpusConfig, out: Path, use_ray: bool, fresh: bool) -> i
     return _conclude(card, out, console)
 
 
-def _built(
+def _build(
     world: SodaraceWorld, rules: WorldConfig, config: CorpusConfig, out: Path, use_ray: bool, fresh: bool,
     console: Console,
 ) -> dict:  # fmt: skip
-    """The card of a corpus that is made, or gone on with."""
+    """Makes a corpus, or continues an interrupted one; returns its card."""
     fingerprints = [world.terrain(name).fingerprint for name in config.terrains]
     evaluator = _ray_evaluator(rules, config) if use_ray else WorldEvaluator(world, config.terrains)
     if fresh:
@@ -144,8 +144,8 @@ def _evolve(evolution: Evolution, log: CorpusLog, console: Console) -> None:
 def _conclude(card: dict, out: Path, console: Console) -> int:
     if card["programs"]:
         console.print(card_table(card))
-        told = f"{card['programs']:,} programs of {card['evaluated']:,} evaluated, {card['valid']:,} of them valid, "
-        console.print(f"{told}in {out}; its card is {out.with_suffix('.card.json')}", highlight=False, soft_wrap=True)
+        line = f"{card['programs']:,} programs of {card['evaluated']:,} evaluated, {card['valid']:,} of them valid, "
+        console.print(f"{line}in {out}; its card is {out.with_suffix('.card.json')}", highlight=False, soft_wrap=True)
     else:
         console.print("no program is near the best of its kind yet; no corpus is written", soft_wrap=True)
     if card["interrupted"]:
@@ -153,6 +153,6 @@ def _conclude(card: dict, out: Path, console: Console) -> int:
         return exit_status(card["interrupted"])
     wanted = card["config"]["programs"]
     if card["programs"] < wanted:
-        told = f"fewer than the {wanted:,} of --programs; the same command with more --evaluations goes on from here"
-        console.print(told, highlight=False, soft_wrap=True)
+        line = f"fewer than the {wanted:,} of --programs; the same command with more --evaluations goes on from here"
+        console.print(line, highlight=False, soft_wrap=True)
     return 0

@@ -16,7 +16,8 @@ from distributed.errors import UserError
 from distributed.infra.locking import LOCK, locked
 from distributed.jobs import pretrain as pretrain_command
 from distributed.jobs.pretrain import TRAINING, pretrain
-from distributed.jobs.pretrain_hints import hinted_share
+from distributed.jobs.pretrain_card import training_commands
+from distributed.jobs.pretrain_options import hinted_share
 from softprompt.pretrain.config import PretrainConfig, preset
 from softprompt.pretrain.prefixes import PrefixConfig
 from terrains.sodarace.programs.seeds import SEEDS
@@ -158,17 +159,17 @@ def test_misspelt_preset_is_one_line(tmp_path, capsys):
 def test_the_card_tells_what_differs_from_the_preset():
     settings = preset("base", accumulate=1, batch_size=128, steps=10).model_dump(mode="json")
     card = {"start": None, "pretrain": settings, "corpus": {}}
-    (command,) = pretrain_command._commands(card)
+    (command,) = training_commands(card)
     assert command.endswith("--out data/lm --preset base --steps 10 --batch-size 128 --accumulate 1")
     del settings["accumulate"], settings["batch_size"]
-    assert pretrain_command._commands(card)[0].endswith("--preset base --steps 10")
+    assert training_commands(card)[0].endswith("--preset base --steps 10")
 
 
 def test_size_and_parts_of_a_batch_can_be_given(tmp_path, monkeypatch):
     corpus, seen = tmp_path / "corpus.jsonl", []
     rows = ({"program": text, "style": "truss", "fitness": {"flat": 1.0}} for text in PROGRAMS)
     corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr(pretrain_command, "pretrain", lambda *arguments: seen.append(arguments[4]) or 0)
+    monkeypatch.setattr("distributed.jobs.pretrain_options.pretrain", lambda *arguments: seen.append(arguments[4]) or 0)
     with pytest.raises(SystemExit) as end:
         main(["pretrain", "--corpus", str(corpus), "--preset", "base", "--batch-size", "64", "--accumulate", "2"])
     assert end.value.code == 0 and (seen[0].batch_size, seen[0].accumulate, seen[0].bfloat16) == (64, 2, True)

@@ -20,7 +20,8 @@ from distributed.infra.paths import HOME_VARIABLE, JOB_VARIABLE
 from distributed.observability import mlflow_store
 from distributed.observability import mlflow_tracker as tracking
 from distributed.observability.mlflow_store import flatten, store_uri
-from distributed.observability.mlflow_tracker import MlflowTracker, NullTracker, open_tracker
+from distributed.observability.mlflow_tracker import MlflowTracker, open_tracker
+from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import UNTRACKED
 from tests.distributed.finished_runs import main_exit as run_command
 
@@ -36,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 
-def run_of(tracker: NullTracker) -> str:
+def run_of(tracker: Tracker) -> str:
     """The run's id, which an open tracker has."""
     assert tracker.run_id is not None
     return tracker.run_id
@@ -230,7 +231,7 @@ def test_run_that_is_deleted_goes_on_in_a_new_one_and_what_is_lost_is_said(
     assert said(caplog)[0].startswith(f"MLflow at {store}: run {gone} is gone, a new one takes its place: The run")
     assert said(caplog)[1:] == [
         f"MLflow at {store}: what run {gone} held is gone; what came later is in run {tracker.run_id}",
-        f"MLflow at {store}: 2 metrics, tags and files of this sitting are lost",
+        f"MLflow at {store}: 2 metrics, tags and files of this process are lost",
     ]
 
 
@@ -323,7 +324,7 @@ def test_no_tracker_takes_everything_and_keeps_nothing(tmp_path: Path, monkeypat
         tracker.log({"loss": 1.0}, 1)
         tracker.tag("a", "b")
         tracker.artifact(tmp_path)
-    assert type(tracker) is NullTracker and list(tmp_path.iterdir()) == []
+    assert type(tracker) is Tracker and list(tmp_path.iterdir()) == []
 
 
 def test_unknown_tracker_is_refused() -> None:

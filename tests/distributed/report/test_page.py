@@ -87,6 +87,15 @@ def test_a_program_with_a_lone_surrogate_can_be_written(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_a_metric_of_an_older_run_goes_on_in_the_chart_of_its_new_name():
+    history = [{"step": 1, "spread/flat": 0.5}, {"step": 2, "spread/flat": 0.25}, {"step": 3, "reward_std/flat": 0.75}]
+    [chart] = curves(history, summary_of("flat"))["charts"]
+    assert (chart["title"], chart["axis"]) == described("reward_std")[:2]
+    assert chart["axis"] == "standard deviation (units of reward)"
+    [series] = chart["series"]
+    assert (series["label"], series["points"]) == ("flat", [[1, 0.5], [2, 0.25], [3, 0.75]])
+
+
 def test_curves_hold_every_finite_number_and_a_gap_for_any_other():
     history = history_of("flat", "tunnel")
     history[1]["fitness/flat"] = float("nan")

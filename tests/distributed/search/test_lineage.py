@@ -7,7 +7,7 @@ from io import StringIO
 from rich.console import Console
 
 from distributed.search.family_tree import SIZE, draw_family_tree
-from distributed.search.lineage import Record, says
+from distributed.search.lineage import Record, describe_exploit
 
 
 def entry(member: int, round_: int, n: int = 4, fitness: float = 1.0) -> dict:
@@ -93,7 +93,7 @@ def test_survivors_are_counted_at_the_end(tmp_path):
 
 def test_lineage_is_told_as_a_line_a_table_and_a_picture(tmp_path):
     record = filled(tmp_path / "lineage.json")
-    assert says(record.exploits[0]) == (
+    assert describe_exploit(record.exploits[0]) == (
         "member 1 copies member 0 at step 2: method.n_soft_tokens 20 -> 8; "
         "fitness 3.0, behind surgery 1.0, distilled 2.9"
     )

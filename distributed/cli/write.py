@@ -1,0 +1,39 @@
+"""``terraprompt write``: its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distributed.config.section import LARGEST_SEED
+from distributed.config.unsupported import check_terrain_names
+
+
+def write(
+    terrain: Annotated[str, typer.Option(metavar="NAME", help="The terrain to write a walker for.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN|MODEL",
+            help="Folder of a run, or the address of a registered model, models:/softprompt.NAME@champion.",
+            show_default="the terrain's champion in MLflow",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed writes another program.")] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PNG of the walker.", show_default="NAME-seedSEED.png")
+    ] = None,
+) -> None:
+    """Write a walker's program behind a prompt, print it, score it and draw it.
+
+    The program goes to standard output; what it scores and where the picture lies, to standard error.
+    """
+    check_terrain_names([terrain], "--terrain")
+    from rich.console import Console
+
+    from distributed.jobs.write import write as run
+
+    typer.echo(run(terrain, source, seed, picture, Console(stderr=True)))
