@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distributed.config import RunConfig
-from distributed.config.load import dump_config, load_config, with_settings
+from distributed.config.load import load_config, with_settings
 from distributed.errors import UserError
 
 
@@ -111,7 +111,7 @@ def test_paths_take_variables_and_the_home(tmp_path: Path, monkeypatch: pytest.M
     assert config.terrains.names == ("file(path=/big/a.csv)", "flat")
     assert config.tracking.uri == "sqlite:////big/~/m.db"
     assert with_settings(config, {"train.checkpoint_dir": "${DISK}"}).train.checkpoint_dir == "/big"
-    assert read(dump_config(config), tmp_path) == config
+    assert read(config.model_dump_json(by_alias=True), tmp_path) == config
 
 
 def test_a_variable_that_is_not_there_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
