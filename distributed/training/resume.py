@@ -142,8 +142,10 @@ def settings_of(given: Path, overrides: Sequence[str] = ()) -> RunConfig:
         said = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"--resume: {str(run)!r} is no run: it has no {CONFIG}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--resume: cannot read {str(file)!r}: {error}") from None
+    if not isinstance(said, dict):
+        raise UserError(f"--resume: cannot read {str(file)!r}: it holds no object")
     return parse_config(said, overrides, source=str(file))
 
 
