@@ -116,7 +116,7 @@ def find_start(given: Path, held: ExitStack) -> Start:
         last = load_checkpoint(run / newest).step if newest and newest != saved.path.name else saved.step
     except CheckpointError as error:
         raise UserError(f"--resume: {error}") from None
-    if not isinstance(saved.state, dict) or not {"loop", "run"} <= set(saved.state):
+    if not _is_of_training(saved.state):
         raise UserError(f"--resume: {str(saved.path)!r} is no checkpoint of a training run")
     return Start(run, saved, settings_of(run), last)
 
@@ -162,6 +162,15 @@ def is_training(path: Path) -> bool:
 def command(name: str, path: Path) -> str:
     """The command that goes on with what lies at a path, as it is typed into a shell."""
     return f"terraprompt {name} --resume {shlex.quote(str(path))}"
+
+
+def _is_of_training(state: Any) -> bool:
+    """Whether what a checkpoint holds has the parts that a run goes on from."""
+    loop, run = (state.get(name) for name in ("loop", "run")) if isinstance(state, dict) else (None, None)
+    if not isinstance(loop, dict) or not isinstance(run, dict):
+        return False
+    kinds = {"step": int, "stage": str, "tuned": dict, "history": list}
+    return all(isinstance(loop.get(name), kind) for name, kind in kinds.items()) and loop["stage"] in STAGES
 
 
 def _parts(path: Path) -> tuple[Path, str | None]:
