@@ -23,6 +23,8 @@ from distributed.errors import UserError
 logger = logging.getLogger("terraprompt")
 
 OTHER_TRACKERS = ("wandb", "tensorboard")
+LONGEST = 1_000_000
+"""Bytes of a configuration file beyond which it is not looked at; none is near it."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,7 +66,11 @@ def read_sections(path: str | Path) -> Mapping[str, Any]:
     """
     file = Path(path).expanduser()
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:
+            data = opened.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise ValueError(f"it is larger than {LONGEST:,} bytes")
+        text = data.decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"no configuration file {str(path)!r}{_nearest_file(file)}") from None
     except (OSError, ValueError) as error:  # bytes that are no text, or a path that no file can have
@@ -118,7 +124,7 @@ def with_settings(config: RunConfig, changed: Mapping[str, Any]) -> RunConfig:
 def _parse(text: str, source: str) -> Mapping[str, Any]:
     """Parses YAML that is a mapping; an empty file is one without settings."""
     try:
-        data = yaml.load(text, _Loader)  # a SafeLoader
+        data = _load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -131,13 +137,27 @@ def _parse(text: str, source: str) -> Mapping[str, Any]:
     return data
 
 
+def _load(text: str) -> Any:
+    """Parses YAML.
+
+    Raises:
+        yaml.YAMLError: it is none, or a value in it cannot be: a 13th month, more digits or brackets than Python takes.
+    """
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except ValueError as error:
+        raise yaml.YAMLError(str(error)) from None
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+
+
 def _split(override: str) -> tuple[str, Any]:
     """Splits ``name=value`` and parses the value."""
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
         raise UserError(f"{override!r} sets nothing: write settings as method.n_soft_tokens=8")
     try:
-        return name.strip(), yaml.load(text, _Loader)
+        return name.strip(), _load(text)
     except yaml.YAMLError:
         raise UserError(f"{override!r}: the value is not valid YAML; put quotes around text with signs in it") from None
 

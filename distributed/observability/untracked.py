@@ -138,8 +138,8 @@ def send_entries(client: Any, run_id: str, entries: Iterable[Entry], home: Path)
 
 
 def _lines(path: Path) -> Iterator[Entry]:
-    """The lines of a file, but for one that a kill has cut off."""
-    with path.open(encoding="utf-8") as file:
+    """The lines of a file, but for those that a kill has cut off or that are damaged."""
+    with path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
             try:
                 line = json.loads(text)

@@ -170,7 +170,7 @@ def open_run(path: str | Path) -> FinishedRun:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{folder / SUMMARY} is not the summary of a run: {where}: {first['msg']}") from None
-    return FinishedRun(folder, name, _read_config(folder / CONFIG), summary, _read_prompts(folder / PROMPTS, summary))
+    return FinishedRun(folder, name, read_config(folder / CONFIG), summary, _read_prompts(folder / PROMPTS, summary))
 
 
 def _best_member(folder: Path, said: dict) -> Path:
@@ -202,14 +202,19 @@ def _read_json(file: Path) -> dict:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{str(file.parent)!r} is no finished run: it has no {file.name}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {str(file)!r}: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"cannot read {str(file)!r}: it holds no object")
     return data
 
 
-def _read_config(file: Path) -> RunConfig:
+def read_config(file: Path) -> RunConfig:
+    """Reads the settings that a run or a search noted in its folder.
+
+    Raises:
+        UserError: the file is not there, or is damaged.
+    """
     data = _read_json(file)
     try:
         return RunConfig.model_validate(data)

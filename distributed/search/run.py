@@ -31,6 +31,7 @@ from distributed.observability.console import Display, make_console
 from distributed.observability.mlflow_tracker import open_tracker
 from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import UNTRACKED
+from distributed.results.run_folder import read_config
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.worker import instruction_ids
 from distributed.search.checkpoints import best_of
@@ -84,13 +85,13 @@ def settings_of(directory: Path) -> RunConfig:
     """Settings of an interrupted search.
 
     Raises:
-        UserError: there is no search, or it has ended.
+        UserError: there is no search, it has ended, or its settings are damaged.
     """
     if not (directory / "config.json").exists():
         raise UserError(f"--resume: there is no search in {str(directory)!r}")
     if (directory / "summary.json").exists():
         raise UserError(f"--resume: the search in {str(directory)!r} has ended")
-    return RunConfig.model_validate_json((directory / "config.json").read_text())
+    return read_config(directory / "config.json")
 
 
 class _Search:

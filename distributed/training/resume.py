@@ -116,7 +116,7 @@ def find_start(given: Path, held: ExitStack) -> Start:
         last = load_checkpoint(run / newest).step if newest and newest != saved.path.name else saved.step
     except CheckpointError as error:
         raise UserError(f"--resume: {error}") from None
-    if not isinstance(saved.state, dict) or not {"loop", "run"} <= set(saved.state):
+    if not _is_of_training(saved.state):
         raise UserError(f"--resume: {str(saved.path)!r} is no checkpoint of a training run")
     return Start(run, saved, settings_of(run), last)
 
@@ -142,8 +142,10 @@ def settings_of(given: Path, overrides: Sequence[str] = ()) -> RunConfig:
         said = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"--resume: {str(run)!r} is no run: it has no {CONFIG}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--resume: cannot read {str(file)!r}: {error}") from None
+    if not isinstance(said, dict):
+        raise UserError(f"--resume: cannot read {str(file)!r}: it holds no object")
     return parse_config(said, overrides, source=str(file))
 
 
@@ -160,6 +162,15 @@ def is_training(path: Path) -> bool:
 def command(name: str, path: Path) -> str:
     """The command that resumes what is at a path, quoted for a shell."""
     return f"terraprompt {name} --resume {shlex.quote(str(path))}"
+
+
+def _is_of_training(state: Any) -> bool:
+    """Whether what a checkpoint holds has the parts that a run goes on from."""
+    loop, run = (state.get(name) for name in ("loop", "run")) if isinstance(state, dict) else (None, None)
+    if not isinstance(loop, dict) or not isinstance(run, dict):
+        return False
+    kinds = {"step": int, "stage": str, "tuned": dict, "history": list}
+    return all(isinstance(loop.get(name), kind) for name, kind in kinds.items()) and loop["stage"] in STAGES
 
 
 def _parts(path: Path) -> tuple[Path, str | None]:

@@ -162,6 +162,8 @@ def test_overrides_come_before_the_file_and_are_yaml() -> None:
         ("method: {lam: 1}\nmethod: {}\n", " is not valid YAML in line 2, column 1: method is there twice"),
         ("method: {? [a] : 1}\n", " is not valid YAML in line 1, column 12: a key has to be text"),
         ("method: &m {lam: *m}\n", "method.lam: must be a number, not {'lam': {...}}"),
+        ("train: {run_name: 2026-13-01}\n", " is not valid YAML: month must be in 1..12"),
+        (f"method: {'[' * 5000}\n", " is not valid YAML: it is nested too deeply"),
         ("- a\n", " is no configuration: it has to consist of sections such as `method:`"),
         ("1: {}\n", " is no configuration: it has to consist of sections such as `method:`"),
     ],
@@ -186,6 +188,7 @@ def test_a_choice_names_the_choices(value: object, tmp_path: Path) -> None:
         ("=8", "'=8' sets nothing"),
         ("method.num_rollouts=2", "method.num_rollouts: 2 programs a step for 3 terrains"),
         ("terrains.names=[a", "'terrains.names=[a': the value is not valid YAML"),
+        ("train.run_name=2026-13-01", "'train.run_name=2026-13-01': the value is not valid YAML"),
     ],
 )
 def test_a_mistake_on_the_command_line_does_not_blame_the_file(override: str, line: str) -> None:
@@ -200,6 +203,19 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path, monkeypatch: pytest.Mo
         load_config("quikstart.yml")
     with pytest.raises(UserError, match="cannot read the configuration file"):
         load_config(tmp_path)
+
+
+def test_what_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "weights.yml").open("wb") as file:
+        file.truncate(1 << 33)
+    with pytest.raises(UserError, match="weights.yml': it is larger than 1,000,000 bytes"):
+        load_config(tmp_path / "weights.yml")
+
+
+def test_more_digits_than_a_number_can_have_are_one_line(tmp_path: Path) -> None:
+    assert problem(f"train: {{seed: {'9' * 5000}}}", tmp_path=tmp_path).startswith(
+        " is not valid YAML: Exceeds the limit"
+    )
 
 
 @pytest.mark.parametrize(
