@@ -280,9 +280,11 @@ class Learner:
         check_parameters(trained(self._optimizer))
         prompts = self.policy.materialised()
         watched = {"grad_norm": self._reward_gradient.flatten(1).norm(dim=1), "moved": relative_step(prompts, before)}
-        if len(self.elites) and (self.config.method.replay_weight or self.config.method.replay_steps):
+        method = self.config.method
+        in_the_loss = method.replay_weight > 0 and method.estimator != "es"
+        if len(self.elites) and (in_the_loss or method.replay_steps):
             watched["replay_grad_norm"] = self.imitation.gradient.flatten(1).norm(dim=1)
-        if self.config.method.measure_soft_embedding_drift:
+        if method.measure_soft_embedding_drift:
             watched["drift"] = prompt_drift(prompts, self._start)
         stats = {f"{name}/{k}": float(v) for name, values in watched.items() for k, v in enumerate(values)}
         groups = enumerate(self._optimizer.param_groups)

@@ -111,7 +111,7 @@ def test_closing_teaches_each_terrain_its_single_best_program(lm):
     for learner in (closed, mixed):
         learner.elites.add(0, [5, 6, 7, lm.eos_id], 3.0)
         learner.elites.add(0, [9, 9, lm.eos_id], 2.0)
-    nats = list(closed.close())
+    nats = list(closed.imitate_best())
     assert len(nats) == 40 and nats[-1] < 0.5 * nats[0] and closed.version == 1
     list(mixed.imitation.steps(2, 40, mixed.version))
     best, both = (closed.elites.batch(best=k) for k in (1, 2))

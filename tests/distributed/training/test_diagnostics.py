@@ -11,7 +11,7 @@ NAMES = ["a", "e"]
 
 
 def steps(n: int = PATIENCE, **changed: float) -> list[dict]:
-    return [HEALTHY | {name.replace("_", "/"): value for name, value in changed.items()} for _ in range(n)]
+    return [HEALTHY | {"/".join(name.rsplit("_", 1)): value for name, value in changed.items()} for _ in range(n)]
 
 
 def test_a_run_that_learns_somewhere_is_left_alone():
@@ -21,8 +21,8 @@ def test_a_run_that_learns_somewhere_is_left_alone():
 @pytest.mark.parametrize(
     ("changed", "kind", "advice"),
     [
-        ({"valid_a": 0.0, "spread_a": 0.0}, INVALID, "method.n_soft_tokens"),
-        ({"spread_a": 0.0}, ALIKE, "method.num_rollouts"),
+        ({"valid_a": 0.0, "reward_std_a": 0.0}, INVALID, "method.n_soft_tokens"),
+        ({"reward_std_a": 0.0}, ALIKE, "method.num_rollouts"),
         ({"moved_a": 0.004}, STILL, "optimizer.kwargs.lr"),
     ],
 )
