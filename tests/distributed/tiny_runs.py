@@ -73,7 +73,7 @@ def finish(loop: TrainingLoop) -> TrainingLoop:
 
 
 def outcome(loop: TrainingLoop) -> dict[str, Any]:
-    """All of a run that must not depend on when, where, or in how many sittings it was made."""
+    """All of a run that must not depend on when, where, or in how many parts it was made."""
     timed = ("seconds", "time/", "pool/", "scoring/")
     final = loop.final
     history = [{k: v for k, v in entry.items() if not k.startswith(timed)} for entry in loop.history]

@@ -83,7 +83,7 @@ def test_what_is_given_is_not_changed() -> None:
 
 def test_the_settings_of_an_old_run_load_as_they_were(caplog: pytest.LogCaptureFixture) -> None:
     said = json.loads(OLD.read_text())
-    for read in (RunConfig.model_validate(said), parse_config(said)):
+    for read in (RunConfig.model_validate(said), RunConfig.model_validate_json(OLD.read_text()), parse_config(said)):
         now = read.model_dump(mode="json", by_alias=True)
         assert now["warm_start"].pop("init_from_elite") is said["warm_start"]["born_from_elite"]
         assert set(now["search"].pop("space")) == {"warm_start.init_from_elite", "optimizer.kwargs.lr"}

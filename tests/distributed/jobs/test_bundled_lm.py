@@ -56,7 +56,7 @@ def test_the_tokenizer_round_trips_programs(lm):
 
 
 @pytest.mark.slow
-def test_untrained_prompts_of_every_size_and_birth_leave_programs_valid(lm, world):
+def test_untrained_prompts_of_every_size_and_start_leave_programs_valid(lm, world):
     shares = measure_untrained_prompts(lm, world, "flat", seed=3, count=128)
     every = [share for sizes in shares.values() for share in sizes.values()]
     assert np.mean(every) >= 0.85 and min(every) >= 0.75, shares  # the card says 85% at least; 128 vary by 3%
