@@ -256,7 +256,7 @@ def card_text(card: dict) -> str:
 |---|---|---|
 {rows}
 
-Valid walkers behind an untrained soft prompt, by its number of rows and how they are born:
+Valid walkers behind an untrained soft prompt, by its number of rows and how they are initialised:
 
 | rows | {" | ".join(sizes)} |
 |---|{"---|" * len(sizes)}
