@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from softprompt.sampling import GenerationConfig, draw, shape_logits
 from tests.accuracy import assert_as_accurate, assert_rounded
+from tests.softprompt.drawing import assert_at
 
 pytestmark = pytest.mark.arithmetic
 
