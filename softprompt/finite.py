@@ -1,4 +1,4 @@
-"""Numbers that are none: an error that says what was not finite, and behind which prompts."""
+"""Checks for NaN and infinity; the error says what was not finite, and behind which prompts."""
 
 from __future__ import annotations
 

@@ -37,7 +37,14 @@ AVX2 = {
     "NUMBA_CPU_NAME": "haswell",
     "NUMBA_CPU_FEATURES": "",
 }
-SHORT = ["test_read.py", "test_llama_reader.py", "test_decoders.py", "test_sampler.py", "test_evaluate.py"]
+SHORT = [
+    "test_read.py",
+    "test_llama_reader.py",
+    "test_decoders.py",
+    "test_sampler.py",
+    "test_draw.py",
+    "test_evaluate.py",
+]
 """What touches most of the kernels in little time."""
 
 

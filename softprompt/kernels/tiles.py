@@ -1,9 +1,10 @@
-"""Products of small matrices inside kernels, in vector instructions that do not depend on luck.
+"""Products of small matrices inside kernels, written as vector instructions instead of left to the compiler.
 
 A compiler makes vector instructions of a loop only where it can prove that nothing that is read was written before,
-and stores and loads the sums at every turn. Here they are spelt out in LLVM's own language: a tile of a product, a few
-rows of a few numbers side by side, stays in registers while its sums go on (Goto and van de Geijn 2008, Anatomy of
-high-performance matrix multiplication, section 4). Each number is a sum in the order of its terms.
+and even then loads and stores the sums in each iteration. Here the instructions are spelt out in LLVM's own language: a
+tile of a product, a few rows of a few numbers side by side, stays in registers while its sums go on (Goto and van de
+Geijn 2008, Anatomy of high-performance matrix multiplication, section 4). Each number is a sum in the order of its
+terms.
 """
 
 from __future__ import annotations

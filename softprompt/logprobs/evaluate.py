@@ -1,4 +1,4 @@
-"""What the policy thinks of programs already written: teacher-forced log-probabilities behind soft prompts.
+"""Teacher-forced log-probabilities of given programs behind soft prompts.
 
 Sequences are ``[soft prompt; instruction; response]`` without gaps, padding last. A causal model never looks ahead,
 so padding cannot reach what stands before it: no mask has to say where it is. A beginning that several responses have

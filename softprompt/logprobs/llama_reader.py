@@ -161,21 +161,21 @@ class LlamaReader:
         _over_cells(_read.rms_norm_backward, kept[-1][0], self._final_norm, kept[-1][1], gradient, total)
         for index in reversed(range(len(self._layers))):
             layer, norms, of = self._layers[index], self._norms[index], kept[index]
-            told = torch.empty_like(of.gate_up)
-            _over_cells(_read.swiglu_backward, of.gate_up, total @ layer.down.T, told)
-            normed = told @ layer.gate_up.T
+            gate_up_gradient = torch.empty_like(of.gate_up)
+            _over_cells(_read.swiglu_backward, of.gate_up, total @ layer.down.T, gate_up_gradient)
+            normed = gate_up_gradient @ layer.gate_up.T
             _over_cells(_read.rms_norm_backward, of.middle, norms[1], of.mlp_factors, normed, total)
-            mixed, needed, told = total @ layer.out.T, own or index > 0, torch.empty_like(of.qkv)
+            mixed, needed, qkv_gradient = total @ layer.out.T, own or index > 0, torch.empty_like(of.qkv)
             if rows.ends is not None and index == len(self._layers) - 1:
-                total, mixed = (_spread(x, rows.ends, len(told)) for x in (total, mixed))
-            memory = of.weights, mixed, needed, told, past_gradient[index]
+                total, mixed = (_spread(x, rows.ends, len(qkv_gradient)) for x in (total, mixed))
+            memory = of.weights, mixed, needed, qkv_gradient, past_gradient[index]
             self._over_pairs(_attention.attend_backward, of.qkv, past[index], rows, blocks, *memory)
             if needed:
                 if len(left):
-                    cells = told.view(len(rows.lengths), -1, self._n_heads + 2 * self._n_keys, self._head_dim)
+                    cells = qkv_gradient.view(len(rows.lengths), -1, self._n_heads + 2 * self._n_keys, self._head_dim)
                     cells[:, :, self._n_heads :].unflatten(2, (2, -1)).add_(left[index].permute(1, 3, 0, 2, 4))
-                self._rotate(told, rows, backward=True)
-                normed = told @ layer.qkv.T
+                self._rotate(qkv_gradient, rows, backward=True)
+                normed = qkv_gradient @ layer.qkv.T
                 _over_cells(_read.rms_norm_backward, of.x, norms[0], of.factors, normed, total)
         return total if own else None, past_gradient
 
@@ -243,7 +243,7 @@ def is_readable(model: PreTrainedModel) -> bool:
 
 
 def _over_cells(kernel: Any, cells: Tensor, *arguments: Any) -> None:
-    """Calls a kernel for all cells, which its first argument is the first of."""
+    """Calls a kernel for all cells; ``cells`` is the first of the arrays it is given."""
     on_threads(kernel, len(cells), CELLS_A_THREAD, *_arrays(cells, *arguments))
 
 

@@ -41,7 +41,7 @@ class Rows:
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Of every cell."""
+        """Position of every cell in its sequence, the beginning included, shape (cells,)."""
         return self.n_before + np.arange(self.starts[-1]) - np.repeat(self.starts[:-1], self.lengths)
 
     @cached_property

@@ -1,7 +1,7 @@
-"""Prefixes that are born from a hint: a text that has something to do with the program behind it.
+"""Prefixes made of a hint's tokens: a hint is a text that has something to do with the program behind it.
 
-Rows that say nothing teach a model that rows are harmless; a hint's rows tell, imperfectly, what follows. A hint is any
-text, such as that of a similar program; where it comes from is not known here.
+Behind prefixes unrelated to the program a model learns only to write valid programs in spite of them; a hint's rows
+carry information on the program, though not all of it. A hint is any text, such as that of a similar program.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Prefixes for Stage 2: what makes a language model ready for soft prompts.
 
-A model that never saw rows before its text breaks behind them, and one that saw only rows that say nothing learns to
-ignore them. So Stage 2 does, to every batch, what will later be done to every terrain: it puts an untrained prompt
-before each program and tunes that prompt by gradient descent on the program's likelihood, while the model learns on
-the same gradients. Behind a prompt's first visits the model learns that rows are harmless; behind its later ones, that
-they tell what follows, in the very form in which an optimizer will write them. Both gradients come from one backward
-pass, so a tuned prefix costs no more than a fixed one. Programs that come with a hint can stand behind its tokens.
+A model that was never trained behind soft prompts writes broken programs behind one, and a model that was trained only
+behind prompts unrelated to the program learns to ignore them. So Stage 2 does with every batch what training will later
+do with every terrain: it puts an untrained prompt before each program and tunes that prompt by gradient descent on the
+program's likelihood, while the model learns from the same gradients. While a prompt is untuned the model learns to
+write valid programs in spite of it; once it is tuned, the model learns to use what an optimizer has written into it.
+Both gradients come from one backward pass, so a tuned prefix costs no more than a fixed one. For programs that come
+with a hint, the prefix can be the hint's tokens.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class TunedPrefixes:
         token_counts: how often each token stands in the corpus, shape (vocab,).
         config: shares, sizes and rates.
         seed: where every choice comes from.
-        special_ids: tokens that no prompt is born from.
+        special_ids: tokens whose rows no prompt starts from.
         hints: tokens that go with the programs.
     """
 
@@ -143,7 +144,7 @@ class TunedPrefixes:
         return self._slots[k].programs, self._slots[k]
 
     def untrained(self, count: int, rows: int) -> Tensor:
-        """Returns prefixes that say nothing, shape (count, rows, d): common tokens, one token, noise, zeros."""
+        """Returns prefixes unrelated to any program, shape (count, rows, d): common tokens, one token, noise, zeros."""
         embedding = self._embedding.detach()
         form = self._rng.random()
         if form < 0.6:
@@ -169,7 +170,7 @@ class TunedPrefixes:
         return disturbed(torch.stack(prefixes), self._rng, self._generator)
 
     def from_vocabulary(self, count: int, rows: int) -> Tensor:
-        """Returns prefixes born as prompts are born from the vocabulary, shape (count, rows, d)."""
+        """Returns prefixes initialised from the vocabulary as prompts are, shape (count, rows, d)."""
         embedding = self._embedding.detach()
         return torch.stack([vocabulary_rows(embedding, self._counts, rows, self._generator) for _ in range(count)])
 

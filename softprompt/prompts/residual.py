@@ -12,9 +12,9 @@ class ResidualPrompts(nn.Module):
     """A table of prompts seen through a network with a skip connection.
 
     Source: Razdaibiedina et al. 2023, arXiv 2305.03937, section 3. A row P becomes
-    ``P + LayerNorm(up(ReLU(down(P))))``, with one network for all rows of all terrains. What is handed out is plain
-    prompts: the network only shapes the way to them. Other than in the paper the gain of the LayerNorm starts at zero,
-    so that at the start every prompt is its row.
+    ``P + LayerNorm(up(ReLU(down(P))))``, with one network for all rows of all terrains. The network's
+    output is used and saved as the prompt, so that the network is needed in training alone. Other than in the paper the
+    gain of the LayerNorm starts at zero, so that every prompt starts equal to its row of the table.
 
     Attributes:
         table: the rows.

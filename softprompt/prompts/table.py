@@ -19,9 +19,9 @@ class PromptSource(Protocol):
 
     @property
     def rows(self) -> nn.Parameter:
-        """The parameter whose entries are rows of prompts; it wants a prompt's learning rate, the others a network's.
+        """The parameter that holds rows of prompts, shape (n_terrains or 1, n_soft_tokens, d_model).
 
-        Shape (n_terrains or 1, n_soft_tokens, d_model).
+        It is trained with the learning rate of prompts, all other parameters with that of networks.
         """
         ...
 
@@ -29,8 +29,8 @@ class PromptSource(Protocol):
         """Returns the prompts of all terrains, shape (n_terrains, n_soft_tokens, d_model), differentiable.
 
         Args:
-            known: which terrains may be told by what they are called, shape (n_terrains,) bool; None for all. A source
-                that never looks at that takes no notice.
+            known: which terrains may be recognised by their id, shape (n_terrains,) bool; None for all. Sources that
+                do not use ids ignore it.
         """
         ...
 

@@ -103,7 +103,7 @@ class TerrainEmbeddingNetwork(nn.Module):
     def prompts(self, known: Tensor | None = None) -> Tensor:
         """Returns the prompts of all trained terrains, shape (n_terrains, n_soft_tokens, d_model); see PromptSource.
 
-        A terrain that is not ``known`` is told as a new one would be: it has the id of the nearest of the others.
+        A terrain that is not ``known`` is treated as a new one: it gets the id of the nearest of the others.
         """
         ids = torch.arange(len(self.features), device=self.features.device)
         if known is not None:

@@ -1,10 +1,11 @@
 """Sodarace: programs build walkers out of joints and muscles, and the way that a walker travels is its fitness.
 
-A program runs in a sandbox (`sandbox`), what it returns is checked (`walker`), placed on a ground (`ground`) and
-simulated (`physics`, `kernel`); `world` puts these together. Grounds have names (`names`): of families (`families`),
-of files (`ground_file`), of both on top of each other (`combine`); `sampler` draws such names. `evolution` makes the
-corpus that a language model learns from: programs drawn from `styles`, changed by `mutation`, the best of their kind
-kept in an `archive`. `seeds` holds the classic ones, and `replay` shows a walker move.
+A program runs in a sandbox (`sandbox`), what it returns is checked (`walker`), placed on a ground (`ground.geometry`)
+and simulated (`physics`, `kernel`); `world` puts these together. Grounds have names (`ground.names`): of families
+(`ground.families`), of files (`ground.files`), of both on top of each other (`ground.combine`); `ground.sampler` draws
+such names. `map_elites.evolution` makes the corpus that a language model learns from: programs drawn from
+`programs.styles`, changed by `programs.mutation`, the best of each kind kept in a `map_elites.archive`.
+`programs.seeds` holds the classic ones, and `render` draws grounds and walkers.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def _pack_walker(walker: Walker, ground: Ground) -> tuple[np.ndarray, ...]:
 
 
 def _spread(muscles: np.ndarray) -> np.ndarray:
-    """An order in which neighbours share no joint where that can be had: the processor need not wait for itself."""
+    """An order in which successive muscles share no joint where possible, so that the processor need not wait."""
     ends = muscles.tolist()
     last = [-1] * (1 + int(muscles.max()))
     # The next is the one whose joints were used longest ago. A muscle's turn only ever gets later, so that a heap with

@@ -1,4 +1,4 @@
-"""Scores remembered between calls: a prompt that has found a good program writes it again and again."""
+"""Scores remembered between calls, because a trained prompt writes the same programs again and again."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def _coordinate(rng: random.Random, low: int = 0, high: int = 10) -> str:
 
 
 def _even(rng: random.Random, high: int) -> str:
-    """A coordinate on the coarse lattice 0, 2, 4, ...: what a walker is like does not hang on single units."""
+    """An even coordinate: a walker's behaviour does not depend on single units."""
     return str(rng.randrange(0, high + 1, 2))
 
 

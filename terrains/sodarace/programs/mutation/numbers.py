@@ -1,4 +1,4 @@
-"""Changes of a program's numbers. Each stays on the lattice of what it is for: amplitude, phase, count, size."""
+"""Changes of a program's numbers. Each takes one of the values listed for its role: amplitude, phase, count, size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHOLE = {"count": COUNTS, "size": SIZES, "factor": FACTORS, "offset": OFFSETS, "
 class NumberRoles(ast.NodeVisitor):
     """Sorts the numbers of a program by what they are for.
 
-    Places and ends of muscles that are spelt out are left out: `skeleton_mutation` changes those. So are the bounds of
+    Places and ends of muscles that are spelt out are left out: `mutation.body` changes those. So are the bounds of
     ranges, and numbers with more than one decimal, such as 6.28 for a whole turn.
 
     Args:
