@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -92,18 +91,16 @@ class FrozenLM:
                 source, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True
             )
             model, found = loaded
-        except (OSError, ValueError, SafetensorError) as error:
+        except Exception as error:  # of whatever kind transformers has for files that do not fit one another
             raise ValueError(f"cannot load a language model from {source!r}: {_first_line(error)}") from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # tokenizers raises Exception itself
             raise ValueError(f"the language model in {source!r} has no tokenizer that can be read") from error
         if found["missing_keys"]:
             missing = ", ".join(sorted(found["missing_keys"])[:3])
             raise ValueError(f"cannot load a language model from {source!r}: its weights lack {missing}")
-        counts_file = Path(source) / TOKEN_COUNTS_FILE
-        counts = np.array(json.loads(counts_file.read_text()), np.int64) if counts_file.is_file() else None
-        return cls(model.to(device), tokenizer, counts)
+        return cls(model.to(device), tokenizer, _token_counts(Path(source) / TOKEN_COUNTS_FILE))
 
     @classmethod
     def from_weights(
@@ -288,10 +285,26 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, voca
     return tuple(token for token in dict.fromkeys(found) if token < vocab_size)
 
 
+def _token_counts(file: Path) -> np.ndarray | None:
+    """Reads the counts that lie beside a model; raises ValueError where the file holds none."""
+    if not file.is_file():
+        return None
+    try:
+        counts = np.array(json.loads(file.read_text()), np.int64)
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"cannot read the token counts in {str(file)!r}: {_first_line(error)}") from error
+    if counts.ndim != 1 or (counts < 0).any():
+        raise ValueError(f"cannot read the token counts in {str(file)!r}: they are a list of numbers from 0 on")
+    return counts
+
+
 def _first_line(error: Exception) -> str:
     if "trust_remote_code" in str(error):
         return "it comes with code of its own, which is never run here; take a model that transformers knows itself"
-    return str(error).strip().partition("\n")[0]
+    if "ignore_mismatched_sizes" in str(error):
+        return "its weights have other shapes than its config.json says"
+    first, _, rest = str(error).strip().partition("\n")
+    return f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first or type(error).__name__
 
 
 def quiet_bars() -> None:
