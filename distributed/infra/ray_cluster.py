@@ -59,7 +59,8 @@ def connect_ray(options: RayOptions) -> bool:
         Whether this call connected; False when the process was connected already, as inside a Tune trial.
 
     Raises:
-        UserError: the address is none, or no cluster answers there; within seconds, whatever listens there.
+        UserError: the address is none, or no cluster answers there, within seconds, whatever listens there; or a
+            cluster of this machine does not start.
     """
     if ray.is_initialized():
         return False
@@ -69,9 +70,12 @@ def connect_ray(options: RayOptions) -> bool:
         settings["runtime_env"] = {"env_vars": {"PYTHONPATH": path}}
     if is_our_own(options):
         _ensure_token()
-        context = ray.init(
-            address="local", num_cpus=options.num_cpus, include_dashboard=options.include_dashboard, **settings
-        )
+        try:
+            context = ray.init(
+                address="local", num_cpus=options.num_cpus, include_dashboard=options.include_dashboard, **settings
+            )
+        except Exception as error:  # Ray raises Exception itself, among others
+            raise UserError(f"no Ray cluster starts on this machine: {_first_line(error)}") from error
         if options.include_dashboard:
             print(_dashboard(context.dashboard_url), flush=True)
         return True
@@ -82,9 +86,12 @@ def connect_ray(options: RayOptions) -> bool:
     except ValueError as error:
         raise UserError(f"{setting}: {address!r} is no address of a Ray cluster: {error}") from None
     except (OSError, RuntimeError, RayError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{setting}: no Ray cluster answers at {address}: {reason}") from error
+        raise UserError(f"{setting}: no Ray cluster answers at {address}: {_first_line(error)}") from error
     return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def check_address(address: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.initialization import no_init_weights
@@ -83,18 +82,16 @@ class FrozenLM:
                 source, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True
             )
             model, found = loaded
-        except (OSError, ValueError, SafetensorError) as error:
+        except Exception as error:  # of whatever kind transformers has for files that do not fit one another
             raise ValueError(f"cannot load a language model from {source!r}: {first_line(error)}") from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # tokenizers raises Exception itself
             raise ValueError(f"the language model in {source!r} has no tokenizer that can be read") from error
         if found["missing_keys"]:
             missing = ", ".join(sorted(found["missing_keys"])[:3])
             raise ValueError(f"cannot load a language model from {source!r}: its weights lack {missing}")
-        counts_file = Path(source) / TOKEN_COUNTS_FILE
-        counts = np.array(json.loads(counts_file.read_text()), np.int64) if counts_file.is_file() else None
-        return cls(model.to(device), tokenizer, counts)
+        return cls(model.to(device), tokenizer, _token_counts(Path(source) / TOKEN_COUNTS_FILE))
 
     @classmethod
     def from_weights(
@@ -231,3 +228,16 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, voca
         elif isinstance(ids, list | tuple):
             found += ids
     return tuple(token for token in dict.fromkeys(found) if token < vocab_size)
+
+
+def _token_counts(file: Path) -> np.ndarray | None:
+    """Reads the counts that lie beside a model; raises ValueError where the file holds none."""
+    if not file.is_file():
+        return None
+    try:
+        counts = np.array(json.loads(file.read_text()), np.int64)
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"cannot read the token counts in {str(file)!r}: {first_line(error)}") from error
+    if counts.ndim != 1 or (counts < 0).any():
+        raise ValueError(f"cannot read the token counts in {str(file)!r}: they are a list of numbers from 0 on")
+    return counts

@@ -46,7 +46,10 @@ def first_line(error: Exception) -> str:
     """Returns why a model could not be loaded, in one line."""
     if "trust_remote_code" in str(error):
         return "it comes with code of its own, which is never run here; take a model that transformers knows itself"
-    return str(error).strip().partition("\n")[0]
+    if "ignore_mismatched_sizes" in str(error):
+        return "its weights have other shapes than its config.json says"
+    first, _, rest = str(error).strip().partition("\n")
+    return f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first or type(error).__name__
 
 
 def quiet_bars() -> None:

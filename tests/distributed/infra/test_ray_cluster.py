@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from distributed.config import RayConfig
 from distributed.errors import UserError
 from distributed.infra import ray_cluster as cluster
 from distributed.infra.ray_cluster import PACKAGES, check_address, connect_ray, resource_summary
@@ -171,3 +172,13 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     run = run_script(tmp_path, HOME=str(tmp_path / "file"))
     assert run.stdout.split()[0] == "True", run.stderr
+
+
+def test_a_cluster_of_ones_own_that_does_not_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UserError, match="^no Ray cluster starts on this machine: .*Not a directory.*$") as error:
+        connect_ray(RayConfig(num_cpus=1))
+    assert "\n" not in str(error.value)
+    assert not ray.is_initialized()

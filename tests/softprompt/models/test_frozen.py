@@ -101,6 +101,12 @@ DAMAGE = {
     ),
     "no weights": (lambda d: (d / "model.safetensors").unlink(), "no file named model.safetensors"),
     "broken weights": (lambda d: (d / "model.safetensors").write_bytes(b"?"), "cannot load a language model"),
+    "other shapes": (lambda d: change_config(d, vocab_size=7), "weights have other shapes than its config.json says"),
+    "wrong type": (lambda d: change_config(d, vocab_size="x"), "vocab_size.*expected int, got str"),
+    "broken tokenizer": (lambda d: (d / "tokenizer.json").write_text("{}"), "has no tokenizer that can be read"),
+    "counts that are none": (lambda d: (d / "token_counts.json").write_text("{}"), "cannot read the token counts"),
+    "counts in rows": (lambda d: (d / "token_counts.json").write_text("[[1], [2]]"), "they are a list of numbers"),
+    "counts below 0": (lambda d: (d / "token_counts.json").write_text("[-1, 2]"), "they are a list of numbers"),
     "lacking weights": (drop_head, "its weights lack model.layers.0.input_layernorm.weight, model"),
 }
 
