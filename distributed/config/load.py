@@ -144,11 +144,29 @@ def _load(text: str) -> Any:
         yaml.YAMLError: it is none, or a value in it cannot be: a 13th month, more digits or brackets than Python takes.
     """
     try:
-        return yaml.load(text, _Loader)  # a SafeLoader
+        data = yaml.load(text, _Loader)  # a SafeLoader
+        _size(data, {})
+        return data
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from None
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
+
+
+def _size(data: Any, known: dict[int, int]) -> int:
+    """Counts values as they stand once aliases are written out, each of which may double them.
+
+    Raises:
+        yaml.YAMLError: there are more than ``LONGEST``.
+    """
+    if not isinstance(data, dict | list):
+        return 1
+    if id(data) not in known:
+        known[id(data)] = 1  # for an alias that stands inside what it stands for
+        known[id(data)] = 1 + sum(_size(each, known) for each in (data.values() if isinstance(data, dict) else data))
+        if known[id(data)] > LONGEST:
+            raise yaml.YAMLError(f"with its aliases written out it has more than {LONGEST:,} values")
+    return known[id(data)]
 
 
 def _split(override: str) -> tuple[str, Any]:

@@ -85,7 +85,7 @@ class Registry:
 
     def champion(self, name: str) -> Champion | None:
         """Returns the champion of a registered model, None where there is no model or no champion."""
-        if self._is_new():
+        if self.is_new:
             return None
         with self._connected() as client:
             model = self._unless_missing(lambda: client.get_registered_model(name))
@@ -97,7 +97,7 @@ class Registry:
 
     def find(self, name: str, digest: str) -> str | None:
         """Returns the version with this digest, None where there is none."""
-        if self._is_new():
+        if self.is_new:
             return None
         with self._connected() as client:
             found = client.search_model_versions(f"name='{name}' and tags.{DIGEST}='{digest}'")
@@ -107,7 +107,7 @@ class Registry:
         """Returns the names of all registered soft prompts."""
         names: list[str] = []
         token = None
-        while not self._is_new():
+        while not self.is_new:
             with self._connected() as client:
                 page = client.search_registered_models(f"name LIKE '{PREFIX}%'", max_results=500, page_token=token)
             names += [model.name for model in page]
@@ -117,7 +117,7 @@ class Registry:
 
     def run(self, run_id: str | None) -> Any:
         """Returns MLflow's record of a run, None where the store has no such run."""
-        if run_id is None or self._is_new():
+        if run_id is None or self.is_new:
             return None
         with self._connected() as client:
             return self._unless_missing(lambda: client.get_run(run_id))
@@ -154,7 +154,8 @@ class Registry:
         with self._connected() as client:
             client.set_registered_model_alias(name, CHAMPION, version)
 
-    def _is_new(self) -> bool:
+    @property
+    def is_new(self) -> bool:
         """Whether the store is a local database that does not exist yet."""
         file = self.uri.removeprefix("sqlite:///")
         return file != self.uri and not Path(file).exists()

@@ -28,7 +28,12 @@ def send_untracked(path: Path, uri: str | None, console: Console) -> None:
     """
     if not path.is_dir():
         raise UserError(f"there is no run {str(path)!r}")
-    files = [each for each in sorted(path.glob("untracked*.jsonl")) if len(Untracked(each))]
+    files = []
+    for each in sorted(path.glob("untracked*.jsonl")):
+        if not each.is_file() or (each.stat().st_size and not Untracked(each).run):
+            raise UserError(f"{str(each)!r} is damaged: no line of it says which run it is of")
+        if len(Untracked(each)):
+            files.append(each)
     if not files:
         console.print(f"nothing waits in {path}", markup=False, highlight=False, soft_wrap=True)
     for file in files:

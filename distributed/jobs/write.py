@@ -105,9 +105,12 @@ def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
     from mlflow.exceptions import MlflowException
 
     uri = store_uri(None)
-    champion = Registry(uri).champion(registry_name(terrain.name))  # raises at once where the store cannot be opened
+    registry = Registry(uri)
+    champion = registry.champion(registry_name(terrain.name))  # raises at once where the store cannot be opened
     if source is None and champion is None:
         raise _no_champion(terrain.name, uri)
+    if registry.is_new:
+        raise UserError(f"{source}: there is no MLflow store at {uri}; MLFLOW_TRACKING_URI names another one")
     address = source or model_uri(terrain.name)
     try:
         with default_store(uri), warnings.catch_warnings():
@@ -144,7 +147,8 @@ def _show(terrain: str, written: Written, picture: Path, console: Console) -> No
             console.print(f"the rules of {terrain} have changed since this prompt was evaluated", highlight=False)
         [score] = world.score([Attempt(terrain, written.program)])
         if not score.valid:
-            line = f"fitness 0 on {terrain}: {score.failure}: {score.detail}"
+            named = str(score.detail).startswith(f"{score.failure}:")
+            line = f"fitness 0 on {terrain}: {score.detail if named else f'{score.failure}: {score.detail}'}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
             return
         walker, ground = world.walker(written.program), world.ground(terrain)

@@ -199,7 +199,7 @@ def plain_line(metrics: Mapping[str, Any], terrains: Sequence[str], done: int, t
         ends = (f"{_number(metrics[f'fitness/{name}'])} on {name}" for name in (ranked[0], ranked[-1]))
         parts.append(f"{len(known)} terrains: mean {mean}{_shares(metrics, known)}, from {' to '.join(ends)}")
     if "seconds" in metrics:
-        parts.append(f"{_number(metrics['seconds'])} s")
+        parts.append(f"after {_number(metrics['seconds'])} s")
     return "  ".join(parts)
 
 

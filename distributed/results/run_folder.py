@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
-from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
+from distributed.config import BUNDLED, BUNDLED_LM, TRLX_SECTIONS, RunConfig
 from distributed.config.validation_errors import explain
 from distributed.errors import UserError, did_you_mean
 from distributed.observability.untracked import UNTRACKED, Untracked
@@ -84,6 +85,13 @@ class FinishedRun:
                 f"{self.path}: its prompts were tuned for a language model with hash {expected[:12]}, and the one in "
                 f"{self.base_model!r} has hash {found[:12]}"
             )
+        for name, prompt in self.prompts.items():
+            rows, width = prompt.shape
+            if width != lm.d_model or (lm.max_length is not None and rows >= lm.max_length):
+                raise UserError(
+                    f"{str(self.path / PROMPTS)!r}: the prompt of {name} has {rows} rows of {width} numbers; the "
+                    f"language model reads rows of {lm.d_model}, and {lm.max_length or 'any number of'} positions"
+                )
         return lm
 
     @property
@@ -119,9 +127,14 @@ class FinishedRun:
             UserError: the run has no prompt for it and no network, or its network was trained on other features.
         """
         name = _canonical(terrain.name)
-        if name in self.prompts or not (self.path / NETWORK).exists():
-            [chosen] = self.choose([name])
-            return self.prompts[chosen]
+        if name in self.prompts:
+            return self.prompts[name]
+        if not (self.path / NETWORK).exists():
+            has = did_you_mean(name, self.prompts) or f"; it has {', '.join(self.prompts)}"
+            raise UserError(
+                f"--terrain: {str(self.path)!r} has no prompt for {name!r}{has}; for terrains that it was not trained "
+                "on a run needs method.prompt_source=ten"
+            )
         try:
             network, trained = load_network(self.path)
             known = terrain_of(trained[0]).features
@@ -209,6 +222,16 @@ def _read_json(file: Path) -> dict:
     return data
 
 
+def check_sections(data: Mapping[str, Any], file: Path) -> None:
+    """Checks that noted settings have the sections that every run notes: a missing one would be taken for defaults.
+
+    Raises:
+        UserError: a section is missing.
+    """
+    if missing := next((section for section in TRLX_SECTIONS if section not in data), None):
+        raise UserError(f"{str(file)!r} does not hold the settings of a run: it has no section {missing!r}")
+
+
 def read_config(file: Path) -> RunConfig:
     """Reads the settings that a run or a search noted in its folder.
 
@@ -216,6 +239,7 @@ def read_config(file: Path) -> RunConfig:
         UserError: the file is not there, or is damaged.
     """
     data = _read_json(file)
+    check_sections(data, file)
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
@@ -228,7 +252,7 @@ def _read_prompts(file: Path, summary: Summary) -> dict[str, np.ndarray]:
         raise UserError(f"{str(file.parent)!r} is no finished run: it has no {file.name}")
     try:
         saved = load_file(file)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: of a type that numpy lacks, such as bfloat16
         raise UserError(f"cannot read {str(file)!r}: {error}") from None
     for name in summary.terrains:
         if name not in saved:

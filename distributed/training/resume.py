@@ -18,7 +18,7 @@ from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.paths import existing
 from distributed.infra.writing import write_text
-from distributed.results.run_folder import CONFIG
+from distributed.results.run_folder import CONFIG, check_sections
 from distributed.training.loop import STAGES
 from distributed.training.setup import free_directory
 
@@ -146,6 +146,7 @@ def settings_of(given: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise UserError(f"--resume: cannot read {str(file)!r}: {error}") from None
     if not isinstance(said, dict):
         raise UserError(f"--resume: cannot read {str(file)!r}: it holds no object")
+    check_sections(said, file)
     return parse_config(said, overrides, source=str(file))
 
 

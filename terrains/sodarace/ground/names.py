@@ -117,7 +117,8 @@ def grounds_from_files(names: Iterable[str]) -> dict[str, Ground]:
 def _part(family: str, arguments: str) -> Part:
     if family not in FAMILIES and family != FILE:
         known = [*FAMILIES, FILE]
-        raise ValueError(f"no terrain {family!r}{_nearest(family, known)}; there are {', '.join(known)}")
+        near = _nearest(family, known)
+        raise ValueError(f"no terrain {family!r}{near}{' There' if near else '; there'} are {', '.join(known)}")
     pairs = [tuple(each.strip() for each in a.partition("=")[::2]) for a in _ARGUMENT.findall(arguments) if a.strip()]
     names = [key for key, _ in pairs]
     known = ["path"] if family == FILE else list(parameters_of(family))

@@ -212,6 +212,12 @@ def test_what_is_far_too_large_is_not_read(tmp_path: Path) -> None:
         load_config(tmp_path / "weights.yml")
 
 
+def test_aliases_that_would_grow_without_bounds_are_one_line(tmp_path: Path) -> None:
+    doubling = [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
+    said = problem("\n".join(["a0: &a0 [x]", *doubling]), tmp_path=tmp_path)
+    assert said.startswith(" is not valid YAML: with its aliases written out it has more than 1,000,000 values")
+
+
 def test_more_digits_than_a_number_can_have_are_one_line(tmp_path: Path) -> None:
     assert problem(f"train: {{seed: {'9' * 5000}}}", tmp_path=tmp_path).startswith(
         " is not valid YAML: Exceeds the limit"

@@ -250,7 +250,9 @@ def break_prompts(run: Path) -> None:
 
 
 def break_config(run: Path) -> None:
-    (run / "config.json").write_text('{"method": {"n_soft_token": 3}}')
+    settings = json.loads((run / "config.json").read_text())
+    settings["method"]["n_soft_token"] = settings["method"].pop("n_soft_tokens")
+    (run / "config.json").write_text(json.dumps(settings))
 
 
 def break_numbers(run: Path) -> None:
@@ -294,7 +296,7 @@ def test_a_run_that_is_not_whole_is_one_line_and_registers_nothing(
     ("arguments", "words"),
     [
         (("export", "RUNS/frist"), "did you mean first?"),
-        (("export", "RUNS/first", "--terrain", "tunel"), "did you mean tunnel?"),
+        (("export", "RUNS/first", "--terrain", "tunel"), "did you mean 'tunnel'? There are flat"),
         (("write", "--terrain", "tunel"), "tunnel"),
         (("write", "--terrain", "tunnel"), "no champion for tunnel"),
         (("write", "--terrain", "tunnel", "--from", "RUNS/frist"), "did you mean first?"),
@@ -319,6 +321,16 @@ def test_unreachable_server_is_one_line(
     assert main_exit("export", str(run)) == 2
     error = capsys.readouterr().err
     assert "MLflow at http://127.0.0.1:9" in error and error.count("\n") == 1
+
+
+def test_writing_from_a_store_that_is_not_there_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'none.db'}")
+    assert main_exit("write", "--terrain", "flat", "--from", "models:/softprompt.flat@champion") == 2
+    error = capsys.readouterr().err
+    assert "there is no MLflow store" in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_registered_names_are_suggested_where_there_is_no_champion(

@@ -32,7 +32,7 @@ def test_a_log_gets_one_whole_line_a_step():
     lines = console.file.getvalue().splitlines()
     assert lines == [
         "ppo: 8 to do",
-        "step 1/8  left_wall 64.1 (valid 92%, unique 80%)  bumpy(amplitude=12,seed=3) 7.0  12.3 s",
+        "step 1/8  left_wall 64.1 (valid 92%, unique 80%)  bumpy(amplitude=12,seed=3) 7.0  after 12.3 s",
         "saved [bold]checkpoint[/bold]",
     ]
 
@@ -86,7 +86,7 @@ def many(n):
 def test_a_logs_line_of_many_terrains_says_the_mean_the_worst_and_the_best():
     names, metrics = many(20)
     line = plain_line(metrics | {"seconds": 2}, names[::-1], 3, 8)
-    assert line == "step 3/8  20 terrains: mean 95.0 (valid 50%), from 0.0 on t0 to 190.0 on t19  2.0 s"
+    assert line == "step 3/8  20 terrains: mean 95.0 (valid 50%), from 0.0 on t0 to 190.0 on t19  after 2.0 s"
 
 
 @pytest.mark.parametrize("height", [3, 12, 13, 24, 25, 26, 27])

@@ -17,8 +17,10 @@ from mlflow import MlflowClient
 from distributed.errors import UserError
 from distributed.export.registry import Registry
 from distributed.infra.paths import HOME_VARIABLE, JOB_VARIABLE
+from distributed.jobs.track import send_untracked
 from distributed.observability import mlflow_store
 from distributed.observability import mlflow_tracker as tracking
+from distributed.observability.console import make_console
 from distributed.observability.mlflow_store import flatten, store_uri
 from distributed.observability.mlflow_tracker import MlflowTracker, open_tracker
 from distributed.observability.tracker import Tracker
@@ -354,3 +356,14 @@ def test_a_database_named_by_a_relative_path_outlives_a_jobs_directory(
     assert store_uri("sqlite:////data/runs.db") == "sqlite:////data/runs.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert store_uri(None) == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize("damage", ["directory", "no line"])
+def test_what_waits_in_a_damaged_file_is_not_said_to_be_nothing(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "untracked.jsonl"
+    if damage == "directory":
+        file.mkdir()
+    else:
+        file.write_text("{not a line\n")
+    with pytest.raises(UserError, match="untracked.jsonl' is damaged"):
+        send_untracked(tmp_path, None, make_console())

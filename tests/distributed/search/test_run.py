@@ -187,7 +187,7 @@ def test_a_request_that_can_never_be_placed_is_one_clear_line_and_leaves_nothing
         (["--config", str(QUICKSTART), "search.space={method.n_soft_tokens: [4, 900]}"], "the language model has"),
         (["--config", str(QUICKSTART), "search.space={method.n_soft_tokens: []}"], "no values to choose from"),
         ([], "needs either --config FILE or --resume DIR"),
-        (["--resume", "nowhere"], "--resume: there is no search in 'nowhere'"),
+        (["--resume", "nowhere"], "--resume: there is no 'nowhere'"),
         (["--resume", "nowhere", "method.n_soft_tokens=3"], "leave method.n_soft_tokens=3 out"),
     ],
 )
