@@ -31,7 +31,7 @@ def send_untracked(path: Path, uri: str | None, console: Console) -> None:
     files = []
     for each in sorted(path.glob("untracked*.jsonl")):
         if not each.is_file() or (each.stat().st_size and not Untracked(each).run):
-            raise UserError(f"{str(each)!r} is damaged: no line of it says which run it is of")
+            raise UserError(f"{str(each)!r} does not say which run it is of: it is damaged")
         if len(Untracked(each)):
             files.append(each)
     if not files:

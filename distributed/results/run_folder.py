@@ -239,11 +239,12 @@ def read_config(file: Path) -> RunConfig:
         UserError: the file is not there, or is damaged.
     """
     data = _read_json(file)
-    check_sections(data, file)
     try:
-        return RunConfig.model_validate(data)
+        config = RunConfig.model_validate(data)
     except ValidationError as error:
         raise UserError(explain(error, RunConfig, source=str(file))) from None
+    check_sections(data, file)
+    return config
 
 
 def _read_prompts(file: Path, summary: Summary) -> dict[str, np.ndarray]:

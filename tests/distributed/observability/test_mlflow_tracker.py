@@ -365,5 +365,5 @@ def test_what_waits_in_a_damaged_file_is_not_said_to_be_nothing(tmp_path: Path, 
         file.mkdir()
     else:
         file.write_text("{not a line\n")
-    with pytest.raises(UserError, match="untracked.jsonl' is damaged"):
+    with pytest.raises(UserError, match="untracked.jsonl' does not say which run it is of"):
         send_untracked(tmp_path, None, make_console())
