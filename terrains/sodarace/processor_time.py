@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 
 import psutil
 
@@ -97,7 +97,7 @@ class ProcessorTimeLimit:
 
     def _look_after(self) -> None:
         with self._changed:
-            me = self._thread
+            me = current_thread()  # self._thread may already be another one, or none
             while self._thread is me:
                 now = time.monotonic()
                 for watched in self._watched:

@@ -162,3 +162,14 @@ def test_every_endless_program_of_a_batch_is_a_timeout_and_the_others_are_not():
 
 def test_a_program_that_raises_a_timeout_of_its_own_has_failed_otherwise(sandbox):
     assert sandbox.run("def make_walker():\n    raise TimeoutError('tired')\n").failure == failures.ERROR
+
+
+def test_a_limit_that_is_closed_before_its_thread_ran_ends() -> None:
+    limit = ProcessorTimeLimit(1.0, 60.0)
+    with limit._changed:  # the thread is started, and cannot run yet
+        limit._start()
+        thread = limit._thread
+        limit._thread = None
+    assert thread is not None
+    thread.join(30)
+    assert not thread.is_alive()
