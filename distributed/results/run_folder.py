@@ -172,11 +172,11 @@ def open_run(path: str | Path) -> FinishedRun:
     if not folder.is_dir():
         raise UserError(f"there is no run {str(path)!r}{_nearest_folder(folder)}")
     name = folder.resolve().name
-    said = _read_json(folder / SUMMARY)
+    said = read_object(folder / SUMMARY)
     if "best_run" in said or "best" in said:
         folder = _best_member(folder, said)
         name = f"{name}/{said['best_run']}"
-        said = _read_json(folder / SUMMARY)
+        said = read_object(folder / SUMMARY)
     try:
         summary = Summary.model_validate(said)
     except ValidationError as error:
@@ -210,11 +210,20 @@ def _nearest_folder(folder: Path) -> str:
     return did_you_mean(folder.name, [each.name for each in folder.parent.iterdir() if each.is_dir()])
 
 
-def _read_json(file: Path) -> dict:
+def read_object(file: Path, kind: str = "finished run") -> dict[str, Any]:
+    """Reads a JSON file of a folder.
+
+    Args:
+        file: the file.
+        kind: what the folder is not where the file is missing, for the message.
+
+    Raises:
+        UserError: the file is not there, or holds no object.
+    """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{str(file.parent)!r} is no finished run: it has no {file.name}") from None
+        raise UserError(f"{str(file.parent)!r} is no {kind}: it has no {file.name}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {str(file)!r}: {error}") from None
     if not isinstance(data, dict):
@@ -238,7 +247,7 @@ def read_config(file: Path) -> RunConfig:
     Raises:
         UserError: the file is not there, or is damaged.
     """
-    data = _read_json(file)
+    data = read_object(file)
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:

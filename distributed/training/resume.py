@@ -18,7 +18,7 @@ from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.paths import existing
 from distributed.infra.writing import write_text
-from distributed.results.run_folder import CONFIG, check_sections
+from distributed.results.run_folder import CONFIG, check_sections, read_object
 from distributed.training.loop import STAGES
 from distributed.training.setup import free_directory
 
@@ -139,13 +139,9 @@ def settings_of(given: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise UserError(f"--resume: there is no checkpoint in {str(given)!r}")
     file = run / CONFIG
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"--resume: {str(run)!r} is no run: it has no {CONFIG}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"--resume: cannot read {str(file)!r}: {error}") from None
-    if not isinstance(said, dict):
-        raise UserError(f"--resume: cannot read {str(file)!r}: it holds no object")
+        said = read_object(file, kind="run")
+    except UserError as error:
+        raise UserError(f"--resume: {error}") from None
     check_sections(said, file)
     return parse_config(said, overrides, source=str(file))
 
