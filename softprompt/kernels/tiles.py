@@ -50,9 +50,10 @@ def _make_tile(rows: int, lanes: int, fetch: bool = False) -> Any:
     Its arguments are those of :func:`multiply`, without the sizes but for the number of terms; and, for a tile that is
     to fetch, a place in ``b`` which is brought into the caches beside the first term, and how far it moves on with each
     term. It may lie behind the end.
+
+    A tile is a function of its own, so that its sums have all registers. No name is seen outside the kernel's machine
+    code, which so stays one piece.
     """
-    line = ir.VectorType(ir.FloatType(), lanes)
-    undefined, everywhere = ir.Constant(line, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
 
     def tile(typing_context: Any, a: Any, a0: Any, a_row: Any, a_step: Any, b: Any, b0: Any, b_row: Any, out: Any,
              out0: Any, out_row: Any, count: Any, add: Any, ahead: Any, stride: Any) -> Any:  # fmt: skip
@@ -61,36 +62,56 @@ def _make_tile(rows: int, lanes: int, fetch: bool = False) -> Any:
                 array = context.make_array(signature.args[k])(context, builder, arguments[k])
                 return builder.gep(array.data, [offset])
 
-            def times(number: int, step: Any) -> Any:
-                return builder.mul(step, ir.Constant(step.type, number))
-
-            def vector(pointer: Any) -> Any:
-                return builder.bitcast(pointer, line.as_pointer())
-
-            _, a0, a_row, a_step, _, b0, b_row, _, out0, out_row, count, add, ahead, stride = arguments
-            left = [builder.gep(data(0, a0), [times(r, a_row)]) for r in range(rows)]
-            right, far = data(4, b0), data(4, ahead)
-            places = [vector(builder.gep(data(7, out0), [times(r, out_row)])) for r in range(rows)]
-            before = [builder.select(add, builder.load(place, align=4), line(None)) for place in places]
-            sums = [cgutils.alloca_once_value(builder, value) for value in before]
-            with cgutils.for_range(builder, count) as loop:
-                terms = builder.load(vector(builder.gep(right, [builder.mul(loop.index, b_row)])), align=4)
-                if fetch:
-                    _prefetch(builder, builder.gep(far, [builder.mul(loop.index, stride)]))
-                for place, total in zip(left, sums, strict=True):
-                    number = builder.load(builder.gep(place, [builder.mul(loop.index, a_step)]))
-                    first = builder.insert_element(undefined, number, ir.IntType(32)(0))
-                    factor = builder.shuffle_vector(first, undefined, everywhere)
-                    product = builder.fmul(factor, terms, flags=["contract"])
-                    builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
-            for place, total in zip(places, sums, strict=True):
-                builder.store(builder.load(total), place, align=4)
+            _, a0, *steps, _, b0, b_row, _, out0, out_row, count, add, ahead, stride = arguments
+            right, far = (data(4, b0), b_row), (data(4, ahead), stride)
+            values = [data(0, a0), *steps, *right, data(7, out0), out_row, count, add, *far]
+            name = f"tile_{rows}_{lanes}_{'fetch' if fetch else 'plain'}"
+            function = builder.module.globals.get(name)
+            if function is None:
+                kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+                function = ir.Function(builder.module, kind, name)
+                function.linkage = "internal"
+                function.attributes.add("noinline")
+                _write_tile(function, rows, lanes, fetch)
+            builder.call(function, values)
             return context.get_dummy_value()
 
         n = types.intp
         return types.void(a, n, n, n, b, n, n, out, n, n, n, types.boolean, n, n), generate
 
     return intrinsic(tile)
+
+
+def _write_tile(function: ir.Function, rows: int, lanes: int, fetch: bool) -> None:
+    """Writes the instructions of a tile; the function takes its arguments, with arrays and places in them as one."""
+    builder = ir.IRBuilder(function.append_basic_block())
+    line = ir.VectorType(ir.FloatType(), lanes)
+    undefined, everywhere = ir.Constant(line, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
+    a, a_row, a_step, b, b_row, out, out_row, count, add, ahead, stride = function.args
+
+    def times(number: int, step: Any) -> Any:
+        return builder.mul(step, ir.Constant(step.type, number))
+
+    def vector(pointer: Any) -> Any:
+        return builder.bitcast(pointer, line.as_pointer())
+
+    left = [builder.gep(a, [times(r, a_row)]) for r in range(rows)]
+    places = [vector(builder.gep(out, [times(r, out_row)])) for r in range(rows)]
+    before = [builder.select(add, builder.load(place, align=4), line(None)) for place in places]
+    sums = [cgutils.alloca_once_value(builder, value) for value in before]
+    with cgutils.for_range(builder, count) as loop:
+        terms = builder.load(vector(builder.gep(b, [builder.mul(loop.index, b_row)])), align=4)
+        if fetch:
+            _prefetch(builder, builder.gep(ahead, [builder.mul(loop.index, stride)]))
+        for place, total in zip(left, sums, strict=True):
+            number = builder.load(builder.gep(place, [builder.mul(loop.index, a_step)]))
+            first = builder.insert_element(undefined, number, ir.IntType(32)(0))
+            factor = builder.shuffle_vector(first, undefined, everywhere)
+            product = builder.fmul(factor, terms, flags=["contract"])
+            builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
+    for place, total in zip(places, sums, strict=True):
+        builder.store(builder.load(total), place, align=4)
+    builder.ret_void()
 
 
 def _prefetch(builder: ir.IRBuilder, pointer: Any) -> None:
