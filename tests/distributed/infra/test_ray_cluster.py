@@ -132,7 +132,7 @@ def test_cluster_that_answers_is_found_by_its_address(local_ray: None) -> None:
 @pytest.mark.timeout(180)
 def test_workers_import_these_packages_wherever_the_driver_runs(tmp_path: Path) -> None:
     run = run_script(tmp_path)
-    assert run.stdout.split() == ["True", str(PACKAGES / "distributed" / "messages.py")], run.stderr
+    assert run.stdout.split() == ["True", str(PACKAGES / "distributed" / "rollout" / "types.py")], run.stderr
 
 
 DASHBOARD = """
