@@ -4,6 +4,6 @@ The words that every world shares are here; a world of its own is a package belo
 in this package knows how programs are written: it imports neither torch nor the packages that do.
 """
 
-from terrains.base import Attempt, Score, Terrain, World
+from terrains.base import Attempt, Instruction, Score, Terrain, World
 
-__all__ = ["Attempt", "Score", "Terrain", "World"]
+__all__ = ["Attempt", "Instruction", "Score", "Terrain", "World"]

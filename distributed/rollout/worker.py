@@ -19,7 +19,8 @@ from softprompt.models import prompt_text
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
-from terrains.base import Attempt, Counting, Score, Terrain, World
+from terrains.base import Attempt, Score, Terrain, World
+from terrains.optional import Counting
 
 NOT_FINITE = "not_finite"
 """Failure kind of a program whose reward or fitness, as the world returned it, is NaN or infinite."""
