@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _unread = threading.Event()
 """Set when nobody reads standard output any more."""
+
+_broken = threading.Event()
+"""Set when that is because the reader of a pipe has gone, and not because a terminal was closed."""
 
 
 class Interrupted(BaseException):
@@ -40,6 +44,7 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
     """
     received: list[int] = []
     _unread.clear()
+    _broken.clear()
 
     def interrupt(number: int, _: FrameType | None) -> None:
         received.append(cause(number))
@@ -83,8 +88,8 @@ def as_sigint(received: list[int]) -> Iterator[None]:
 
 
 def cause(number: int) -> int:
-    """The signal that a process was ended by: SIGPIPE where this one was sent as nobody reads standard output."""
-    return signal.SIGPIPE if _unread.is_set() else number
+    """The signal that a process was ended by: SIGPIPE where this one was sent as nobody reads a pipe any more."""
+    return signal.SIGPIPE if _broken.is_set() else number
 
 
 def exit_status(number: int) -> int:
@@ -99,7 +104,11 @@ def say_last(text: str) -> None:
 
 
 class _Output:
-    """Standard output. When its reader goes away, the process is told by SIGTERM and what is written is dropped."""
+    """Standard output. When its reader goes away, the process is told by a signal and what is written is dropped.
+
+    The signal is SIGTERM for a pipe. For a terminal it is SIGHUP, which the system sends too, sooner or later than the
+    first write fails.
+    """
 
     def __init__(self, stream: TextIO, received: list[int]) -> None:
         self._stream, self._received = stream, received
@@ -108,24 +117,26 @@ class _Output:
         if not _unread.is_set():
             try:
                 return self._stream.write(text)
-            except OSError:
-                self._give_up()
+            except OSError as error:
+                self._give_up(hung_up=error.errno == errno.EIO)
         return len(text)
 
     def flush(self) -> None:
         if not _unread.is_set():
             try:
                 self._stream.flush()
-            except OSError:
-                self._give_up()
+            except OSError as error:
+                self._give_up(hung_up=error.errno == errno.EIO)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _give_up(self) -> None:
+    def _give_up(self, hung_up: bool) -> None:
         _unread.set()
+        if not hung_up:
+            _broken.set()
         # What is still in buffers, and what is flushed when the interpreter ends, goes nowhere.
         with suppress(OSError), open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
         if not self._received:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGHUP if hung_up else signal.SIGTERM)

@@ -111,7 +111,8 @@ def submit(cluster: Cluster, settings: Sequence[str], module: str = "train", con
     """Submits the README's job with these settings, waits for its success and returns what it said."""
     token, _, job = readme_commands()
     job = job.replace(":8265", f":{cluster.dashboard}")
-    job = job.replace("distributed.jobs.train", f"distributed.{module}").replace("/quickstart.yml", f"/{config}.yml")
+    job = job.replace("distributed.train", f"distributed.{module}").replace("/quickstart.yml", f"/{config}.yml")
+    assert f"distributed.{module} " in job and f"/{config}.yml" in job
     if module == "search":
         job = job.replace("rollouts.workers=16", "")
     done = shell(f"{token}\n{job} {' '.join(settings)}", cluster.environment, 500)

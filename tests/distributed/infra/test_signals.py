@@ -66,3 +66,31 @@ def test_a_broken_pipe_counts_as_its_signal(
         assert sys.stdout is pipe
         print("fourth", flush=True)
     assert capsys.readouterr().err == "the end\n" and exit_status(received[0]) == 141
+
+
+def test_a_terminal_that_is_gone_before_the_signal_comes_counts_as_a_hangup(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        with interruptible(raising=False) as received:
+            print("first", flush=True)
+            os.close(ours)
+            print("second", flush=True)
+            signal.raise_signal(signal.SIGHUP)  # the system's
+            assert received == [signal.SIGHUP]
+            say_last("the end")
+    assert capsys.readouterr().err == "the end\n" and exit_status(received[0]) == 129
+
+
+def test_a_terminal_that_is_gone_ends_nothing_where_hangups_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        with interruptible() as received:
+            os.close(ours)
+            print("first", flush=True)
+            print("second", flush=True)
+        assert not received
