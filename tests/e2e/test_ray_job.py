@@ -34,7 +34,7 @@ try:
 except UserError as error:
     print(error)
 '"""
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1300)]
 
 
 def free_port() -> int:
@@ -115,7 +115,7 @@ def submit(cluster: Cluster, settings: Sequence[str], module: str = "train", con
     assert f"distributed.{module} " in job and f"/{config}.yml" in job
     if module == "search":
         job = job.replace("rollouts.workers=16", "")
-    done = shell(f"{token}\n{job} {' '.join(settings)}", cluster.environment, 500)
+    done = shell(f"{token}\n{job} {' '.join(settings)}", cluster.environment, 1200)
     output = done.stdout + done.stderr
     assert done.returncode == 0 and "succeeded" in output, output[-3000:]
     assert "Traceback" not in output
