@@ -19,7 +19,10 @@ def check_trainable(config: RunConfig) -> None:
     check_terrain_names(config.terrains.names, "terrains.names")
     model, method = config.model, config.method
     if model.model_arch_type != "causal":
-        raise UserError(f"model.model_arch_type: {model.model_arch_type} is not yet supported; set it to causal")
+        raise UserError(
+            f"model.model_arch_type: {model.model_arch_type} is not yet supported; name a causal language model in "
+            "model.model_path, and set it to causal"
+        )
     if model.peft_config is not None:
         raise UserError("model.peft_config: adapters are not yet supported beside soft prompts; set it to null")
     if method.num_value_layers_unfrozen:
