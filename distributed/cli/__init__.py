@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from distributed.cli import corpus, export, pretrain, replay, search, settings, terrains, track, train, write
+from distributed.cli import config, corpus, export, pretrain, replay, search, settings, terrains, track, train, write
 from distributed.errors import EXIT_CODE, UserError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(track.track)
 app.command()(write.write)
 app.command()(replay.replay)
 app.command(name="settings")(settings.list_settings)
+app.add_typer(config.app, name="config")
 app.add_typer(terrains.app, name="terrains")
 
 

@@ -19,13 +19,14 @@ from distributed.config.notes import Note
 from distributed.config.renamed import current_name, with_current_names
 from distributed.config.trlx_2022 import translate
 from distributed.config.trlx_files import adapt, replace_adapter
-from distributed.config.validation_errors import explain
+from distributed.config.validation_errors import explain, explanations
 from distributed.config.yaml_files import load_yaml, read_sections
 from distributed.errors import UserError
 
 logger = logging.getLogger("terraprompt")
 
 ONLY_TRLX = "has no effect: only trlx reads it"
+HAS_NUL = "has a NUL character, which no name or path can"
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,25 @@ def validated(sections: Mapping[str, Any], source: str = "", overridden: Sequenc
         UserError: there is no such setting, or a value is not one that it takes.
     """
     if (name := _with_nul(sections)) is not None:
-        raise UserError((f"{source}: " if source else "") + f"{name}: has a NUL character, which no name or path can")
+        raise UserError((f"{source}: " if source else "") + f"{name}: {HAS_NUL}")
     try:
         return RunConfig.model_validate(sections)
     except ValidationError as error:
         raise UserError(explain(error, RunConfig, source, overridden)) from None
+
+
+def problems(sections: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what is wrong with settings in this project's format, by full name; nothing where all is right.
+
+    What two settings have to do with each other is looked at only where each by itself is right.
+    """
+    if (name := _with_nul(sections)) is not None:
+        return {name: HAS_NUL}
+    try:
+        RunConfig.model_validate(sections)
+    except ValidationError as error:
+        return explanations(error, RunConfig)
+    return {}
 
 
 def _with_nul(sections: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 from distributed.config import RunConfig
 from distributed.config.describe import settings
@@ -53,27 +53,54 @@ def load_search(config: str | Path, sweep: str | Path | None, overrides: Sequenc
     Raises:
         UserError: as `load_config` does, or a sweep cannot be understood.
     """
+    found = search_sections(config, sweep)
+    if found.notes:
+        logger.warning("%s is a sweep of trlx's and is read so: %s", found.sweep, "; ".join(found.notes))
+    return parse_config(found.sections, overrides, found.source)
+
+
+class SearchSections(NamedTuple):
+    """The settings of a search, as its files have them.
+
+    Attributes:
+        sections: those of its runs, with a section ``search`` made from the sweep where there is one.
+        source: the file that problems come from.
+        sweep: the file that is a sweep of trlx's, empty where there is none.
+        notes: what became of what the sweep says, in words.
+    """
+
+    sections: dict[str, Any]
+    source: str
+    sweep: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def search_sections(config: str | Path, sweep: str | Path | None = None) -> SearchSections:
+    """Reads the files of a search, or the one file of a run; see ``load_search``.
+
+    Raises:
+        UserError: a file is not there or no YAML, or a sweep cannot be understood.
+    """
     sections = dict(read_sections(config))
     if sweep is None:
         if not is_sweep(sections):
-            return parse_config(sections, overrides, str(config))
-        swept, sections, source = sections, {}, str(config)
+            return SearchSections(sections, str(config))
+        swept, sections, said = sections, {}, str(config)
     else:
-        swept, source = dict(read_sections(sweep)), str(sweep)
+        swept, said = dict(read_sections(sweep)), str(sweep)
         if not is_sweep(swept):
-            raise UserError(f"--sweep: {source} is no sweep of trlx's: it has no {TUNE}, and no strategies")
+            raise UserError(f"--sweep: {said} is no sweep of trlx's: it has no {TUNE}, and no strategies")
         if is_sweep(sections):
             raise UserError(f"--config: {config} is a sweep too; name a file with the settings of a run")
     try:
         found, fixed, notes = translate_sweep(swept)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from None
-    logger.warning("%s is a sweep of trlx's and is read so: %s", source, "; ".join(notes))
+        raise UserError(f"{said}: {error}") from None
     base = sections.get("search")
     merged = {**sections, "search": {**(base if isinstance(base, dict) else {}), **found}}
     for name, value in fixed.items():
         _put(merged, name, value)
-    return parse_config(merged, overrides, str(config) if sweep else source)
+    return SearchSections(merged, str(config), said, tuple(notes))
 
 
 def translate_sweep(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:

@@ -16,7 +16,7 @@ LONGEST = 1_000_000
 
 OTHER_ENDINGS = {
     ".pbtxt": "is a configuration of a Triton server, which serves models; `terraprompt export` registers prompts",
-    ".py": "is a Python program, and no YAML",
+    ".py": "is a Python program: `terraprompt config convert` writes the TRLConfig(...) in one as YAML",
     ".ipynb": "is a notebook, and no YAML",
     ".safetensors": "holds weights; model.model_path names the directory of a language model",
     ".bin": "holds weights; model.model_path names the directory of a language model",
