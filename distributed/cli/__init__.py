@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
-from distributed.cli import corpus, export, pretrain, replay, search, settings, terrains, track, train, write
+from distributed.cli import config, corpus, export, pretrain, replay, search, settings, terrains, track, train, write
 from distributed.errors import EXIT_CODE, UserError
+
+UsageMistake: Any = typer.BadParameter.__base__
+"""What typer raises for options and commands that do not exist or take other values; it has no public name."""
 
 app = typer.Typer(
     name="terraprompt",
@@ -28,6 +32,7 @@ app.command()(track.track)
 app.command()(write.write)
 app.command()(replay.replay)
 app.command(name="settings")(settings.list_settings)
+app.add_typer(config.app, name="config")
 app.add_typer(terrains.app, name="terrains")
 
 
@@ -38,7 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the command's name and what follows it; those of this process for None.
     """
     try:
-        app(None if arguments is None else list(arguments), prog_name="terraprompt")
+        code = app(None if arguments is None else list(arguments), prog_name="terraprompt", standalone_mode=False)
     except UserError as error:
         print(f"terraprompt: {error}", file=sys.stderr)
         raise SystemExit(EXIT_CODE) from None
+    except UsageMistake as error:
+        said = " ".join(error.format_message().split())
+        if said:  # else the help is printed, for a command that is given nothing
+            print(f"terraprompt: {said.rstrip('.')}; `{_path(error)} --help` has the options", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except typer.Abort:
+        raise SystemExit(1) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _path(error: typer.BadParameter) -> str:
+    """The command that was misused, as it is written."""
+    return error.ctx.command_path if error.ctx else "terraprompt"

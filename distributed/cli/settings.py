@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-import yaml
 
 from distributed.config import RunConfig
-from distributed.config.describe import settings
+from distributed.config.describe import as_yaml, settings, value_of
 from distributed.errors import UserError, did_you_mean
 
 
@@ -24,16 +23,5 @@ def list_settings(
         names = [each.name for each in every] + list(RunConfig.model_fields)
         raise UserError(f"{prefix}: no such setting{did_you_mean(prefix, names)}")
     for each in chosen:
-        typer.echo(f"{each.name} = {_as_yaml(RunConfig(), each.name)}")
+        typer.echo(f"{each.name} = {as_yaml(value_of(RunConfig(), each.name))}")
         typer.echo(f"    {each.meaning}{' Only trlx reads it.' if each.unused else ''}")
-
-
-def _as_yaml(config: RunConfig, name: str) -> str:
-    """The value of a setting as it is written in a file, on one line."""
-    value: object = config
-    for part in name.split("."):
-        value = getattr(value, part)
-    plain = list(value) if isinstance(value, tuple) else value
-    if isinstance(plain, dict):
-        plain = {key: list(each) for key, each in plain.items()}
-    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from distributed.cli.options import Overrides
+from distributed.config import SearchConfig
 from distributed.config.load import load_config, with_settings
 from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError
 from distributed.infra.paths import existing
+
+logger = logging.getLogger("terraprompt")
 
 
 def train(
@@ -52,6 +56,8 @@ def train(
         settings_of_run = settings_of(resume, overrides or ())
     else:
         settings_of_run = load_config(config, overrides or ())
+        if settings_of_run.search != SearchConfig():
+            logger.warning("%s: the section search is for `terraprompt search`; training takes no notice of it", config)
         if settings_of_run.train.run_name is None:
             settings_of_run = with_settings(settings_of_run, {"train.run_name": config.stem})
     check_trainable(settings_of_run)

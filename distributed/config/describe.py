@@ -1,11 +1,14 @@
-"""All settings by their full names, for error messages and for ``terraprompt settings``."""
+"""All settings by their full names, for error messages and for the commands that show them."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel
 
 from distributed.config.section import Section, is_unused
@@ -38,6 +41,30 @@ def settings(section: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
         else:
             meaning = " ".join((field.description or "").split())
             yield Setting(prefix + name, default, meaning, is_unused(section, name))
+
+
+def value_of(config: BaseModel, name: str) -> Any:
+    """Returns the value of a setting by its full name, as plain data."""
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return _plain(value)
+
+
+def as_yaml(value: Any) -> str:
+    """Returns plain data as it is written in a file, on one line."""
+    if isinstance(value, str) and len(value.splitlines()) > 1:
+        return json.dumps(value)
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()
+
+
+def _plain(value: Any) -> Any:
+    """Sections as dicts and tuples as lists, inside of each other too."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def section_in(annotation: Any) -> type[Section] | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,36 @@ from pydantic import ValidationError
 
 from distributed.config import RunConfig
 from distributed.config.describe import settings
+from distributed.config.kinds import check_kind
+from distributed.config.notes import Note
 from distributed.config.renamed import current_name, with_current_names
 from distributed.config.trlx_2022 import translate
-from distributed.config.trlx_files import check_kind, replace_adapter
-from distributed.config.validation_errors import explain
+from distributed.config.trlx_files import adapt, replace_adapter
+from distributed.config.validation_errors import explain, explanations
+from distributed.config.yaml_files import load_yaml, read_sections
 from distributed.errors import UserError
 
 logger = logging.getLogger("terraprompt")
 
-OTHER_TRACKERS = ("wandb", "tensorboard")
-LONGEST = 1_000_000
-"""Bytes of a configuration file beyond which it is not looked at; none is near it."""
+ONLY_TRLX = "has no effect: only trlx reads it"
+HAS_NUL = "has a NUL character, which no name or path can"
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would silently keep the second.
+@dataclass(frozen=True)
+class Understood:
+    """Settings as they are understood, before they are checked.
 
-    Only what is written is looked at: what a merge key (``<<: *base``) brings along gives way to the keys beside it.
+    Attributes:
+        sections: the settings in this project's format.
+        from_2022: what became of settings in trlx's formats of 2022.
+        notes: what became of others.
+        overridden: full names of settings that were set on the command line.
     """
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.composer.ComposerError(None, None, "a key has to be text", key.start_mark)
-            if key.value in seen:
-                raise yaml.composer.ComposerError(None, None, f"{key.value} is there twice", key.start_mark)
-            seen.add(key.value)
-        return node
+    sections: dict[str, Any]
+    from_2022: tuple[Note, ...]
+    notes: tuple[Note, ...]
+    overridden: tuple[str, ...]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -58,26 +59,6 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     return parse_config(read_sections(path), overrides, source=str(path))
 
 
-def read_sections(path: str | Path) -> Mapping[str, Any]:
-    """Reads a YAML file as the sections it consists of, in any format.
-
-    Raises:
-        UserError: the file is not there or no YAML.
-    """
-    file = Path(path).expanduser()
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(LONGEST + 1)
-        if len(data) > LONGEST:
-            raise ValueError(f"it is larger than {LONGEST:,} bytes")
-        text = data.decode("utf-8")
-    except FileNotFoundError:
-        raise UserError(f"no configuration file {str(path)!r}{_nearest_file(file)}") from None
-    except (OSError, ValueError) as error:  # bytes that are no text, or a path that no file can have
-        raise UserError(f"cannot read the configuration file {str(path)!r}: {error}") from None
-    return _parse(text, str(path))
-
-
 def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "") -> RunConfig:
     """Makes a configuration from sections of settings, which are not changed.
 
@@ -89,24 +70,47 @@ def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source:
     Raises:
         UserError: there is no such setting, or a value is not one that it takes.
     """
+    understood = understand(data, overrides, source)
+    if understood.from_2022:
+        said = "; ".join(map(str, understood.from_2022))
+        logger.warning("%s is in trlx's format of 2022 and is read so: %s", source or "this", said)
+    for note in understood.notes:
+        logger.warning("%s", note)
+    config = validated(understood.sections, source, understood.overridden)
+    idle = [note.name for note in without_effect(config) if note.words == ONLY_TRLX]
+    if idle:
+        logger.warning("%s: only trlx reads %s", source or "settings", ", ".join(idle))
+    for note in without_effect(config):
+        if note.words != ONLY_TRLX:
+            logger.warning("%s", note)
+    return config
+
+
+def understand(data: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "") -> Understood:
+    """Turns sections of settings, which are not changed, into this project's format; their values are not checked.
+
+    Args:
+        data: sections in any of the formats of ``load_config``.
+        overrides: see ``load_config``.
+        source: where the sections come from, for messages.
+
+    Raises:
+        UserError: they are of something else than a run, or a setting is there in two formats.
+    """
     try:
         check_kind(data)
-        sections, notes = translate(data)
+        sections, from_2022 = translate(data)
         sections = with_current_names(sections)
     except (UserError, ValueError) as error:
         raise UserError(f"{source}: {error}" if source else str(error)) from None
-    if notes:
-        logger.warning("%s is in trlx's format of 2022 and is read so: %s", source or "this", "; ".join(notes))
     sections = {name: {} if content is None else content for name, content in sections.items()}
-    _use_mlflow(sections)
+    notes = adapt(sections)
     changed = {current_name(name): value for name, value in map(_split, overrides)}
     for name, value in changed.items():
         _set(sections, name, value)
-    if note := replace_adapter(sections):
-        logger.warning("%s", note)
-    config = _validate(sections, source, tuple(changed))
-    _say_what_has_no_effect(config, source)
-    return config
+    if adapter := replace_adapter(sections):
+        notes.append(adapter)
+    return Understood(sections, tuple(from_2022), tuple(notes), tuple(changed))
 
 
 def with_settings(config: RunConfig, changed: Mapping[str, Any]) -> RunConfig:
@@ -118,55 +122,7 @@ def with_settings(config: RunConfig, changed: Mapping[str, Any]) -> RunConfig:
     sections = config.model_dump(mode="json")
     for name, value in changed.items():
         _set(sections, current_name(name), copy.deepcopy(value))
-    return _validate(sections, "", tuple(changed))
-
-
-def _parse(text: str, source: str) -> Mapping[str, Any]:
-    """Parses YAML that is a mapping; an empty file is one without settings."""
-    try:
-        data = _load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{source} is not valid YAML{where}: {what}") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
-        raise UserError(f"{source} is no configuration: it has to consist of sections such as `method:`")
-    return data
-
-
-def _load(text: str) -> Any:
-    """Parses YAML.
-
-    Raises:
-        yaml.YAMLError: it is none, or a value in it cannot be: a 13th month, more digits or brackets than Python takes.
-    """
-    try:
-        data = yaml.load(text, _Loader)  # a SafeLoader
-        _size(data, {})
-        return data
-    except ValueError as error:
-        raise yaml.YAMLError(str(error)) from None
-    except RecursionError:
-        raise yaml.YAMLError("it is nested too deeply") from None
-
-
-def _size(data: Any, known: dict[int, int]) -> int:
-    """Counts values as they stand once aliases are written out, each of which may double them.
-
-    Raises:
-        yaml.YAMLError: there are more than ``LONGEST``.
-    """
-    if not isinstance(data, dict | list):
-        return 1
-    if id(data) not in known:
-        known[id(data)] = 1  # for an alias that stands inside what it stands for
-        known[id(data)] = 1 + sum(_size(each, known) for each in (data.values() if isinstance(data, dict) else data))
-        if known[id(data)] > LONGEST:
-            raise yaml.YAMLError(f"with its aliases written out it has more than {LONGEST:,} values")
-    return known[id(data)]
+    return validated(sections, "", tuple(changed))
 
 
 def _split(override: str) -> tuple[str, Any]:
@@ -175,7 +131,7 @@ def _split(override: str) -> tuple[str, Any]:
     if not equals or not name.strip():
         raise UserError(f"{override!r} sets nothing: write settings as method.n_soft_tokens=8")
     try:
-        return name.strip(), _load(text)
+        return name.strip(), load_yaml(text)
     except yaml.YAMLError:
         raise UserError(f"{override!r}: the value is not valid YAML; put quotes around text with signs in it") from None
 
@@ -190,13 +146,37 @@ def _set(sections: dict[str, Any], name: str, value: Any) -> None:
     sections[last] = value
 
 
-def _validate(sections: Mapping[str, Any], source: str, overridden: Sequence[str]) -> RunConfig:
+def validated(sections: Mapping[str, Any], source: str = "", overridden: Sequence[str] = ()) -> RunConfig:
+    """Makes a configuration from settings in this project's format.
+
+    Args:
+        sections: the settings.
+        source: where they come from, for messages.
+        overridden: full names of those that do not come from there.
+
+    Raises:
+        UserError: there is no such setting, or a value is not one that it takes.
+    """
     if (name := _with_nul(sections)) is not None:
-        raise UserError((f"{source}: " if source else "") + f"{name}: has a NUL character, which no name or path can")
+        raise UserError((f"{source}: " if source else "") + f"{name}: {HAS_NUL}")
     try:
         return RunConfig.model_validate(sections)
     except ValidationError as error:
         raise UserError(explain(error, RunConfig, source, overridden)) from None
+
+
+def problems(sections: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what is wrong with settings in this project's format, by full name; nothing where all is right.
+
+    What two settings have to do with each other is looked at only where each by itself is right.
+    """
+    if (name := _with_nul(sections)) is not None:
+        return {name: HAS_NUL}
+    try:
+        RunConfig.model_validate(sections)
+    except ValidationError as error:
+        return explanations(error, RunConfig)
+    return {}
 
 
 def _with_nul(sections: Mapping[str, Any]) -> str | None:
@@ -214,35 +194,27 @@ def _with_nul(sections: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _use_mlflow(sections: dict[str, Any]) -> None:
-    """Takes MLflow where a file names a tracker of trlx's."""
-    train = sections.get("train")
-    if isinstance(train, dict) and train.get("tracker") in OTHER_TRACKERS:
-        logger.warning("train.tracker: runs are recorded in mlflow, not in %s", train["tracker"])
-        train["tracker"] = "mlflow"
-
-
-def _say_what_has_no_effect(config: RunConfig, source: str) -> None:
-    """Names in the log the settings that were set and have no effect."""
+def without_effect(config: RunConfig) -> list[Note]:
+    """Returns the settings that were set and have no effect."""
     values = config.model_dump()
     idle = [each.name for each in settings(RunConfig) if each.unused and _get(values, each.name) != each.default]
-    if idle:
-        logger.warning("%s: only trlx reads %s", source or "settings", ", ".join(idle))
-    _check_seq_length(config)
+    notes = [Note(name, ONLY_TRLX) for name in idle]
+    if length := _wrong_length(config):
+        notes.append(Note("train.seq_length", length))
+    return notes
 
 
-def _check_seq_length(config: RunConfig) -> None:
-    """Says that a sequence length is ignored, where it cannot be the one that follows from the other settings."""
+def _wrong_length(config: RunConfig) -> str | None:
+    """What to say of a sequence length that cannot be the one that follows from the other settings."""
     given, kwargs, n_soft_tokens = config.train.seq_length, config.method.rollout_kwargs, config.method.n_soft_tokens
     if given is None:
-        return
+        return None
     if kwargs.max_new_tokens is None and kwargs.max_length is not None:
         right, is_right = f"{kwargs.max_length + n_soft_tokens}", given == kwargs.max_length + n_soft_tokens
     else:
         least = n_soft_tokens + kwargs.new_tokens(0)
         right, is_right = f"{least} and the instruction", given > least
-    if not is_right:
-        logger.warning("train.seq_length: %s is ignored; it follows from other settings, and is %s", given, right)
+    return None if is_right else f": {given} is ignored; it follows from other settings, and is {right}"
 
 
 def _get(values: Mapping[str, Any], name: str) -> Any:
@@ -250,10 +222,3 @@ def _get(values: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         value = value[part]
     return value
-
-
-def _nearest_file(file: Path) -> str:
-    """Names a file of the same directory, or of ``configs``, with a name like this one's."""
-    there = [each for folder in (file.parent, Path("configs")) for each in sorted(folder.glob("*.y*ml"))]
-    found = difflib.get_close_matches(file.name, [each.name for each in there], n=1)
-    return f"; did you mean {next(each for each in there if each.name == found[0])}?" if found else ""

@@ -7,11 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 from distributed.config import RunConfig
-from distributed.config.load import parse_config, read_sections
-from distributed.config.trlx_files import is_sweep
+from distributed.config.describe import settings
+from distributed.config.load import parse_config
+from distributed.config.trlx_2022 import MOVED, renamed
+from distributed.config.trlx_files import ILQL, flat, is_sweep
+from distributed.config.yaml_files import read_sections
 from distributed.errors import UserError, did_you_mean
 
 logger = logging.getLogger("terraprompt")
@@ -33,7 +36,6 @@ NUMBERS = {
 
 LISTS = ("choice", "grid")
 SCHEDULERS = {"fifo": "random", "hyperband": "asha", "hyperbandforbohb": "asha"}
-ILQL = ("tau", "gamma_q", "cql_scale", "awac_scale", "alpha", "steps_for_target_q_sync", "two_qs")
 MOST_VALUES = 32
 """Most values of the list that stands for a range of whole numbers or multiples; they are evenly spaced."""
 
@@ -51,27 +53,54 @@ def load_search(config: str | Path, sweep: str | Path | None, overrides: Sequenc
     Raises:
         UserError: as `load_config` does, or a sweep cannot be understood.
     """
+    found = search_sections(config, sweep)
+    if found.notes:
+        logger.warning("%s is a sweep of trlx's and is read so: %s", found.sweep, "; ".join(found.notes))
+    return parse_config(found.sections, overrides, found.source)
+
+
+class SearchSections(NamedTuple):
+    """The settings of a search, as its files have them.
+
+    Attributes:
+        sections: those of its runs, with a section ``search`` made from the sweep where there is one.
+        source: the file that problems come from.
+        sweep: the file that is a sweep of trlx's, empty where there is none.
+        notes: what became of what the sweep says, in words.
+    """
+
+    sections: dict[str, Any]
+    source: str
+    sweep: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def search_sections(config: str | Path, sweep: str | Path | None = None) -> SearchSections:
+    """Reads the files of a search, or the one file of a run; see ``load_search``.
+
+    Raises:
+        UserError: a file is not there or no YAML, or a sweep cannot be understood.
+    """
     sections = dict(read_sections(config))
     if sweep is None:
         if not is_sweep(sections):
-            return parse_config(sections, overrides, str(config))
-        swept, sections, source = sections, {}, str(config)
+            return SearchSections(sections, str(config))
+        swept, sections, said = sections, {}, str(config)
     else:
-        swept, source = dict(read_sections(sweep)), str(sweep)
+        swept, said = dict(read_sections(sweep)), str(sweep)
         if not is_sweep(swept):
-            raise UserError(f"--sweep: {source} is no sweep of trlx's: it has no {TUNE}, and no strategies")
+            raise UserError(f"--sweep: {said} is no sweep of trlx's: it has no {TUNE}, and no strategies")
         if is_sweep(sections):
             raise UserError(f"--config: {config} is a sweep too; name a file with the settings of a run")
     try:
         found, fixed, notes = translate_sweep(swept)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from None
-    logger.warning("%s is a sweep of trlx's and is read so: %s", source, "; ".join(notes))
+        raise UserError(f"{said}: {error}") from None
     base = sections.get("search")
     merged = {**sections, "search": {**(base if isinstance(base, dict) else {}), **found}}
     for name, value in fixed.items():
         _put(merged, name, value)
-    return parse_config(merged, overrides, str(config) if sweep else source)
+    return SearchSections(merged, str(config), said, tuple(notes))
 
 
 def translate_sweep(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
@@ -88,9 +117,14 @@ def translate_sweep(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     fixed: dict[str, Any] = {}
     notes: list[str] = []
     crossed = 1
-    for name, said in data.items():
+    nested = flat(data)
+    for name, said in nested.items():
         if name == TUNE:
             continue
+        if name not in data and not (isinstance(said, dict) and "strategy" in said):
+            fixed[name] = said
+            continue
+        name = _full_name(name)
         if name.startswith("method.") and name.removeprefix("method.") in ILQL:
             raise UserError(f"{name} is a setting of trlx's ILQL, which is not here; take a sweep of PPO")
         values = _choices(name, said)
@@ -109,11 +143,22 @@ def translate_sweep(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return {**found, "space": space}, fixed, notes
 
 
+def _full_name(name: str) -> str:
+    """The full name that a setting has today; the sweeps of early 2023 name settings without their sections."""
+    if "." in name:
+        return renamed(name)
+    if name in ILQL:
+        return f"method.{name}"
+    known = [each.name for each in settings(RunConfig) if each.name.startswith(SEARCHED)]
+    old = [new for (_, key), new in MOVED.items() if key == name]
+    return next((each for each in [*old, *known] if each in old or each.endswith(f".{name}")), name)
+
+
 def _tune(said: Any, crossed: int, notes: list[str]) -> dict[str, Any]:
     """What ``tune_config`` says, as settings of a search; the rest becomes notes."""
     if not isinstance(said, dict):
         raise UserError(f"{TUNE}: must be settings of its own, indented below it")
-    if said.get("mode", "max") != "max":
+    if (said.get("mode") or "max") != "max":
         raise UserError(f"{TUNE}.mode: {said['mode']}: a search looks for the highest fitness; set it to max")
     notes.append(
         f"{TUNE}.metric is the fitness of fresh programs" + (f", not {m}" if (m := said.get("metric")) else "")
@@ -143,15 +188,15 @@ def _tune(said: Any, crossed: int, notes: list[str]) -> dict[str, Any]:
     if crossed > 1:
         notes.append(f"values of a grid are drawn evenly, for {crossed} members a sample")
     read = ("mode", "metric", "scheduler", "search_alg", "num_samples", "max_concurrent_trials")
-    notes += [f"{TUNE}.{name} has no effect" for name in said if name not in read]
+    notes += [f"{TUNE}.{name} has no effect" for name in said if name not in read and said[name] is not None]
     return found
 
 
 def _choices(name: str, said: Any) -> Any:
     """A setting's values: a list, or a range as ``search.space`` has it."""
-    if not isinstance(said, dict) or not {"strategy", "values"} <= set(said):
+    strategy, values = (None, None) if not isinstance(said, dict) else (said.get("strategy"), _values(said))
+    if strategy is None or values is None:
         raise UserError(f"{name}: must have a strategy and values")
-    strategy, values = said["strategy"], said["values"]
     if strategy not in (*NUMBERS, *LISTS):
         raise UserError(f"{name}: there is no strategy {strategy}{did_you_mean(strategy, (*NUMBERS, *LISTS))}")
     if not isinstance(values, list) or not values:
@@ -159,6 +204,7 @@ def _choices(name: str, said: Any) -> Any:
     if strategy in LISTS:
         return values
     least, most = NUMBERS[strategy]
+    values = [_number(each) for each in values]
     numbers = [each for each in values if isinstance(each, int | float) and not isinstance(each, bool)]
     if not (len(numbers) == len(values) and least <= len(values) <= most):
         raise UserError(
@@ -176,6 +222,19 @@ def _choices(name: str, said: Any) -> Any:
         return {"low": low, "high": high, "log": log}
     end = high - 1 if strategy in ("randint", "lograndint") else high  # whose upper end is not drawn
     return _multiples(low, end, step, log)
+
+
+def _values(said: Mapping[str, Any]) -> Any:
+    """The values of a strategy, which were ``bounds`` or ``choices`` in 2022."""
+    return next((said[name] for name in ("values", "bounds", "choices") if name in said), None)
+
+
+def _number(value: Any) -> Any:
+    """A number that YAML takes for text because it has an exponent and no point; anything else as it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _multiples(low: float, high: float, step: float, log: bool) -> list[float]:

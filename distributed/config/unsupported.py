@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from distributed.config import RunConfig
 from distributed.errors import UserError
@@ -17,13 +17,22 @@ def check_trainable(config: RunConfig) -> None:
         UserError: it does; the message names the setting and says what to set instead.
     """
     check_terrain_names(config.terrains.names, "terrains.names")
+    for problem in untrainable(config):
+        raise UserError(problem)
+
+
+def untrainable(config: RunConfig) -> Iterator[str]:
+    """Yields, for each setting that can be read but not trained with, its name and what to set instead."""
     model, method = config.model, config.method
     if model.model_arch_type != "causal":
-        raise UserError(f"model.model_arch_type: {model.model_arch_type} is not yet supported; set it to causal")
+        yield (
+            f"model.model_arch_type: {model.model_arch_type} is not yet supported; name a causal language model in "
+            "model.model_path, and set it to causal"
+        )
     if model.peft_config is not None:
-        raise UserError("model.peft_config: adapters are not yet supported beside soft prompts; set it to null")
+        yield "model.peft_config: adapters are not yet supported beside soft prompts; set it to null"
     if method.num_value_layers_unfrozen:
-        raise UserError("method.num_value_layers_unfrozen: the value function is one head; set it to 0")
+        yield "method.num_value_layers_unfrozen: the value function is one head; set it to 0"
 
 
 def check_terrain_names(names: Iterable[str], said_by: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from distributed.config.describe import settings, written_name
 from distributed.config.section import Section
+from distributed.config.trlx_files import NOT_HERE
 from distributed.errors import did_you_mean, nearest
 
 MOST_SHOWN = 60
@@ -45,15 +47,21 @@ def explain(error: ValidationError, root: type[Section], source: str = "", overr
         source: name of the file, put before problems that come from it.
         overridden: full names that were set on the command line; their problems do not come from the file.
     """
-    problems: dict[str, str] = {}
-    for detail in error.errors():
-        name, holder = written_name(root, detail["loc"])
-        problems.setdefault(name, _problem(name, detail, root, holder))
+    problems = explanations(error, root)
     name, first = next(iter(problems.items()))
     from_file = source and not any(_overlap(name, each) for each in overridden)
     more = len(problems) - 1
     also = f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
     return (f"{source}: " if from_file else "") + (f"{name}: " if name else "") + first + also
+
+
+def explanations(error: ValidationError, root: type[Section]) -> dict[str, str]:
+    """Returns what is wrong with each setting, by its full name; the empty name is that of the whole."""
+    problems: dict[str, str] = {}
+    for detail in error.errors():
+        name, holder = written_name(root, detail["loc"])
+        problems.setdefault(name, _problem(name, detail, root, holder))
+    return problems
 
 
 def _overlap(name: str, other: str) -> bool:
@@ -66,12 +74,16 @@ def _problem(name: str, detail: Any, root: type[Section], holder: type[Section] 
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden" and "." in str(detail["loc"][-1]):
         return _nested(name, value, root)
+    if kind == "extra_forbidden" and name in NOT_HERE:
+        return NOT_HERE[name]
     if kind == "extra_forbidden":
         return "no such setting" + _suggestion(name, root, holder)
     if kind == "value_error":
         return str(context["error"])
     text = BY_LIMIT.get(kind, "").format(**context) or BY_KIND.get(kind.split("_")[0]) or detail["msg"]
     hint = did_you_mean(value, re.findall(r"'([^']+)'", text)) if kind == "literal_error" else ""
+    if kind == "finite_number" and value == math.inf:
+        hint = "; 1e9 does the same"
     return f"{text}, not {_shown(value)}{hint}"
 
 

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.initialization import no_init_weights
 
 from softprompt.models.arrays import to_array, to_tensor
-from softprompt.models.source import check_kind, first_line, quiet_bars, resolve
+from softprompt.models.source import check_kind, first_line, hub_options, quiet_bars, resolve
 
 TOKEN_COUNTS_FILE = "token_counts.json"
 
@@ -76,16 +76,17 @@ class FrozenLM:
         """
         source = resolve(path)
         quiet_bars()
+        hub = hub_options(source)
         try:
-            check_kind(source, AutoConfig.from_pretrained(source, trust_remote_code=False))
+            check_kind(source, AutoConfig.from_pretrained(source, trust_remote_code=False, **hub))
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True
+                source, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True, **hub
             )
             model, found = loaded
         except Exception as error:  # of whatever kind transformers has for files that do not fit one another
             raise ValueError(f"cannot load a language model from {source!r}: {first_line(error)}") from error
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **hub)
         except Exception as error:  # tokenizers raises Exception itself
             raise ValueError(f"the language model in {source!r} has no tokenizer that can be read") from error
         if found["missing_keys"]:

@@ -6,6 +6,8 @@ import difflib
 import sys
 from pathlib import Path
 
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as hf_logging
@@ -50,6 +52,20 @@ def first_line(error: Exception) -> str:
         return "its weights have other shapes than its config.json says"
     first, _, rest = str(error).strip().partition("\n")
     return f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first or type(error).__name__
+
+
+def hub_options(source: str) -> dict[str, bool]:
+    """Returns what ``from_pretrained`` is told of a hub that does not answer: to look into the cache alone.
+
+    Without it every file is asked for six times, which takes half a minute and prints two lines each time.
+    """
+    if Path(source).is_dir() or constants.is_offline_mode():
+        return {}
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:  # of the hub's own client, whose library has another name from version to version
+        return {"local_files_only": True}
+    return {}
 
 
 def quiet_bars() -> None:

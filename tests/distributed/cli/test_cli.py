@@ -114,6 +114,35 @@ def test_a_misspelt_terrain_is_told_before_anything_heavy_is_imported() -> None:
     assert all("no terrain 'tunel': did you mean 'tunnel'?" in line for line in told)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("terrains", "sample", "--count", "0"),
+            "'--count': Input should be greater than or equal to 1; `terraprom",
+        ),
+        (("corpus", "--keep-above", "nan"), "'--keep-above'"),
+        (("train", "--bogus"), "No such option: --bogus; `terraprompt train --help` has the options"),
+        (("nosuch",), "No such command 'nosuch'; `terraprompt --help` has the options"),
+    ],
+)
+def test_a_misused_option_is_one_line_too(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.startswith("terraprompt: ") and said.count("\n") == 1
+
+
+def test_training_says_that_a_search_is_for_another_command(
+    calls: list, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "a.yml"
+    file.write_text("search: {members: 3}\n")
+    assert run("train", "--config", str(file)) == 3
+    assert any("the section search is for `terraprompt search`" in each for each in caplog.messages)
+
+
 def test_settings_lists_names_defaults_and_meanings(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("settings", "method") == 0
     lines = capsys.readouterr().out.splitlines()

@@ -107,6 +107,33 @@ def test_long_lists_are_spread_as_tune_draws():
     assert set(swept("qrandn", 3.0, 1.0, 1)) <= {0, 1, 2, 3, 4, 5, 6} and 3 in swept("qrandn", 3.0, 1.0, 1)
 
 
+def test_the_sweeps_of_2022_have_strategies_among_settings(tmp_path):
+    old = {
+        "tune_config": {"mode": None, "num_samples": 3, "time_budget_s": None},
+        "model": {"num_layers_unfrozen": {"strategy": "choice", "choices": [2, 3]}},
+        "train": {"batch_size": 24, "learning_rate_init": 0.25, "learning_rate_target": 0.25},
+        "method": {
+            "ppo_epochs": {"strategy": "randint", "bounds": [3, 6]},
+            "gen_kwargs": {"max_length": 48, "top_k": 0.0},
+        },
+    }
+    config = load_search(file(tmp_path / "old.yml", old), None)
+    assert dict(config.search.space) == {"method.ppo_epochs": (3, 4, 5)} and config.search.members == 3
+    assert (config.train.batch_size, config.optimizer.kwargs.lr, config.method.gen_kwargs.max_length) == (24, 0.25, 48)
+
+
+def test_the_sweeps_of_2023_name_settings_without_their_sections():
+    values = {"lr_init": ["1e-6", "1e-2"], "init_kl_coef": [0, 0.2], "vf_coef": [0.5, 2]}
+    data = {name: {"strategy": "uniform", "values": each} for name, each in values.items()}
+    assert translate_sweep(data)[0]["space"] == {
+        "optimizer.kwargs.lr": {"low": 1e-6, "high": 1e-2, "log": False},
+        "method.init_kl_coef": {"low": 0, "high": 0.2, "log": False},
+        "method.vf_coef": {"low": 0.5, "high": 2, "log": False},
+    }
+    with pytest.raises(UserError, match="method.tau is a setting of trlx's ILQL"):
+        translate_sweep({"tau": {"strategy": "uniform", "values": [0.6, 0.9]}})
+
+
 def test_a_grid_has_as_many_members_as_it_has_points():
     grid = {"method.ppo_epochs": {"strategy": "grid", "values": [1, 2, 4]}, "tune_config": {"num_samples": 2}}
     assert translate_sweep(grid)[0]["members"] == 6
