@@ -1,8 +1,8 @@
 """The language model of trlx's PPO, with a soft prompt per terrain inside its embedding.
 
-trlx knows token ids alone, and so do its sampling, its losses and its rollout store. Ids from the size of the vocabulary
-on therefore stand for rows of prompts: terrain ``i`` begins with ids ``vocab_size + i * n_soft_tokens`` and the
-following ones. Nothing of trlx's PPO has to be replaced for that. Import it after `softprompt.trlx.compat.apply_repairs`.
+trlx knows token ids alone: its sampling does, its losses and its rollout store. So ids from the size of the vocabulary
+on stand for rows of prompts, those of terrain ``i`` from ``vocab_size + i * n_soft_tokens`` on, and nothing of trlx's
+PPO has to be replaced. Import it after `softprompt.trlx.compat.apply_repairs`.
 """
 
 from __future__ import annotations

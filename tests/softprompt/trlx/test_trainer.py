@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytest.importorskip("trlx", reason="trlx is not installed; `make test-trlx TRLX_SRC=...` runs this against a clone")
+if find_spec("trlx") is None:  # not importorskip: without repairs trlx cannot be imported even where it is installed
+    pytest.skip("trlx is not installed; `make test-trlx TRLX_SRC=...` runs this on a clone", allow_module_level=True)
 
 from softprompt.logprobs.evaluate import evaluate  # noqa: E402
 from softprompt.trlx.registration import PIPELINE, TRAINER, register  # noqa: E402
@@ -22,7 +24,7 @@ FAMILIES = ("gpt2", "llama", "llama-grouped")
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request: pytest.FixtureRequest, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model's directory: GPT-2's family and Llama's, heads tied and untied."""
-    path = tmp_path_factory.mktemp(request.param)
+    path = tmp_path_factory.mktemp(request.param, numbered=False)
     tiny_model(request.param, tokenizer).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
@@ -100,8 +102,8 @@ def test_trlx_evaluates_with_prompts_of_the_terrains(model, tmp_path):
 
 @torch.no_grad()
 def test_policy_and_reference_say_what_ours_say(model, tmp_path, make_lm):
-    """The same log-probabilities as the project's own reading of prompt, instruction and program, padded as it may be."""
-    lm = make_lm(model.name.rstrip("0123456789"))
+    """The same log-probabilities as the project's own reading of prompt, instruction and program."""
+    lm = make_lm(model.name)
     first = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(1))
     register()
     from softprompt.trlx.policy import PromptedPolicy
