@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,6 +37,13 @@ def train(
             "this older one, as a branch in a directory of its own.",
         ),
     ] = None,
+    backend: Annotated[
+        Literal["ray", "trlx"] | None,
+        typer.Option(
+            help="What makes the PPO steps: this project's learner, with workers on Ray, or trlx itself, in one "
+            "process, where it is installed.",
+        ),
+    ] = None,
 ) -> None:
     """Train a soft prompt for each terrain.
 
@@ -49,6 +56,8 @@ def train(
     """
     if config is None and resume is None:
         raise UserError("train needs --config FILE, or --resume DIR to continue a run")
+    if resume is not None and backend is not None:
+        raise UserError("--backend: a run goes on with what it began with; leave --backend out beside --resume")
     if config is None:
         assert resume is not None
         from distributed.training.resume import settings_of
@@ -61,6 +70,10 @@ def train(
         if settings_of_run.train.run_name is None:
             settings_of_run = with_settings(settings_of_run, {"train.run_name": config.stem})
     check_trainable(settings_of_run)
+    if backend == "trlx":
+        from distributed.training.trlx_settings import for_trlx
+
+        settings_of_run = for_trlx(settings_of_run)
     resume = existing(resume) if resume else None
     from distributed.jobs.train import run_training
 

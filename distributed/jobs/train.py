@@ -39,6 +39,7 @@ from distributed.training.setup import (
     new_directory,
     terrain_names,
 )
+from distributed.training.trlx_settings import by_trlx, check_for_trlx
 from terrains.sodarace.world import SodaraceWorld
 
 
@@ -64,6 +65,8 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
     with ExitStack() as held:
         start = find_start(resume, held) if resume else None
         config = start.settings(config) if start else config
+        if by_trlx(config):
+            _prepare_trlx(config, console)
         world = held.enter_context(closing(make_world(config)))
         terrains = terrain_names(world, config)
         lm = load_lm(config)
@@ -123,7 +126,7 @@ def _train(
     grounds = {name: world.ground(name).fingerprint() for name in terrains}
     facts = {"lm": lm.hash, "grounds": grounds, "total_steps": config.train.total_steps}
     with display, make_pool(config, terrains, instructions, exported(lm)) as pool:
-        loop = TrainingLoop(config, terrains, learner, pool, Tracker(), display)
+        loop = _loop(world, config, terrains, learner, pool, Tracker(), display)
         if start:
             _check_facts(start.saved.state["run"], facts)
             _restore(loop, start.loop_state(config), start.saved.path)
@@ -139,6 +142,25 @@ def _train(
             _advance(loop, checkpoints, received)
             display.close()
             finish(loop, lm, world, directory, console)
+
+
+def _prepare_trlx(config: RunConfig, console: Console) -> None:
+    """Makes sure that trlx is there and can do what is asked for, and says what it will not do."""
+    from distributed.training.trlx_loop import check_installed
+
+    ignored = check_for_trlx(config)
+    check_installed()
+    if ignored:
+        console.print(ignored, highlight=False, soft_wrap=True)
+
+
+def _loop(world: SodaraceWorld, config: RunConfig, *parts: Any) -> TrainingLoop:
+    """The loop of this project's learner, or that of trlx."""
+    if not by_trlx(config):
+        return TrainingLoop(config, *parts)
+    from distributed.training.trlx_loop import TrlxLoop
+
+    return TrlxLoop(world, config, *parts)
 
 
 def _resumed(loop: TrainingLoop, start: Start, directory: Path) -> str:

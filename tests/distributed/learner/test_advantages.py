@@ -1,4 +1,4 @@
-"""Rewards are brought to size as trlx brings them: tests/data/trlx_golden.json says what it computes."""
+"""Rewards are brought to size as trlx brings them: trlx_3340c2f.json says what it computes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from distributed.rollout.worker import RolloutWorker
 from softprompt.rl.reward_scaling import RewardScaling
 from tests.distributed.tiny_runs import config, instructions, worker_arguments
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "trlx_golden.json").read_text())["score_scaling"]
+RECORDED = Path(__file__).parents[2] / "softprompt" / "rl" / "data" / "trlx_3340c2f.json"
+GOLDEN = json.loads(RECORDED.read_text())["score_scaling"]
 
 
 def scaling(kind: str, **settings: float | None) -> RewardScaling:

@@ -1,4 +1,4 @@
-"""What trlx computes from the same numbers: tests/data/trlx_golden.json has both, and says how they were made."""
+"""What trlx computes from the same numbers: data/trlx_3340c2f.json has both, and record_trlx.py makes it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 from softprompt.logprobs.token_logprobs import token_logprobs
 from softprompt.rl.advantages import gae
-from softprompt.rl.kl import AdaptiveKLController, k3
+from softprompt.rl.kl import AdaptiveKLController, k3, make_kl_controller
 from softprompt.rl.ppo import policy_loss, token_rewards, value_loss, whiten
-from softprompt.rl.reward_scaling import RunningMoments, clip_scores
+from softprompt.rl.reward_scaling import RunningMoments, clip_scores, scale_scores
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "trlx_golden.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "data" / "trlx_3340c2f.json").read_text())
 
 
 def tensor(values: list) -> torch.Tensor:
@@ -27,6 +27,18 @@ def mask_of(lengths: list[int]) -> torch.Tensor:
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def ids_and_logprobs(case: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Responses, right-padded, and their log-probabilities under both logits."""
+    rows = case["responses"]
+    ids = torch.tensor([row + [0] * (max(map(len, rows)) - len(row)) for row in rows])
+    logits = (tensor(case[name])[:, :-1].log_softmax(-1) for name in ("logits", "ref_logits"))
+    return ids, *(each.gather(2, ids[..., None])[..., 0] for each in logits)
+
+
+def padded(rows: list[list[float]], width: int) -> torch.Tensor:
+    return tensor([row + [0.0] * (width - len(row)) for row in rows])
 
 
 def test_advantages_and_returns():
@@ -78,23 +90,65 @@ def test_running_moments():
         assert (moments.mean, moments.std) == pytest.approx((update["mean"], update["std"]), rel=1e-12)
 
 
-def test_adaptive_coefficient():
+def test_coefficients():
     case = GOLDEN["kl_controller"]
-    controller = AdaptiveKLController(case["init_kl_coef"], case["target"], case["horizon"])
+    controller = make_kl_controller(case["init_kl_coef"], case["target"], case["horizon"])
+    fixed = make_kl_controller(case["init_kl_coef"], None, case["horizon"])
     for update in case["updates"]:
         controller.update(update["kl"], case["n"])
+        fixed.update(update["kl"], case["n"])
         assert controller.value == pytest.approx(update["value"], rel=1e-14)
+        assert fixed.value == update["fixed"]
 
 
 def test_rewards_of_tokens_and_the_divergence_in_them():
     case = GOLDEN["token_rewards"]
-    logits, ref_logits, ids = tensor(case["logits"]), tensor(case["ref_logits"]), torch.tensor(case["responses"])
-    logprobs, ref_logprobs = (
-        every[:, :-1].log_softmax(-1).gather(2, ids[..., None])[..., 0] for every in (logits, ref_logits)
-    )
+    ids, logprobs, ref_logprobs = ids_and_logprobs(case)
     close(logprobs, tensor(case["logprobs"]))
     scores = clip_scores(tensor(case["scores"]), case["cliprange_reward"])
     mask = torch.ones_like(ids, dtype=torch.bool)
     close(token_rewards(scores, logprobs, ref_logprobs, mask, case["kl_coef"]), tensor(case["rewards"]))
     kl = k3(ref_logprobs, logprobs)
     assert kl.sum(1).mean().item() == pytest.approx(case["mean_kl"], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", GOLDEN["dense_rewards"]["kinds"])
+def test_scores_of_each_token_are_clipped_noted_by_their_sums_and_divided(kind):
+    case = GOLDEN["dense_rewards"]
+    moments, first = RunningMoments(), None
+    for step, expected in zip(case["steps"], case["kinds"][kind], strict=True):
+        ids, logprobs, ref_logprobs = ids_and_logprobs(step)
+        mask = mask_of([len(row) for row in step["responses"]])
+        close(logprobs * mask, padded(expected["logprobs"], ids.shape[1]))
+        scores = clip_scores(padded(step["scores"], ids.shape[1]), case["cliprange_reward"])
+        moments.update(scores.sum(1))
+        assert (moments.mean, moments.std) == pytest.approx((expected["running_mean"], expected["running_std"]))
+        first = first or scores.sum(1).std().item()
+        scores = scale_scores(scores, {"running": moments.std, "ref": first, "ignored": 1.0}[kind])
+        rewards = token_rewards(torch.zeros(len(ids)), logprobs, ref_logprobs, mask, case["kl_coef"]) + scores
+        close(rewards, padded(expected["rewards"], ids.shape[1]))
+
+
+def test_a_whole_batch_from_logits_to_the_loss():
+    case = GOLDEN["whole_batch"]
+    ids, logprobs, ref_logprobs = ids_and_logprobs(case)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    scores, moments = clip_scores(tensor(case["scores"]), case["cliprange_reward"]), RunningMoments()
+    moments.update(scores.sum(1))
+    rewards = token_rewards(torch.zeros(len(ids)), logprobs, ref_logprobs, mask, case["kl_coef"])
+    rewards += scale_scores(scores, moments.std)
+    close(rewards, tensor(case["rewards"]))
+    values = tensor(case["values"])[:, :-1]
+    advantages, returns = gae(rewards, values, mask, case["gamma"], case["lam"])
+    close(returns, tensor(case["returns"]))
+    close(whiten(advantages), tensor(case["advantages"]))
+    policy, _ = policy_loss(tensor(case["new_logprobs"]), logprobs, whiten(advantages), mask, case["cliprange"])
+    value, _ = value_loss(tensor(case["new_values"]), values, returns, mask, case["cliprange_value"])
+    close(policy, tensor(case["policy_loss"]))
+    close(value, tensor(case["value_loss"]))
+    close(policy + case["vf_coef"] * value, tensor(case["loss"]))
+    kl = k3(ref_logprobs, logprobs).sum(1).mean().item()
+    assert kl == pytest.approx(case["mean_kl"], rel=1e-12)
+    controller = AdaptiveKLController(case["kl_coef"], case["target"], case["horizon"])
+    controller.update(kl, len(ids))
+    assert controller.value == pytest.approx(case["next_kl_coef"], rel=1e-14)
