@@ -25,10 +25,10 @@ from distributed.infra.ray_cluster import connect_ray
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
 from distributed.observability.tracker import Tracker
+from distributed.rollout.instructions import all_instruction_ids
 from distributed.search.member import Member, Population
 from distributed.training.loop import TrainingLoop
 from distributed.training.setup import load_lm, make_pool, make_world, terrain_names, world_factory
-from softprompt.models.prompt_text import instruction_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 RESIZES = [(20, 8), (8, 20), (20, 50), (4, 1)]
@@ -45,15 +45,16 @@ def measure(config: RunConfig) -> list[dict[str, Any]]:
     lm = load_lm(config)
     with make_world(config) as world:
         terrains = terrain_names(world, config)
-        instructions = tuple(instruction_ids(lm, world.terrain(name).instruction) for name in terrains)
+        tasks = tuple(world.terrain(name) for name in terrains)
+    instructions = tuple(all_instruction_ids(lm, tasks))
     model = ray.put(lm.export())
     rows = []
     with make_pool(config, terrains, instructions, model) as pool:
         display = Display(terrains, Console(quiet=True), live=False)
-        loop = TrainingLoop(config, terrains, Learner(config, lm, instructions), pool, Tracker(), display)
+        loop = TrainingLoop(config, terrains, Learner(config, lm, instructions, tasks), pool, Tracker(), display)
         loop.advance()
         common = (tuple(terrains), instructions, world_factory(config), model, loop.state_dict())
-        member = Member(Population(config, *common), lm, pool)
+        member = Member(Population(config, *common, tasks=tasks), lm, pool)
         donors: dict[int, dict[str, Any]] = {}
         for old, new in track(RESIZES, description="resizes", console=Console(stderr=True)):
             if old not in donors:

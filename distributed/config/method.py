@@ -155,6 +155,9 @@ class MethodConfig(Section):
     """Passes over the rollouts of a step."""
     num_rollouts: int = Field(96, ge=1)
     """Programs a step, over all terrains; shared out as evenly as can be, and at least one a terrain."""
+    samples_per_instruction: int = Field(1, ge=1)
+    """Programs drawn side by side behind an instruction of a terrain that has several. Above 1, a program is compared
+    with the others of its instruction, else with all of its terrain."""
     chunk_size: int = unused(128)
     """Programs trlx samples at a time; here rollouts.request_size says it."""
 

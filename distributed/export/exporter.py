@@ -23,7 +23,7 @@ from distributed.export.registry import DIGEST, FINGERPRINT, FITNESS, Champion, 
 from distributed.infra.writing import temporary, told
 from distributed.observability.mlflow_store import store_uri
 from distributed.results.run_folder import FinishedRun
-from distributed.rollout.worker import instruction_ids
+from distributed.rollout.instructions import instruction_ids
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.peft_io import save_prompt
 from softprompt.sampling.decoders.cache_check import can_use_cache

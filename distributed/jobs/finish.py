@@ -112,7 +112,21 @@ def _summary(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld) -> Summary:
         versions={"python": platform.python_version(), **{p: version(p) for p in ("torch", "transformers", "ray")}},
         steps=loop.step,
         nearest=_nearest(loop),
+        metrics=_measured(loop),
     )
+
+
+def _measured(loop: TrainingLoop) -> dict[str, dict[str, dict[str, float]]] | None:
+    """What the world measured before and after tuning; loops that were saved by older versions have none."""
+    untuned = (loop.untuned or {}).get("metrics", {})
+    names = dict.fromkeys([*untuned, *(name for each in loop.tuned.values() for name in each.get("metrics", {}))])
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name in names:
+        for k, terrain in enumerate(loop.terrains):
+            before = untuned[name][k] if name in untuned else None
+            means = {"untuned": before, "tuned": loop.tuned[terrain].get("metrics", {}).get(name)}
+            found.setdefault(name, {})[terrain] = {key: mean for key, mean in means.items() if mean is not None}
+    return found or None
 
 
 def _nearest(loop: TrainingLoop) -> dict[str, list[str]] | None:

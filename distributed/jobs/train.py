@@ -24,8 +24,8 @@ from distributed.observability.mlflow_tracker import open_tracker
 from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import UNTRACKED
 from distributed.results.run_folder import CONFIG
+from distributed.rollout.instructions import all_instruction_ids
 from distributed.rollout.pool import RolloutError
-from distributed.rollout.worker import instruction_ids
 from distributed.training.checkpoint_writer import CheckpointWriter
 from distributed.training.loop import TrainingLoop
 from distributed.training.resume import BRANCH, Start, command, find_start
@@ -70,11 +70,12 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         world = held.enter_context(closing(make_world(config)))
         terrains = terrain_names(world, config)
         lm = load_lm(config)
-        instructions = [instruction_ids(lm, world.terrain(t).instruction) for t in terrains]
+        tasks = [world.terrain(t) for t in terrains]
+        instructions = all_instruction_ids(lm, tasks)
         check_positions(config, lm, instructions)
         connect(config)
         torch.set_num_threads(os.cpu_count() or 1)
-        learner = Learner(config, lm, instructions, [world.terrain(t) for t in terrains])
+        learner = Learner(config, lm, instructions, tasks)
         directory = _directory(config, start, held)
         with interruptible() as received:
             try:

@@ -16,7 +16,7 @@ from distributed.export.registry import FINGERPRINT, PREFIX, Registry, default_s
 from distributed.infra.writing import whole_file
 from distributed.observability.mlflow_store import store_uri
 from distributed.results.run_folder import open_run
-from distributed.rollout.worker import instruction_ids
+from distributed.rollout.instructions import instruction_ids
 from softprompt.finite import NotFiniteError
 from softprompt.models.prompt_text import program_texts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest

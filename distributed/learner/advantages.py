@@ -24,8 +24,24 @@ def make_scaling(method: MethodConfig, n_terrains: int) -> RewardScaling:
     )
 
 
+def groups_of(method: MethodConfig, terrain: Tensor, instruction: Tensor) -> Tensor:
+    """Returns which programs are compared with one another, shape (b,) int64.
+
+    They are those of a terrain or, where samples_per_instruction is above 1, of one of its instructions: then some are
+    sure to have it in common, and what it is worth by itself does not count for or against them.
+
+    Args:
+        method: settings of the method.
+        terrain: each program's terrain, shape (b,) int64.
+        instruction: which of its terrain's instructions each was written behind, shape (b,) int64.
+    """
+    if method.samples_per_instruction == 1:
+        return terrain
+    return terrain * (int(instruction.max()) + 1) + instruction
+
+
 def estimate(
-    method: MethodConfig, rewards: Tensor, values: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor
+    method: MethodConfig, rewards: Tensor, values: Tensor, mask: Tensor, group: Tensor, valid: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Returns advantages and the returns that the critic learns (zeros without one), each (b, l).
 
@@ -34,12 +50,12 @@ def estimate(
         rewards: of each token, shape (b, l).
         values: the critic's, shape (b, l).
         mask: real tokens, shape (b, l) bool.
-        terrain: each program's terrain, shape (b,) int64.
+        group: which programs are compared with one another, shape (b,) int64; see `groups_of`.
         valid: which programs are valid, shape (b,) bool.
     """
     if method.estimator == "gae":
         advantages, returns = gae(rewards, values, mask, method.gamma, method.lam)
         return whiten(advantages, mask), returns
     if method.advantage_shaping == "rank":
-        return rank_advantages(rewards, mask, terrain, valid), torch.zeros_like(rewards)
-    return GROUPED[method.estimator](rewards, mask, terrain, valid), torch.zeros_like(rewards)
+        return rank_advantages(rewards, mask, group, valid), torch.zeros_like(rewards)
+    return GROUPED[method.estimator](rewards, mask, group, valid), torch.zeros_like(rewards)

@@ -66,5 +66,6 @@ class Imitation:
 
     def loss(self, batch: Any, known: Tensor | None = None) -> Tensor:
         """Nats a token of elites behind their terrain's prompt; ``known`` as in `Policy`."""
-        ids, mask, terrain = (t.to(self._policy.lm.device) for t in (batch.ids, batch.mask, batch.terrain))
-        return likelihood_loss(self._policy.evaluate(ids, mask, terrain, known)[0], mask)
+        of_rows = (batch.ids, batch.mask, batch.terrain, batch.instruction)
+        ids, mask, terrain, instruction = (each.to(self._policy.lm.device) for each in of_rows)
+        return likelihood_loss(self._policy.evaluate(ids, mask, terrain, known, instruction)[0], mask)

@@ -13,12 +13,13 @@ from torch import Tensor
 from distributed.checkpoint.serialization import copied
 from distributed.config import RunConfig
 from distributed.learner import evolution
-from distributed.learner.advantages import estimate, make_scaling
-from distributed.learner.batch import Batch, join, reward_std
+from distributed.learner.advantages import estimate, groups_of, make_scaling
+from distributed.learner.batch import Batch, join, reward_std, rewards_of
 from distributed.learner.imitation import Imitation
 from distributed.learner.optimizers import make_optimizer, make_schedule, make_step, trained
 from distributed.learner.policy import Policy
 from distributed.learner.snapshot import Snapshot
+from distributed.rollout.instructions import Tokens, longest
 from distributed.rollout.types import PromptState, Rollouts
 from softprompt.finite import check_parameters
 from softprompt.models.frozen import FrozenLM
@@ -36,11 +37,13 @@ class Learner:
     Args:
         config: settings of the run.
         lm: the frozen language model, which is the reference, and the policy too where no layer is trained.
-        instructions: token ids of each terrain's hard prompt.
-        terrains: the terrains themselves, for prompts that come from their features or from another run.
+        instructions: token ids of each terrain's instructions, all of them.
+        terrains: the terrains themselves, for prompts that come from their features or from another run, and for a
+            loop that is to train on them.
 
     Attributes:
-        instructions: token ids of each terrain's hard prompt.
+        instructions: token ids of each terrain's instructions, all of them.
+        terrains: the terrains themselves, where they were given.
         policy: what is trained.
         source: where its prompts come from.
         elites: each terrain's best programs so far.
@@ -55,11 +58,11 @@ class Learner:
         self,
         config: RunConfig,
         lm: FrozenLM,
-        instructions: Sequence[tuple[int, ...]],
+        instructions: Sequence[Sequence[Tokens]],
         terrains: Sequence[Terrain] = (),
     ) -> None:
         self.config, self.lm = config, lm
-        self.instructions = list(instructions)
+        self.instructions, self.terrains = list(instructions), list(terrains)
         method = config.method
         self.policy = Policy(config, lm, self.instructions, terrains)
         self.source = self.policy.source
@@ -203,17 +206,21 @@ class Learner:
         method = self.config.method
         ids, mask, logprobs = (join([getattr(r, name) for r in rollouts]) for name in ("ids", "mask", "logprobs"))
         ids, mask, logprobs = (t.to(self.lm.device) for t in (ids, mask, logprobs))
-        terrain = torch.from_numpy(np.concatenate([r.terrain for r in rollouts])).to(self.lm.device)
+        terrain, instruction = (
+            torch.from_numpy(np.concatenate(each)).to(self.lm.device)
+            for each in ([r.terrain for r in rollouts], [r.instruction for r in rollouts])
+        )
         rewards = torch.from_numpy(np.concatenate([r.rewards[:, 0] for r in rollouts])).float().to(self.lm.device)
         valid = torch.tensor([row[0] is None for r in rollouts for row in r.failures], device=self.lm.device)
-        ref_logprobs = self.policy.reference(ids, mask, terrain)
+        ref_logprobs = self.policy.reference(ids, mask, terrain, instruction)
         policy, values = self.policy, torch.zeros_like(logprobs)
         if policy.value_head:
-            values = policy.evaluate(ids, mask, terrain, known)[1]
-        scores = self._scaling(rewards, terrain)
+            values = policy.evaluate(ids, mask, terrain, known, instruction)[1]
+        scores = self._scaling(rewards_of(rollouts).float().to(self.lm.device), terrain)
         kl_price = self._kl.value if method.kl_in == "reward" else 0.0
         token_level = token_rewards(scores, logprobs, ref_logprobs, mask, kl_price)
-        advantages, returns = estimate(method, token_level, values, mask, terrain, valid)
+        group = groups_of(method, terrain, instruction)
+        advantages, returns = estimate(method, token_level, values, mask, group, valid)
         info = {
             "kl_ctl_value": self._kl.value,
             "policy/kl_per_token": masked_mean(k1(logprobs, ref_logprobs), mask).item(),
@@ -226,7 +233,7 @@ class Learner:
             "reward/mean": rewards.mean().item(),
             **{f"reward_std/{k}": reward_std(rewards[terrain == k]) for k in range(len(self.instructions))},
         }
-        return Batch(ids, mask, terrain, logprobs, ref_logprobs, advantages, values, returns), info
+        return Batch(terrain, instruction, ids, mask, logprobs, ref_logprobs, advantages, values, returns), info
 
     def _step(self, batch: Batch, rows: Tensor, known: Tensor | None) -> PolicyStats:
         """One step of the optimizer on some rows of the batch; gradients are accumulated over minibatches."""
@@ -251,9 +258,9 @@ class Learner:
     def _loss(self, batch: Batch, known: Tensor | None) -> tuple[Tensor, PolicyStats]:
         """The loss of a minibatch, and its statistics under trlx's names."""
         method = self.config.method
-        logprobs, values = self.policy.evaluate(batch.ids, batch.mask, batch.terrain, known)
-        longest = method.rollout_kwargs.new_tokens(len(self.instructions[0]))
-        divisor = len(batch.ids) * longest if method.estimator == "dr_grpo" else None
+        logprobs, values = self.policy.evaluate(batch.ids, batch.mask, batch.terrain, known, batch.instruction)
+        most = method.rollout_kwargs.new_tokens(longest(self.instructions))
+        divisor = len(batch.ids) * most if method.estimator == "dr_grpo" else None
         loss, stats = policy_loss(logprobs, batch.logprobs, batch.advantages, batch.mask, method.cliprange, divisor)
         if method.kl_in == "loss":
             loss = loss + self._kl.value * masked_mean(k3(logprobs, batch.ref_logprobs), batch.mask)

@@ -13,6 +13,7 @@ from distributed.config import RunConfig
 from distributed.errors import UserError
 from distributed.learner.prompt_init import make_source
 from distributed.learner.snapshot import Snapshot
+from distributed.rollout.instructions import Tokens
 from distributed.rollout.types import LayerWeights, PromptState
 from softprompt.logprobs.evaluate import evaluate
 from softprompt.models.frozen import FrozenLM
@@ -34,7 +35,7 @@ class Policy:
     Args:
         config: settings of the run.
         lm: the frozen language model, which is the reference, and the policy's model where no layer is trained.
-        instructions: token ids of each terrain's hard prompt.
+        instructions: token ids of each terrain's instructions, all of them.
         terrains: the terrains themselves, for prompts that come from their features or from another run.
 
     Attributes:
@@ -50,7 +51,7 @@ class Policy:
     """
 
     def __init__(
-        self, config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]], terrains: Sequence[Terrain]
+        self, config: RunConfig, lm: FrozenLM, instructions: Sequence[Sequence[Tokens]], terrains: Sequence[Terrain]
     ) -> None:
         self._config, self.lm, self._instructions = config, lm, instructions
         self.source = make_source(config, lm, len(instructions), terrains)
@@ -112,17 +113,35 @@ class Policy:
         return seen
 
     def evaluate(
-        self, ids: Tensor, mask: Tensor, terrain: Tensor, known: Tensor | None = None
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        terrain: Tensor,
+        known: Tensor | None = None,
+        instruction: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The policy's log-probabilities (b, l), and the critic's values (zeros without one)."""
+        """The policy's log-probabilities (b, l), and the critic's values (zeros without one).
+
+        Args:
+            ids: tokens of programs, right-padded, shape (b, l).
+            mask: which of them are real, shape (b, l) bool.
+            terrain: each program's terrain, shape (b,).
+            known: of which terrains a network is told the id; see `Policy`.
+            instruction: which of its terrain's instructions each stands behind, shape (b,); None for the first.
+        """
         prompts, critic = self.prompts(known), self.value_head
-        instructions = [self._instructions[k] for k in terrain.tolist()]
-        logprobs, hidden = evaluate(self.model, prompts, instructions, ids, mask, critic is not None, terrain)
+        before = self._before(terrain, instruction)
+        logprobs, hidden = evaluate(self.model, prompts, before, ids, mask, critic is not None, terrain)
         return logprobs, torch.zeros_like(logprobs) if critic is None or hidden is None else critic(hidden.detach())
 
-    def reference(self, ids: Tensor, mask: Tensor, terrain: Tensor) -> Tensor:
-        """Log-probabilities (b, l) of the frozen language model, without a prompt."""
-        return evaluate(self.lm, None, [self._instructions[k] for k in terrain.tolist()], ids, mask)[0]
+    def reference(self, ids: Tensor, mask: Tensor, terrain: Tensor, instruction: Tensor | None = None) -> Tensor:
+        """Log-probabilities (b, l) of the frozen language model, without a prompt; arguments as for `evaluate`."""
+        return evaluate(self.lm, None, self._before(terrain, instruction), ids, mask)[0]
+
+    def _before(self, terrain: Tensor, instruction: Tensor | None) -> list[Tokens]:
+        """The instruction of each row."""
+        which = torch.zeros_like(terrain) if instruction is None else instruction
+        return [self._instructions[k][i] for k, i in zip(terrain.tolist(), which.tolist(), strict=True)]
 
     def zero_gradients(self) -> None:
         """Forgets the gradients of all that is trained."""

@@ -90,13 +90,17 @@ def _range(row: TerrainSummary, reach: float) -> str:
 def transfer_matrix(summary: Summary) -> str:
     """The heat map of prompts over terrains, under a row for the LM without a prompt."""
     names = list(summary.terrains)
-    best = {t: max((row[t] for row in summary.transfer.values()), default=0.0) for t in names}
+    if len(names) > 1 and all(set(means) <= {prompt} for prompt, means in summary.transfer.items()):
+        return "<p>No prompt was tried on another terrain, as their instructions differ.</p>"
+    best = {t: max((row[t] for row in summary.transfer.values() if t in row), default=0.0) for t in names}
     untuned = {t: summary.terrains[t].untuned_mean for t in names}
     untuned_ends = {t: row.untuned_interval for t, row in summary.terrains.items()}
     intervals: dict[str, Mapping[str, tuple[float, float] | None]] = {"": untuned_ends}
     intervals.update(summary.transfer_interval or {})
 
-    def cell(prompt: str, terrain: str, mean: float) -> str:
+    def cell(prompt: str, terrain: str, mean: float | None) -> str:
+        if mean is None:
+            return "<td>–</td>"
         ends = intervals.get(prompt, {}).get(terrain)
         interval = "" if ends is None else f"<small>{ends[0]:.1f} to {ends[1]:.1f}</small>"
         heat = min(max(mean / best[terrain], 0.0), 1.0) if best[terrain] > 0 else 0.0
@@ -106,7 +110,7 @@ def transfer_matrix(summary: Summary) -> str:
     head = "".join(f'<th scope="col">{terrain_name(t)}</th>' for t in names)
     none = "".join(cell("", t, untuned[t]) for t in names)
     body = "".join(
-        f'<tr><th scope="row">{terrain_name(prompt)}</th>{"".join(cell(prompt, t, means[t]) for t in names)}</tr>'
+        f'<tr><th scope="row">{terrain_name(prompt)}</th>{"".join(cell(prompt, t, means.get(t)) for t in names)}</tr>'
         for prompt, means in summary.transfer.items()
     )
     return (

@@ -22,6 +22,7 @@ OPTIONAL_KEYS = (
     "versions",
     "steps",
     "nearest",
+    "metrics",
 )
 
 
@@ -68,7 +69,8 @@ class Summary(BaseModel):
         rollouts: programs that were sampled for training, the warm start's included.
         seconds: wall-clock of the run.
         terrains: one entry a terrain, in the run's order.
-        transfer: ``transfer[prompt][terrain]`` is the mean fitness of that prompt's programs on that terrain.
+        transfer: ``transfer[prompt][terrain]`` is the mean fitness of that prompt's programs on that terrain; there is
+            no entry for a terrain whose instructions are others than the prompt's.
         transfer_interval: 95% bootstrap interval of each of those means.
         kl: mean KL per program to the untuned LM, per terrain, in nats.
         config: the run's configuration as plain data.
@@ -78,6 +80,7 @@ class Summary(BaseModel):
         versions: versions of the packages that took part.
         steps: optimisation steps taken, the warm start's not included.
         nearest: the token nearest to each row of each terrain's prompt, as text.
+        metrics: what the world measured: ``metrics[name][terrain]`` has the means ``untuned`` and ``tuned``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -96,6 +99,7 @@ class Summary(BaseModel):
     versions: dict[str, str] | None = None
     steps: int | None = None
     nearest: dict[str, list[str]] | None = None
+    metrics: dict[str, dict[str, dict[str, float]]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, without the optional keys that are None."""
@@ -168,7 +172,7 @@ def summarise(
         untuned_fitness: (N, T), the same N untuned programs on every terrain.
         untuned_valid: (N, T) bool.
         warm_fitness: per terrain, fitness of programs drawn after the warm start, on that terrain; None without one.
-        tuned_fitness: per prompt, (M, T).
+        tuned_fitness: per prompt, (M, T); NaN on terrains that its programs could not be scored on.
         tuned_valid: per prompt, (M, T) bool.
         tuned_programs: per prompt, M program texts.
         rng_seed: seed of the bootstrap.
@@ -184,8 +188,15 @@ def summarise(
         raise ValueError(f"no tuned evaluation for {missing}: give tuned_fitness one entry per terrain")
     untuned = _zero_failures("untuned", untuned_fitness, untuned_valid, len(names))
     tuned = {p: _zero_failures(p, tuned_fitness[p], tuned_valid[p], len(names)) for p in tuned_fitness}
+    scored = {prompt: ~np.isnan(fitness).any(axis=0) for prompt, fitness in tuned.items()}
+    alone = [name for t, name in enumerate(names) if not scored[name][t]]
+    if alone:
+        raise ValueError(f"no fitness of the prompts of {alone} on their own terrains")
     intervals = {
-        prompt: bootstrap_interval(fitness, np.random.default_rng([rng_seed, i]), bootstrap)
+        prompt: _filled(
+            scored[prompt],
+            bootstrap_interval(fitness[:, scored[prompt]], np.random.default_rng([rng_seed, i]), bootstrap),
+        )
         for i, (prompt, fitness) in enumerate(tuned.items())
     }
     untuned_ends = bootstrap_interval(untuned, np.random.default_rng([rng_seed, len(tuned)]), bootstrap)
@@ -211,10 +222,22 @@ def summarise(
         rollouts=rollouts,
         seconds=seconds,
         terrains=terrains,
-        transfer={p: dict(zip(names, fitness.mean(axis=0).tolist(), strict=True)) for p, fitness in tuned.items()},
-        transfer_interval={p: dict(zip(names, ends.T.tolist(), strict=True)) for p, ends in intervals.items()},
+        transfer={p: _present(names, scored[p], fitness.mean(axis=0)) for p, fitness in tuned.items()},
+        transfer_interval={p: _present(names, scored[p], ends.T) for p, ends in intervals.items()},
         **extra,
     )
+
+
+def _filled(scored: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Interval ends (2, k) of the terrains that were scored, as (2, T) with NaN for the others."""
+    whole = np.full((2, len(scored)), np.nan)
+    whole[:, scored] = ends
+    return whole
+
+
+def _present(names: Sequence[str], scored: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    """Values by terrain, without those of terrains that were not scored."""
+    return {name: values[t].tolist() for t, name in enumerate(names) if scored[t]}
 
 
 def write_summary(path: str | Path, summary: Summary) -> Path:
@@ -230,6 +253,7 @@ def _zero_failures(who: str, fitness: np.ndarray, valid: np.ndarray, n_terrains:
         shapes = f"fitness {fitness.shape}, valid {valid.shape}"
         raise ValueError(f"{who}: expected two arrays of shape (programs, {n_terrains}), got {shapes}")
     fitness = np.where(valid, fitness, 0.0)
-    if not np.isfinite(fitness).all():
+    unscored = np.isnan(fitness).all(axis=0) if who != "untuned" else np.zeros(n_terrains, dtype=bool)
+    if not np.isfinite(fitness[:, ~unscored]).all():
         raise ValueError(f"{who}: a valid program has a fitness that is not finite")
     return fitness

@@ -35,6 +35,9 @@ def summary_tables(summary: Summary, width: int) -> Iterator[RenderableType]:
     if len(summary.terrains) > MOST_TERRAINS:
         yield Text(f"Every prompt on every terrain: the report has the table of {len(summary.terrains)} prompts\n")
         return
+    if len(summary.terrains) > 1 and all(set(means) <= {name} for name, means in summary.transfer.items()):
+        yield Text("No prompt was tried on another terrain, as their instructions differ\n")
+        return
     yield _titled(
         "Every prompt on every terrain",
         _transfer(summary, width),
@@ -83,7 +86,7 @@ def _transfer(summary: Summary, width: int) -> list[Table]:
     names = list(summary.terrains)
     labels, headings = _headings(summary, width)
     rows = {"none": {name: row.untuned_mean for name, row in summary.terrains.items()}} | summary.transfer
-    cells = {name: [f"{means[name]:.1f}" for means in rows.values()] for name in names}
+    cells = {name: [f"{means[name]:.1f}" if name in means else "-" for means in rows.values()] for name in names}
     widths = [2 + max(len(heading), *map(len, cells[name])) for name, heading in zip(names, headings, strict=True)]
     label_width = _label_width(["prompt", *(labels.get(prompt, prompt) for prompt in rows)], width)
     tables = []

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed.rollout.actor import Worker
-from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line
+from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line, world_failed
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
+from terrains.errors import WorldError
 
 
 class LocalPool(Pool):
@@ -40,6 +41,8 @@ class LocalPool(Pool):
                 result = self._worker.generate(request, ticket.state)
             except NotFiniteError:
                 raise
+            except WorldError as error:
+                raise world_failed(error) from error
             except Exception as error:
                 self.errors += 1
                 raise RolloutError(f"{describe(request)} failed: {one_line(error)}") from error

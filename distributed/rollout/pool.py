@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
+from terrains.errors import WorldError
 
 OnResult = Callable[[Rollouts], None]
 
@@ -83,7 +84,7 @@ class Pool:
             on_result: called with every answer as it comes, in any order, for progress displays.
 
         Raises:
-            RolloutError: a request failed too often, or no worker can be had.
+            RolloutError: a request failed too often, no worker can be had, or the world cannot go on.
             NotFiniteError: the language model's logits are not finite, as they would be on any other worker.
         """
         raise NotImplementedError
@@ -112,6 +113,11 @@ def describe(request: RolloutRequest) -> str:
     groups = ", ".join(f"{terrain}x{count}" for terrain, count in request.groups[:4])
     more = f", and {len(request.groups) - 4} more" if len(request.groups) > 4 else ""
     return f"request {request.id} (seed {request.seed}, terrains {groups}{more})"
+
+
+def world_failed(error: WorldError) -> RolloutError:
+    """What a world's error is to a pool: the end, in the world's own words, as it would say the same again."""
+    return RolloutError(" ".join(str(error).split()))
 
 
 def one_line(error: BaseException) -> str:

@@ -14,9 +14,10 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayEr
 
 from distributed.infra.ray_cluster import resource_summary
 from distributed.rollout.actor import ActorFactory, ActorHandle, Worker
-from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line
+from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line, world_failed
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
+from terrains.errors import WorldError
 
 logger = logging.getLogger("terraprompt")
 
@@ -189,8 +190,8 @@ class RayPool(Pool):
         except RayTaskError as error:
             if not handle.started:
                 return self._on_failed_start(handle, error)
-            if isinstance(error.cause, NotFiniteError):  # every worker would say the same
-                handle.pop().job.ticket.error = error.cause
+            if isinstance(cause := error.cause, NotFiniteError | WorldError):  # every worker would say the same
+                handle.pop().job.ticket.error = cause if isinstance(cause, NotFiniteError) else world_failed(cause)
                 return
             self.errors += 1
             self._count_failure(handle.pop().job, f"{handle.name} raised {one_line(error)}")

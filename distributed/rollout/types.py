@@ -60,29 +60,46 @@ class RolloutRequest:
         id: names the request in logs; unique among the requests sent together.
         seed: decides every sample of the request.
         groups: (terrain index, number of programs) pairs; the rows of the answer follow this order.
+        instructions: of each group, which of its terrain's ``all_instructions`` its programs are written behind; left
+            out, the first.
         use_prompt: False asks the bare language model, which is the baseline of every comparison.
         explore: True draws tokens as training rollouts are drawn (gen_experience_kwargs), False as a user draws them.
-        score_on: ``own`` scores a program on its own terrain, ``all`` on every terrain (a row of the transfer matrix).
+        score_on: ``own`` scores a program on its own terrain, ``all`` on every terrain that has the same instructions
+            (a row of the transfer matrix).
         try_on: on how many other terrains, drawn by chance, the best valid program of each terrain is tried too.
+        measure_on: where the world's own metrics are taken, if it has any: nowhere, or as ``score_on`` says.
     """
 
     id: int
     seed: int
     groups: tuple[tuple[int, int], ...]
+    instructions: tuple[int, ...] = ()
     use_prompt: bool = True
     score_on: Literal["own", "all"] = "own"
     explore: bool = False
     try_on: int = 0
+    measure_on: Literal["none", "own", "all"] = "none"
 
     def __post_init__(self) -> None:
         if not self.groups:
             raise ValueError(f"request {self.id} asks for nothing: groups is empty")
         if any(terrain < 0 or count < 1 for terrain, count in self.groups):
             raise ValueError(f"request {self.id}: a group is (terrain index >= 0, count >= 1), not {self.groups}")
+        if len(self.behind) != len(self.groups) or min(self.behind) < 0:
+            raise ValueError(
+                f"request {self.id}: an instruction >= 0 for each of {len(self.groups)} groups, not {self.instructions}"
+            )
+        if self.measure_on not in ("none", "own", "all"):
+            raise ValueError(f"request {self.id}: measure_on is 'none', 'own' or 'all', not {self.measure_on!r}")
         if self.score_on not in ("own", "all"):
             raise ValueError(f"request {self.id}: score_on is 'own' or 'all', not {self.score_on!r}")
         if self.try_on and self.score_on == "all":
             raise ValueError(f"request {self.id}: what is scored on all terrains is not tried on them once more")
+
+    @property
+    def behind(self) -> tuple[int, ...]:
+        """Of each group, which of its terrain's instructions its programs are written behind."""
+        return self.instructions or (0,) * len(self.groups)
 
     @property
     def size(self) -> int:
@@ -132,6 +149,8 @@ class Trial(NamedTuple):
 class Rollouts:
     """The answer to one request: b programs of at most l sampled tokens, scored on s terrains (1, or all).
 
+    Scored on all, rewards and fitness are NaN on terrains whose instructions are others than the program's.
+
     Attributes:
         request_id: the request answered.
         version: version of the prompt state that acted.
@@ -143,8 +162,14 @@ class Rollouts:
         programs: the b whole texts, instruction included.
         rewards: what the learner maximises, shape (b, s), float64.
         fitness: the world's measure, 0 for a failure, shape (b, s), float64.
-        failures: failure kinds, None for a valid program, b lists of s.
+        failures: failure kinds, None for a valid program, and for one that was not scored there, b lists of s.
         trials: fitness of those programs that were tried on other terrains too.
+        instruction: which of its terrain's ``all_instructions`` each program was written behind, shape (b,), int64;
+            left out, the first.
+        token_rewards: reward of each token, shape (b, l), float64, their sums being ``rewards``; of a program with one
+            reward all of it is on its last token. None where the world gave no program more than one reward.
+        metrics: what the world measured, by name, shape (b, 1) on the program's own terrain or (b, n_terrains) on all,
+            float64; NaN where there is no number.
         seconds: wall-clock time by part, ``generate`` and ``score``.
         counts: the world's counters for this request, where it has any. Only these and the seconds differ between two
             runs, as they depend on the scores that this worker's world had cached before.
@@ -161,11 +186,16 @@ class Rollouts:
     fitness: np.ndarray
     failures: list[list[str | None]]
     trials: tuple[Trial, ...] = ()
+    instruction: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    token_rewards: np.ndarray | None = None
+    metrics: Mapping[str, np.ndarray] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         b = len(self.programs)
+        if not len(self.instruction):
+            object.__setattr__(self, "instruction", np.zeros(b, dtype=np.int64))
         token_shapes = {self.ids.shape, self.mask.shape, self.logprobs.shape}
         if len(token_shapes) != 1 or self.ids.ndim != 2 or len(self.ids) != b or self.terrain.shape != (b,):
             raise ValueError(f"rollouts of request {self.request_id}: token arrays {token_shapes} for {b} programs")
@@ -173,6 +203,12 @@ class Rollouts:
             raise ValueError(f"rollouts of request {self.request_id}: rewards {self.rewards.shape} for {b} programs")
         if len(self.failures) != b or any(len(row) != self.rewards.shape[1] for row in self.failures):
             raise ValueError(f"rollouts of request {self.request_id}: failures do not match rewards")
+        if self.instruction.shape != (b,) or any(len(each) != b for each in self.metrics.values()):
+            raise ValueError(
+                f"rollouts of request {self.request_id}: instructions or metrics do not match {b} programs"
+            )
+        if self.token_rewards is not None and self.token_rewards.shape != self.ids.shape:
+            raise ValueError(f"rollouts of request {self.request_id}: token rewards do not match the tokens")
 
     @property
     def size(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,21 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from distributed.errors import UserError
-from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts, Trial
+from distributed.rollout.instructions import instruction_ids
+from distributed.rollout.scoring import Scorer, Written, token_rewards
+from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
 from softprompt.models import prompt_text
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
-from terrains.base import Attempt, Score, Terrain, World
-from terrains.optional import Counting
-
-NOT_FINITE = "not_finite"
-"""Failure kind of a program whose reward or fitness, as the world returned it, is NaN or infinite."""
-
-TRIALS = 12
-"""A constant in the seeds that draw on which other terrains programs are tried."""
+from terrains.base import Instruction, Score, World
+from terrains.optional import Counting, Tokenizing
 
 
 class RolloutWorker:
@@ -60,12 +54,14 @@ class RolloutWorker:
         self.lm = FrozenLM.from_weights(**model)
         self.lm.model.to(device)
         self.world = make_world()
-        self._names = list(terrains)
+        if isinstance(self.world, Tokenizing):
+            self.world.use_tokenizer(self.lm.tokenizer)
+        self._scorer = Scorer(self.world, terrains)
         self._drawing = generation, experience or generation
         self._frozen = self._samplers(self.lm)
         self._unfrozen: tuple[UnfrozenLM, str, tuple[Sampler, Sampler]] | None = None
         self._threads = threads
-        self._known: dict[int, tuple[Terrain, tuple[int, ...]]] = {}
+        self._known: dict[str, tuple[int, ...]] = {}
 
     def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
         """Writes the programs of a request and scores them.
@@ -76,6 +72,7 @@ class RolloutWorker:
 
         Raises:
             NotFiniteError: the language model's logits are not finite behind some of the prompts.
+            WorldError: the world cannot go on, or does not answer as worlds do.
         """
         began = time.perf_counter()
         with torch_threads(self._threads):
@@ -86,23 +83,25 @@ class RolloutWorker:
             except NotFiniteError as error:
                 raise NotFiniteError(error.what, sorted({request.groups[i][0] for i in error.terrains})) from None
         ids, mask = samples.ids.cpu().numpy(), samples.mask.cpu().numpy()
-        terrain = np.repeat(*np.array(request.groups, dtype=np.int64).T)
-        programs = self._texts(terrain, ids, mask)
+        written = self._written(request, ids, mask)
         generated = time.perf_counter()
         before = self._counts()
-        scores = self._score(programs, terrain, request.score_on == "all")
+        table = self._scorer.score(written, request.score_on)
         return Rollouts(
             request_id=request.id,
             version=state.version,
             ids=ids,
             mask=mask,
             logprobs=samples.own_logprobs.cpu().numpy(),
-            terrain=terrain,
-            programs=programs,
-            rewards=np.array([[score.reward for score in row] for row in scores]),
-            fitness=np.array([[score.fitness for score in row] for row in scores]),
-            failures=[[score.failure for score in row] for row in scores],
-            trials=self._trials(request, programs, terrain, scores),
+            terrain=written.terrain,
+            programs=list(written.programs),
+            rewards=_numbers(table, "reward"),
+            fitness=_numbers(table, "fitness"),
+            failures=[[score.failure if score else None for score in row] for row in table],
+            trials=self._scorer.try_elsewhere(written, table, request.try_on, request.seed),
+            instruction=written.instruction,
+            token_rewards=token_rewards([row[0] for row in table], mask) if request.score_on == "own" else None,
+            metrics={} if request.measure_on == "none" else self._scorer.measure(written, request.measure_on),
             seconds={"generate": generated - began, "score": time.perf_counter() - generated},
             counts={name: count - before[name] for name, count in self._counts().items()},
         )
@@ -129,12 +128,12 @@ class RolloutWorker:
             self._unfrozen = lm, layers.digest, self._samplers(lm)
         return self._unfrozen[2]
 
-    def _terrain(self, index: int) -> tuple[Terrain, tuple[int, ...]]:
-        """A terrain and the tokens of its instruction, looked up once."""
-        if index not in self._known:
-            terrain = self.world.terrain(self._names[index])
-            self._known[index] = terrain, instruction_ids(self.lm, terrain.instruction)
-        return self._known[index]
+    def _instruction(self, terrain: int, index: int) -> tuple[Instruction, tuple[int, ...]]:
+        """One of a terrain's instructions and its tokens, looked up once."""
+        said = self._scorer.terrain(terrain).all_instructions[index]
+        if said.text not in self._known:
+            self._known[said.text] = instruction_ids(self.lm, said.text)
+        return said, self._known[said.text]
 
     def _prompts(self, request: RolloutRequest, state: PromptState) -> torch.Tensor | None:
         """The prompt of each group, shape (n_groups, n_soft_tokens, d); a copy, since a message is read-only."""
@@ -147,65 +146,26 @@ class RolloutWorker:
         """One for each group. The n-th group of a terrain has the same seed whatever other terrains are asked for."""
         seen: Counter[int] = Counter()
         asked = []
-        for position, (terrain, count) in enumerate(request.groups):
+        for position, ((terrain, count), which) in enumerate(zip(request.groups, request.behind, strict=True)):
             seed = np.random.SeedSequence((request.seed, terrain, seen[terrain])).generate_state(1)[0]
             seen[terrain] += 1
-            asked.append(SampleRequest(position, self._terrain(terrain)[1], count, int(seed)))
+            asked.append(SampleRequest(position, self._instruction(terrain, which)[1], count, int(seed)))
         return asked
 
-    def _texts(self, terrain: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> list[str]:
-        """The whole programs."""
-        known = [self._terrain(index) for index in terrain.tolist()]
-        rows = [row[kept].tolist() for row, kept in zip(ids, mask, strict=True)]
-        instructions = [ground.instruction for ground, _ in known]
-        return prompt_text.program_texts(self.lm.tokenizer, instructions, [tokens for _, tokens in known], rows)
-
-    def _score(self, programs: Sequence[str], terrain: np.ndarray, everywhere: bool) -> list[list[Score]]:
-        """Scores of each program, on its own terrain or on all, all in one call, so that the world can share work."""
-        rows = [self._names if everywhere else [self._names[index]] for index in terrain]
-        attempts = [Attempt(name, program) for names, program in zip(rows, programs, strict=True) for name in names]
-        scores = map(finite, self.world.score(attempts))
-        return [[next(scores) for _ in names] for names in rows]
-
-    def _trials(
-        self, request: RolloutRequest, programs: Sequence[str], terrain: np.ndarray, scores: Sequence[Sequence[Score]]
-    ) -> tuple[Trial, ...]:
-        """Tries each terrain's best valid program on other terrains that have the same instruction."""
-        chance = np.random.default_rng(np.random.SeedSequence((request.seed, TRIALS)))
-        chosen: list[tuple[int, int]] = []
-        for home in dict.fromkeys(terrain.tolist()) if request.try_on else ():
-            valid = [i for i in np.flatnonzero(terrain == home).tolist() if scores[i][0].failure is None]
-            words = self._terrain(home)[0].instruction
-            others = [k for k in range(len(self._names)) if k != home and self._terrain(k)[0].instruction == words]
-            if valid and others:
-                row = max(valid, key=lambda i: scores[i][0].fitness)
-                drawn = chance.choice(others, min(request.try_on, len(others)), replace=False)
-                chosen += [(row, int(k)) for k in drawn]
-        attempts = [Attempt(self._names[k], programs[row]) for row, k in chosen]
-        found = map(finite, self.world.score(attempts)) if attempts else ()
-        return tuple(
-            Trial(row, k, None if score.failure else score.fitness)
-            for (row, k), score in zip(chosen, found, strict=True)
-        )
+    def _written(self, request: RolloutRequest, ids: np.ndarray, mask: np.ndarray) -> Written:
+        """The whole programs, with what they were written for and behind."""
+        terrains, counts = np.array(request.groups, dtype=np.int64).T
+        terrain = np.repeat(terrains, counts)
+        instruction = np.repeat(np.array(request.behind, dtype=np.int64), counts)
+        known = [self._instruction(k, which) for k, which in zip(terrain.tolist(), instruction.tolist(), strict=True)]
+        rows = [tuple(row[kept].tolist()) for row, kept in zip(ids, mask, strict=True)]
+        starts, tokens = [said.text for said, _ in known], [tokens for _, tokens in known]
+        return Written(prompt_text.program_texts(self.lm.tokenizer, starts, tokens, rows), terrain, instruction, rows)
 
 
-def finite(score: Score) -> Score:
-    """A world's score; a failure where its reward or fitness is not finite, as nothing can be learnt from that."""
-    if math.isfinite(score.reward) and math.isfinite(score.fitness):
-        return score
-    return Score(0.0, 0.0, NOT_FINITE, f"reward {score.reward}, fitness {score.fitness}")
-
-
-def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:
-    """Token ids of a hard prompt; see :func:`softprompt.models.prompt_text.instruction_ids`.
-
-    Raises:
-        UserError: the language model has no row for a token of it.
-    """
-    try:
-        return prompt_text.instruction_ids(lm, instruction)
-    except ValueError as error:
-        raise UserError(f"model.model_path: {error}") from None
+def _numbers(table: Sequence[Sequence[Score | None]], name: str) -> np.ndarray:
+    """One of the numbers of all scores, shape (b, s), float64; NaN where there is no score."""
+    return np.array([[getattr(score, name) if score else np.nan for score in row] for row in table], dtype=np.float64)
 
 
 @contextmanager

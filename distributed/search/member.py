@@ -15,11 +15,14 @@ from distributed.config.load import with_settings
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
 from distributed.observability.tracker import Tracker
+from distributed.rollout.instructions import Tokens
 from distributed.rollout.pool import OnResult, Pool, Ticket
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from distributed.search.exploit import inherit, operate
 from distributed.search.space import Settings
+from distributed.training.instructions import InstructionOrder
 from distributed.training.loop import TrainingLoop
+from distributed.training.requests import runs
 from softprompt.models.frozen import FrozenLM
 from softprompt.resize.distillation import StoredPrograms
 from terrains.base import Terrain, World
@@ -35,7 +38,7 @@ class Population:
     Attributes:
         config: settings of the search.
         terrains: their canonical names.
-        instructions: token ids of each terrain's hard prompt.
+        instructions: token ids of each terrain's instructions.
         make_world: builds the world; it can be pickled.
         model: what ``FrozenLM.export`` returned, or a reference to it in Ray's object store.
         untuned: state of a loop that has sampled the untuned model, or a reference to it.
@@ -44,7 +47,7 @@ class Population:
 
     config: RunConfig
     terrains: tuple[str, ...]
-    instructions: tuple[tuple[int, ...], ...]
+    instructions: tuple[tuple[Tokens, ...], ...]
     make_world: Callable[[], World]
     model: Any
     untuned: Any
@@ -167,7 +170,7 @@ class Member:
 
     def _evaluate(self, state: PromptState) -> tuple[np.ndarray, float]:
         """Mean fitness by terrain on the evaluation set, and the share of valid programs."""
-        requests = evaluation_set(self._population.config, len(self._population.terrains))
+        requests = evaluation_set(self._population.config, self._population.tasks)
         results = self._pool.pool.run(requests, state)
         terrain = np.concatenate([r.terrain for r in results])
         fitness = np.concatenate([r.fitness[:, 0] for r in results])
@@ -178,7 +181,9 @@ class Member:
     def _programs(self, stored: Mapping[str, np.ndarray]) -> StoredPrograms:
         device = self._lm.device
         ids, mask, terrain = (torch.as_tensor(np.array(stored[n])).to(device) for n in ("ids", "mask", "terrain"))
-        return StoredPrograms(ids, mask, terrain, self._population.instructions)
+        which = stored.get("instruction", np.zeros(len(terrain), dtype=np.int64))  # older states have none
+        rows = zip(terrain.tolist(), np.asarray(which).tolist(), strict=True)
+        return StoredPrograms(ids, mask, terrain, tuple(self._population.instructions[k][i] for k, i in rows))
 
 
 def member_config(config: RunConfig, number: int, settings: Settings) -> RunConfig:
@@ -193,16 +198,20 @@ def member_config(config: RunConfig, number: int, settings: Settings) -> RunConf
     return with_settings(config, common | settings)
 
 
-def evaluation_set(config: RunConfig, n_terrains: int) -> list[RolloutRequest]:
-    """The programs by which members are compared: the same terrains and sampling seeds for every member and round."""
+def evaluation_set(config: RunConfig, terrains: Sequence[Terrain]) -> list[RolloutRequest]:
+    """The programs by which members are compared: the same for every member and in every round, seeds included."""
     samples, size = config.search.evaluation_samples, config.rollouts.request_size
-    count = -(-samples * n_terrains // size)
+    count = -(-samples * len(terrains) // size)
+    order = InstructionOrder(config.train.seed, terrains)
+    chosen = [iter(order.evaluation(k, samples)) for k in range(len(terrains))]
     requests = []
     for k in range(count):
         share = samples * (k + 1) // count - samples * k // count
         seed = np.random.SeedSequence((config.train.seed, FIXED, k)).generate_state(1)[0]
         if share:
-            requests.append(RolloutRequest(k, int(seed), tuple((t, share) for t in range(n_terrains))))
+            parts = [(t, n, which) for t, own in enumerate(chosen) for which, n in runs(own, share)]
+            groups, which = tuple((t, n) for t, n, _ in parts), tuple(which for _, _, which in parts)
+            requests.append(RolloutRequest(k, int(seed), groups, which))
     return requests
 
 
@@ -241,16 +250,17 @@ class _LastStep(Pool):
 
 def _stored(latest: Sequence[Rollouts], loop: TrainingLoop, most: int) -> dict[str, np.ndarray]:
     """Each terrain's best program, and the first of the last step's, at most ``most`` of them, as padded arrays."""
-    rows: list[tuple[int, np.ndarray]] = []
+    rows: list[tuple[int, int, np.ndarray]] = []
     for k in range(len(loop.terrains)):
-        rows += [(k, np.array(elite.ids)) for elite in loop.learner.elites.best(k)[:1]]
-        own = [(k, r.ids[i][r.mask[i]]) for r in latest for i in np.flatnonzero(r.terrain == k)]
-        rows += [(k, ids) for k, ids in own if len(ids)][:most]
-    width = max(len(ids) for _, ids in rows)
+        rows += [(k, elite.instruction, np.array(elite.ids)) for elite in loop.learner.elites.best(k)[:1]]
+        own = [(k, int(r.instruction[i]), r.ids[i][r.mask[i]]) for r in latest for i in np.flatnonzero(r.terrain == k)]
+        rows += [row for row in own if len(row[2])][:most]
+    width = max(len(ids) for _, _, ids in rows)
     return {
-        "ids": np.stack([np.pad(ids, (0, width - len(ids))) for _, ids in rows]).astype(np.int64),
-        "mask": np.stack([np.arange(width) < len(ids) for _, ids in rows]),
-        "terrain": np.array([k for k, _ in rows], dtype=np.int64),
+        "ids": np.stack([np.pad(ids, (0, width - len(ids))) for _, _, ids in rows]).astype(np.int64),
+        "mask": np.stack([np.arange(width) < len(ids) for _, _, ids in rows]),
+        "terrain": np.array([k for k, _, _ in rows], dtype=np.int64),
+        "instruction": np.array([which for _, which, _ in rows], dtype=np.int64),
     }
 
 

@@ -32,8 +32,8 @@ from distributed.observability.mlflow_tracker import open_tracker
 from distributed.observability.tracker import Tracker
 from distributed.observability.untracked import UNTRACKED
 from distributed.results.run_folder import read_config
+from distributed.rollout.instructions import all_instruction_ids
 from distributed.rollout.pool import RolloutError
-from distributed.rollout.worker import instruction_ids
 from distributed.search.checkpoints import best_of
 from distributed.search.family_tree import draw_family_tree
 from distributed.search.lineage import FILE, Record
@@ -106,7 +106,7 @@ class _Search:
         self.terrains = terrain_names(world, config)
         self.lm = load_lm(config)
         self.tasks = [world.terrain(t) for t in self.terrains]
-        self.instructions = [instruction_ids(self.lm, task.instruction) for task in self.tasks]
+        self.instructions = all_instruction_ids(self.lm, self.tasks)
         check_positions(config, self.lm, self.instructions)
         Learner(config, self.lm, self.instructions, self.tasks)  # raises now what would fail in every member
         connect_ray(config.ray)

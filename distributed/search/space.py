@@ -19,6 +19,7 @@ from distributed.config.load import with_settings
 from distributed.config.unsupported import check_trainable
 from distributed.errors import UserError, did_you_mean
 from distributed.learner.prompt_init import TEXT
+from distributed.rollout.instructions import Tokens, longest
 from distributed.search.effects import effective, why_idle, why_same
 from distributed.training.setup import check_end_tokens
 from softprompt.models.frozen import FrozenLM
@@ -63,13 +64,13 @@ def check_space(config: RunConfig) -> None:
         _check_difference(config, name, columns)
 
 
-def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:
+def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[Sequence[Tokens]]) -> None:
     """Checks that the largest prompt of the space fits the language model.
 
     Args:
         config: settings of the search.
         lm: the language model.
-        instructions: token ids of each terrain's hard prompt.
+        instructions: token ids of each terrain's instructions.
 
     Raises:
         UserError: it does not.
@@ -77,8 +78,7 @@ def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tupl
     check_end_tokens(config, lm)
     choices = config.search.space.get(SIZE, (config.method.n_soft_tokens,))
     largest = int(choices.high) if isinstance(choices, Range) else max(choices)
-    longest = max(len(each) for each in instructions)
-    needed = with_settings(config, {SIZE: largest}).sequence_length(longest)
+    needed = with_settings(config, {SIZE: largest}).sequence_length(longest(instructions))
     if lm.max_length is not None and needed > lm.max_length:
         raise UserError(
             f"search.space.{SIZE}: {largest} soft tokens and the longest program need {needed} positions; the language "

@@ -20,6 +20,8 @@ from distributed.rollout.pool import Pool
 from distributed.rollout.types import Rollouts
 from distributed.training import evaluation, metrics
 from distributed.training.diagnostics import diagnostics, divergence
+from distributed.training.elites import learns_from_elites, offer_step, offer_untuned
+from distributed.training.instructions import InstructionOrder
 from distributed.training.requests import CHECK, CLOSED, STEP, WARM, equal_groups, make_requests, step_options
 from softprompt.finite import NotFiniteError
 
@@ -35,7 +37,7 @@ class TrainingLoop:
     Args:
         config: settings of the run.
         terrains: names, in the order of the prompts.
-        learner: what is trained.
+        learner: what is trained; it has the terrains themselves.
         pool: what writes and scores programs.
         tracker: where metrics go.
         display: where a person looks.
@@ -45,9 +47,9 @@ class TrainingLoop:
         step: PPO steps made.
         rollouts: programs sampled for training, the warm start's included.
         history: one dict of metrics a step.
-        untuned: fitness and validity (n, n_terrains) of the bare language model, and its best program by terrain.
+        untuned: what `evaluation.untuned_of` keeps of the bare language model's programs.
         warm: fitness of each terrain's programs after the warm start, or None.
-        tuned: by terrain, fitness and validity (m, n_terrains) and programs of its final prompt.
+        tuned: by terrain, what `evaluation.evaluate_prompts` returns.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class TrainingLoop:
     ) -> None:
         self.config, self.terrains, self.learner = config, list(terrains), learner
         self.pool, self.tracker, self.display = pool, tracker, display
+        self._order = InstructionOrder(config.train.seed, learner.terrains, config.method.samples_per_instruction)
         self.stage, self.step, self.rollouts = STAGES[0], 0, 0
         self.history: list[dict[str, Any]] = []
         self.untuned: dict[str, Any] | None = None
@@ -158,14 +161,17 @@ class TrainingLoop:
         return prompts
 
     def _sample_untuned(self) -> None:
-        """Draws programs of the bare language model once, scores them on every terrain and keeps the elites."""
-        results = evaluation.sample_untuned(self.config, self.pool, self.display)
-        for k in range(len(self.terrains)):
-            for r in results:
-                ok = np.array([row[k] is None for row in r.failures])
-                self._offer(k, r, np.flatnonzero(ok), r.fitness[:, k])
-        self.untuned = evaluation.untuned_of(results)
-        self.rollouts += self.config.warm_start.samples
+        """Draws programs of the bare language model, once for all terrains that share them, and keeps the elites."""
+        results = evaluation.sample_untuned(self.config, self._order, self.pool, self.display)
+        taught = learns_from_elites(self.config)
+        teachers = evaluation.sample_teachers(self.config, self._order, self.pool, self.display) if taught else []
+        offer_untuned(self.learner.elites, [*results, *teachers], self._order)
+        self.untuned = evaluation.untuned_of(results, len(self.terrains))
+        aside = sum(self._order.has_evaluation(k) for r in results for k in r.terrain.tolist())
+        self.rollouts += sum(r.size for r in [*results, *teachers]) - aside
+        if self.untuned["metrics"]:
+            found = metrics.measured_metrics(self.terrains, self.untuned["metrics"])
+            self._record({"phase": "untuned", **found}, show=False)
 
     def _warm_start(self) -> None:
         """Learns the elites by likelihood, then measures the fitness that this alone reached."""
@@ -184,7 +190,7 @@ class TrainingLoop:
         for k, nats in enumerate(steps):
             self.tracker.log({f"{phase.replace(' ', '_')}/nats_per_token": nats}, k)
             self.display.advance()
-        own = self._check(purpose, 0, f"after the {phase}")
+        own = self._own_fitness(self._fresh(purpose, 0, f"after the {phase}"))
         self._best.note(self.learner.snapshot(), [f.mean() for f in own])
         self._record({"phase": phase, **metrics.fitness_metrics(self.terrains, own)}, show=False)
         return own
@@ -196,13 +202,9 @@ class TrainingLoop:
         snapshot, parts = self._collect_candidates() if evolves else self._collect()
         results = [r for part in parts for r in part]
         collected = time.monotonic()
-        own = [metrics.own_fitness(results, k) for k in range(len(self.terrains))]
+        own = self._own_fitness(results)
         self._best.note(snapshot, [f.mean() for f in own])
-        for r in results:
-            for k in range(len(self.terrains)):
-                ok = np.array([row[0] is None for row in r.failures]) & (r.terrain == k)
-                self._offer(k, r, np.flatnonzero(ok), r.fitness[:, 0])
-        moved = sum(self._transfer(r) for r in results)
+        moved = offer_step(self.learner.elites, results, len(self.terrains))
         stats = self.learner.evolve(parts) if evolves else self.learner.update(results)
         self.step += 1
         self.rollouts += sum(r.size for r in results)
@@ -220,15 +222,23 @@ class TrainingLoop:
             **metrics.summed("scoring", [r.counts for r in results]),
         }
         if self.step % self.config.train.eval_interval == 0 and self.step < self.config.train.total_steps:
-            check = self._check(CHECK, self.step, None)
-            entry |= {f"eval/fitness/{t}": float(f.mean()) for t, f in zip(self.terrains, check, strict=True)}
+            fresh = self._fresh(CHECK, self.step, None)
+            check = zip(self.terrains, self._own_fitness(fresh), strict=True)
+            entry |= {f"eval/fitness/{t}": float(f.mean()) for t, f in check}
+            entry |= metrics.measured_metrics(self.terrains, evaluation.measured(fresh, len(self.terrains)))
         self._record(entry)
         self._warn()
 
     def _evaluate(self) -> None:
-        """Samples every final prompt anew and scores it on every terrain: the transfer matrix."""
+        """Samples every final prompt anew and scores it wherever it can be: the transfer matrix."""
         state = replace(self.final.state, version=self.learner.version)
-        self.tuned = evaluation.evaluate_prompts(self.config, self.terrains, self.pool, self.display, state)
+        evaluated = self.config, self.terrains, self._order, self.pool, self.display
+        self.tuned = evaluation.evaluate_prompts(*evaluated, state)
+        names = dict.fromkeys(name for tuned in self.tuned.values() for name in tuned["metrics"])
+        measured = {name: [self.tuned[t]["metrics"][name] for t in self.terrains] for name in names}
+        if measured:
+            self.history = [entry for entry in self.history if entry["phase"] != "evaluation"]
+            self._record({"phase": "evaluation", **metrics.measured_metrics(self.terrains, measured)}, show=False)
 
     def _collect_candidates(self) -> tuple[Snapshot, list[list[Rollouts]]]:
         """Answers behind each of the learner's candidates; the two of a pair draw tokens by the same random numbers."""
@@ -238,7 +248,8 @@ class TrainingLoop:
         tickets = []
         for k, state in enumerate(states):
             groups, place = [(t, n) for t in range(n_terrains)], self.step * pairs + k % pairs
-            requests = make_requests(self.config, STEP, place, groups, **step_options(self.config.method))
+            chosen = [self._order.training(t, n, self.step) for t in range(n_terrains)]
+            requests = make_requests(self.config, STEP, place, groups, chosen, **step_options(self.config.method))
             own = [replace(request, id=2 * request.id + k // pairs) for request in requests]
             tickets.append(self.pool.submit(own, state))
         return self.learner.snapshot(), [self.pool.collect(ticket) for ticket in tickets]
@@ -253,32 +264,25 @@ class TrainingLoop:
             self._ahead.append(self.learner.snapshot())
         while len(self._tickets) < len(self._ahead):
             place, acting = self.step + len(self._tickets), self._ahead[len(self._tickets)].acting
-            self._tickets.append(self.pool.submit(make_requests(config, STEP, place, groups, **options), acting))
+            chosen = [self._order.training(k, n, place) for k, n in groups]
+            requests = make_requests(config, STEP, place, groups, chosen, **options)
+            self._tickets.append(self.pool.submit(requests, acting))
         snapshot, ticket = self._ahead.popleft(), self._tickets.popleft()
         staleness = self.learner.version - snapshot.state.version
         if staleness > bound:
             raise RuntimeError(f"rollouts are {staleness} updates old; max_staleness is {bound}")
         return snapshot, [self.pool.collect(ticket)]
 
-    def _check(self, purpose: int, place: int, phase: str | None) -> list[np.ndarray]:
-        """Fitness of fresh programs under each prompt as it is now, on its own terrain."""
+    def _fresh(self, purpose: int, place: int, phase: str | None) -> list[Rollouts]:
+        """Fresh programs under each prompt as it is now."""
         state = self.learner.prompt_state()
-        return evaluation.fresh_fitness(
-            self.config, len(self.terrains), self.pool, self.display, state, purpose, place, phase
+        return evaluation.fresh_programs(
+            self.config, self._order, self.pool, self.display, state, purpose, place, phase
         )
 
-    def _offer(self, terrain: int, rollouts: Rollouts, rows: np.ndarray, fitness: np.ndarray) -> None:
-        """Offers some of the programs to the elites of a terrain."""
-        for i in rows:
-            self.learner.elites.add(terrain, rollouts.ids[i][rollouts.mask[i]].tolist(), float(fitness[i]))
-
-    def _transfer(self, rollouts: Rollouts) -> int:
-        """Offers programs that were tried on other terrains to the elites there; returns how many entered."""
-        entered = 0
-        for row, terrain, fitness in rollouts.trials:
-            ids = rollouts.ids[row][rollouts.mask[row]].tolist()
-            entered += fitness is not None and self.learner.elites.add(terrain, ids, fitness)
-        return entered
+    def _own_fitness(self, results: Sequence[Rollouts]) -> list[np.ndarray]:
+        """Fitness of each terrain's programs."""
+        return [metrics.own_fitness(results, k) for k in range(len(self.terrains))]
 
     def _record(self, found: dict[str, Any], show: bool = True) -> None:
         """Adds metrics to the history, the tracker and, where they are shown, the display."""

@@ -50,6 +50,21 @@ def program_metrics(
     return metrics | dict.fromkeys(known, 0.0) | counts
 
 
+def measured_metrics(terrains: Sequence[str], measured: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
+    """Returns what a world measured under trlx's ``metrics/NAME``: the mean over the terrains, and each terrain's.
+
+    Args:
+        terrains: names.
+        measured: means by name, a list over the terrains; None where there is no number.
+    """
+    metrics: dict[str, float] = {}
+    for name, means in measured.items():
+        own = {f"metrics/{name}/{t}": mean for t, mean in zip(terrains, means, strict=True) if mean is not None}
+        if own:
+            metrics |= {f"metrics/{name}": float(np.mean(list(own.values()))), **own}
+    return metrics
+
+
 def rollout_metrics(results: Sequence[Rollouts]) -> dict[str, float]:
     """Returns the workers' seconds, added up over all workers."""
     return {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -10,29 +11,47 @@ import numpy as np
 from distributed.config import MethodConfig, RunConfig
 from distributed.rollout.types import RolloutRequest, split_requests
 
-UNTUNED, WARM, STEP, CHECK, FINAL, CLOSED = range(6)
+UNTUNED, WARM, STEP, CHECK, FINAL, CLOSED, TEACHERS = range(7)
 """Purposes of requests; part of their seeds, so that no two parts of a run draw the same programs."""
 
 Groups = Sequence[tuple[int, int]]
 """Pairs of a terrain's index and a number of programs."""
 
 
-def make_requests(config: RunConfig, purpose: int, place: int, groups: Groups, **options: Any) -> list[RolloutRequest]:
+def make_requests(
+    config: RunConfig,
+    purpose: int,
+    place: int,
+    groups: Groups,
+    chosen: Sequence[Sequence[int]] | None = None,
+    **options: Any,
+) -> list[RolloutRequest]:
     """Returns the requests for some programs; how they are cut depends on the configuration alone.
 
     Args:
         config: settings of the run.
-        purpose: UNTUNED to CLOSED.
+        purpose: UNTUNED to TEACHERS.
         place: number of the step, or whatever else tells requests of one purpose apart.
-        groups: what to ask for.
+        groups: what to ask for, each terrain at most once.
+        chosen: of each group, which of its terrain's instructions each program is written behind; None for the first.
         options: more fields of `RolloutRequest`.
     """
+    left = {} if chosen is None else {k: iter(own) for (k, _), own in zip(groups, chosen, strict=True)}
     requests = []
     for k, share in enumerate(split_requests(groups, config.rollouts.request_size)):
         seed = np.random.SeedSequence((config.train.seed, purpose, place, k)).generate_state(1)[0]
         number = (purpose * 1_000_000 + place) * 10_000 + k
-        requests.append(RolloutRequest(number, int(seed), share, **options))
+        parts = [(t, n, which) for t, total in share for which, n in runs(left.get(t), total)]
+        asked, which = tuple((t, n) for t, n, _ in parts), tuple(which for _, _, which in parts)
+        requests.append(RolloutRequest(number, int(seed), asked, which, **options))
     return requests
+
+
+def runs(chosen: Iterator[int] | None, total: int) -> list[tuple[int, int]]:
+    """Returns the next ``total`` instructions as pairs: one of them, and how often it comes one after the other."""
+    if chosen is None:
+        return [(0, total)]
+    return [(which, len(list(alike))) for which, alike in groupby(islice(chosen, total))]
 
 
 def equal_groups(n_programs: int, n_terrains: int) -> list[tuple[int, int]]:

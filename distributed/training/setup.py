@@ -17,6 +17,7 @@ from distributed.errors import UserError
 from distributed.infra.paths import lasting
 from distributed.infra.ray_cluster import connect_ray, is_our_own, resource_summary, room_for
 from distributed.infra.writing import temporary, told, why
+from distributed.rollout.instructions import Tokens, longest
 from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import RayPool
@@ -121,14 +122,14 @@ def check_end_tokens(config: RunConfig, lm: FrozenLM) -> None:
             )
 
 
-def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[tuple[int, ...]]) -> None:
+def check_positions(config: RunConfig, lm: FrozenLM, instructions: Sequence[Sequence[Tokens]]) -> None:
     """Checks that soft prompt, instruction and longest program together fit the language model.
 
     Raises:
         UserError: they do not.
     """
     check_end_tokens(config, lm)
-    needed = config.sequence_length(max(len(each) for each in instructions))
+    needed = config.sequence_length(longest(instructions))
     if lm.max_length is not None and needed > lm.max_length:
         raise UserError(
             f"method.n_soft_tokens: {config.method.n_soft_tokens} soft tokens and the longest program need {needed} "
@@ -187,7 +188,7 @@ def exported(lm: FrozenLM) -> dict[str, Any]:
 def make_pool(
     config: RunConfig,
     terrains: Sequence[str],
-    instructions: Sequence[tuple[int, ...]],
+    instructions: Sequence[Sequence[Tokens]],
     model: Any,
     make_world: Callable[[], World] | None = None,
 ) -> Pool:
@@ -196,7 +197,7 @@ def make_pool(
     Args:
         config: settings of the run.
         terrains: their canonical names.
-        instructions: token ids of their hard prompts.
+        instructions: token ids of each one's instructions.
         model: what `exported` returned or, for workers on Ray, a reference to it.
         make_world: builds each worker's world, and can be pickled; None for the one of the configuration.
 
@@ -204,12 +205,12 @@ def make_pool(
         UserError: Ray is not there, or this machine has no room for a single worker.
     """
     rollouts = config.rollouts
-    longest = max(len(i) for i in instructions)
+    before = longest(instructions)
     kwargs = {
         "make_world": make_world or world_factory(config),
         "terrains": list(terrains),
-        "generation": GenerationConfig(**config.method.gen_kwargs.sampler_settings(longest)),
-        "experience": GenerationConfig(**config.method.rollout_kwargs.sampler_settings(longest)),
+        "generation": GenerationConfig(**config.method.gen_kwargs.sampler_settings(before)),
+        "experience": GenerationConfig(**config.method.rollout_kwargs.sampler_settings(before)),
         "threads": rollouts.threads_per_worker,
     }
     shared = {"model": model}

@@ -29,7 +29,7 @@ class StoredPrograms:
         ids: right-padded, shape (b, l) int64.
         mask: which cells are real, shape (b, l) bool.
         terrain: shape (b,) int64.
-        instructions: token ids of each terrain's hard prompt.
+        instructions: token ids that each program stands behind.
     """
 
     ids: Tensor
@@ -41,11 +41,12 @@ class StoredPrograms:
         """Returns how many programs there are."""
         return len(self.ids)
 
-    def of_terrain(self, terrain: int, most: int) -> tuple[Tensor, Tensor]:
-        """Returns ids and mask, each (at most ``most``, l), of a terrain's first programs."""
+    def of_terrain(self, terrain: int, most: int) -> tuple[list[tuple[int, ...]], Tensor, Tensor]:
+        """Returns instructions, ids and mask, each (at most ``most``, l), of a terrain's first programs."""
         rows = (self.terrain == terrain).nonzero()[:most, 0]
         width = int(self.mask[rows].sum(1).max()) if len(rows) else 0
-        return self.ids[rows][:, :width], self.mask[rows][:, :width]
+        instructions = [self.instructions[row] for row in rows.tolist()]
+        return instructions, self.ids[rows][:, :width], self.mask[rows][:, :width]
 
 
 class Donor:
@@ -102,7 +103,7 @@ class Donor:
     def _evaluate(self, prompts: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         stored = self.programs
         terrain = stored.terrain[rows]
-        instructions = [stored.instructions[index] for index in terrain.tolist()]
+        instructions = [stored.instructions[row] for row in rows.tolist()]
         ids, mask = stored.ids[rows], stored.mask[rows]
         return evaluate(self.lm, prompts, instructions, ids, mask, self._whole, terrain)
 

@@ -6,6 +6,7 @@ program and leave the distances between it and the old rows as they were.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +78,7 @@ def resize(prompt: Tensor, n_soft_tokens: int, born: Tensor | None = None, kept:
 
 
 def rows_to_keep(
-    lm: FrozenLM, prompt: Tensor, n_keep: int, instruction: tuple[int, ...], ids: Tensor, mask: Tensor
+    lm: FrozenLM, prompt: Tensor, n_keep: int, instructions: Sequence[tuple[int, ...]], ids: Tensor, mask: Tensor
 ) -> Tensor:
     """Chooses the rows without which the output would change most.
 
@@ -89,7 +90,7 @@ def rows_to_keep(
         lm: the frozen language model.
         prompt: shape (n, d).
         n_keep: how many rows stay, at least 1 and at most n.
-        instruction: token ids of the hard prompt.
+        instructions: token ids that each program stands behind.
         ids: stored programs, right-padded, shape (b, l).
         mask: which cells are real, shape (b, l) bool.
 
@@ -103,10 +104,10 @@ def rows_to_keep(
         raise ValueError(f"of {len(prompt)} rows between 1 and {len(prompt)} can stay, not {n_keep}")
     kept = torch.arange(len(prompt))
     with torch.no_grad():
-        instructions, owners = [instruction] * len(ids), torch.zeros(len(ids), dtype=torch.int64)
+        owners = torch.zeros(len(ids), dtype=torch.int64)
         whole, _ = evaluate(lm, prompt[None], instructions, ids, mask, prompt_of=owners)
         while len(kept) > n_keep:
-            damage = _damage(lm, prompt[kept.to(prompt.device)], whole, instruction, ids, mask)
+            damage = _damage(lm, prompt[kept.to(prompt.device)], whole, instructions, ids, mask)
             give_up = min(len(kept) - n_keep, max(1, len(kept) // SHARE_AT_A_TIME))
             order = damage.argsort(stable=True)
             kept = kept[order[give_up:].sort().values]
@@ -114,13 +115,15 @@ def rows_to_keep(
 
 
 def _damage(
-    lm: FrozenLM, prompt: Tensor, whole: Tensor, instruction: tuple[int, ...], ids: Tensor, mask: Tensor
+    lm: FrozenLM, prompt: Tensor, whole: Tensor, instructions: Sequence[tuple[int, ...]], ids: Tensor, mask: Tensor
 ) -> Tensor:
     """Token KL from the whole prompt to this one without each of its rows, nats a token, shape (n,) on the CPU."""
     n, b = len(prompt), len(ids)
     others = torch.stack([torch.cat([torch.arange(i), torch.arange(i + 1, n)]) for i in range(n)])
-    candidates, instructions = prompt[others.to(prompt.device)], [instruction] * (n * b)
+    candidates = prompt[others.to(prompt.device)]
     owners = torch.arange(n).repeat_interleave(b)
-    logprobs, _ = evaluate(lm, candidates, instructions, ids.repeat(n, 1), mask.repeat(n, 1), prompt_of=owners)
+    logprobs, _ = evaluate(
+        lm, candidates, list(instructions) * n, ids.repeat(n, 1), mask.repeat(n, 1), prompt_of=owners
+    )
     kl = k3(whole.repeat(n, 1), logprobs) * mask.repeat(n, 1)
     return (kl.reshape(n, -1).sum(1) / mask.sum()).cpu()

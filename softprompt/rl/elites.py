@@ -20,10 +20,12 @@ class Elite:
     Attributes:
         ids: token ids of the response, its end token included.
         fitness: how good it is.
+        instruction: which of its terrain's instructions it was written behind.
     """
 
     ids: tuple[int, ...]
     fitness: float
+    instruction: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,21 @@ class EliteBatch:
         mask: which cells are real, shape (b, l) bool.
         terrain: shape (b,) int64.
         fitness: shape (b,) float32.
+        instruction: which of its terrain's instructions each was written behind, shape (b,) int64.
     """
 
     ids: Tensor
     mask: Tensor
     terrain: Tensor
     fitness: Tensor
+    instruction: Tensor
 
 
 class EliteBuffer:
-    """The k best distinct programs of each terrain. Of equally good ones the first found stays."""
+    """The k best distinct programs of each terrain. Of equally good ones the first found stays.
+
+    The same tokens behind another instruction are another program.
+    """
 
     def __init__(self, n_terrains: int, k: int) -> None:
         """Starts empty.
@@ -69,18 +76,19 @@ class EliteBuffer:
         """Returns a terrain's elites, best first."""
         return tuple(self._elites[terrain])
 
-    def add(self, terrain: int, ids: Iterable[int], fitness: float) -> bool:
+    def add(self, terrain: int, ids: Iterable[int], fitness: float, instruction: int = 0) -> bool:
         """Offers a program; returns whether it entered or rose. One already known keeps its higher fitness.
 
         A program without tokens, or whose fitness is no number, is turned away.
         """
-        new = Elite(tuple(ids), fitness)
+        new = Elite(tuple(ids), fitness, instruction)
         if not new.ids or not math.isfinite(fitness):
             return False
         known = self._elites[terrain]
-        if any(elite.ids == new.ids and elite.fitness >= fitness for elite in known):
+        same = [elite for elite in known if (elite.ids, elite.instruction) == (new.ids, instruction)]
+        if any(elite.fitness >= fitness for elite in same):
             return False
-        others = [elite for elite in known if elite.ids != new.ids]
+        others = [elite for elite in known if elite not in same]
         kept = sorted([*others, new], key=lambda elite: -elite.fitness)[: self.k]
         self._elites[terrain] = kept
         return new in kept
@@ -103,11 +111,12 @@ class EliteBuffer:
             mask,
             torch.tensor([terrain for terrain, _ in rows], dtype=torch.int64),
             torch.tensor([elite.fitness for _, elite in rows], dtype=torch.float32),
+            torch.tensor([elite.instruction for _, elite in rows], dtype=torch.int64),
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Returns plain lists and numbers from which :meth:`load_state_dict` continues."""
-        return {"elites": [[{"ids": list(e.ids), "fitness": e.fitness} for e in elites] for elites in self._elites]}
+        return {"elites": [[{**vars(e), "ids": list(e.ids)} for e in elites] for elites in self._elites]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the elites of another buffer, at most k of each terrain.
@@ -118,7 +127,11 @@ class EliteBuffer:
         saved = state["elites"]
         if len(saved) != len(self._elites):
             raise ValueError(f"elites of {len(saved)} terrains do not fit a buffer of {len(self._elites)}")
-        self._elites = [[Elite(tuple(e["ids"]), e["fitness"]) for e in elites][: self.k] for elites in saved]
+        self._elites = [
+            # States of before terrains had many instructions name none.
+            [Elite(tuple(e["ids"]), e["fitness"], e.get("instruction", 0)) for e in elites][: self.k]
+            for elites in saved
+        ]
 
 
 def likelihood_loss(logprobs: Tensor, mask: Tensor) -> Tensor:

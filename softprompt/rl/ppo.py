@@ -36,16 +36,23 @@ def whiten(x: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def token_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """Returns rewards, shape (b, l): ``-kl_coef (logp - logp_ref)``, and the score added on the last token.
+    """Returns rewards, shape (b, l): ``-kl_coef (logp - logp_ref)``, and the scores added to that.
+
+    One score a program is added on its last token, scores a token each on their own, as in trlx's ``make_experience``.
+    There a list of scores may be shorter than the program and counts from its first token on, so that of a batch in
+    which some programs have lists and others single scores these land on the first tokens. Here every list is as long
+    as its program, and a single score stays on the last token.
 
     Args:
-        scores: one per program, clipped and scaled, shape (b,).
+        scores: one per program, shape (b,), or one per token, shape (b, l), clipped and scaled.
         logprobs: of the policy, shape (b, l).
         ref_logprobs: of the reference, shape (b, l).
         mask: real tokens, right-padded, shape (b, l) bool.
         kl_coef: price of one nat.
     """
     rewards = torch.where(mask, -kl_coef * (logprobs - ref_logprobs), 0)
+    if scores.ndim == 2:
+        return rewards + torch.where(mask, scores, 0).to(rewards)
     last = (mask.sum(dim=1, keepdim=True) - 1).clamp(min=0)
     return rewards.scatter_add(1, last, torch.where(mask.any(dim=1), scores, 0)[:, None].to(rewards))
 

@@ -70,12 +70,13 @@ def scale_by_terrain(scores: Tensor, terrain: Tensor, deviations: Sequence[float
     """Returns each score over its own terrain's deviation, so that easy terrains do not drown hard ones.
 
     Args:
-        scores: one per program, shape (b,).
+        scores: one per program, shape (b,), or one per token, shape (b, l).
         terrain: each program's terrain, shape (b,) int64.
         deviations: by terrain; as in :func:`scale_scores`, one that is 0 or not finite divides nothing.
     """
     usable = [each if 0 < each < float("inf") else 1.0 for each in deviations]
-    return scores / torch.tensor(usable, dtype=scores.dtype, device=scores.device)[terrain]
+    divisors = torch.tensor(usable, dtype=scores.dtype, device=scores.device)[terrain]
+    return scores / (divisors if scores.ndim == 1 else divisors[:, None])
 
 
 def scale_scores(scores: Tensor, std: float) -> Tensor:
@@ -95,7 +96,7 @@ class RewardScaling:
         log_unit: takes logarithms first, as `log_scores` does; None does not.
 
     Attributes:
-        moments: of all scores so far, clipped.
+        moments: of all programs' scores so far, clipped.
     """
 
     def __init__(
@@ -114,19 +115,23 @@ class RewardScaling:
     def __call__(self, rewards: Tensor, terrain: Tensor) -> Tensor:
         """Returns scores: logarithms where they are asked for, then in trlx's order clipped, taken note of and divided.
 
+        Of rewards a token each, every one is clipped by itself; the deviation that divides them is that of the
+        programs' sums of clipped rewards. So does trlx's ``make_experience``.
+
         Args:
-            rewards: one per program, shape (b,).
+            rewards: one per program, shape (b,), or one per token, shape (b, l), 0 where there is no token.
             terrain: each program's terrain, shape (b,) int64.
         """
         if self._log_unit is not None:
             rewards = log_scores(rewards, self._log_unit)
         clipped = clip_scores(rewards, self._cliprange)
-        self.moments.update(clipped)
+        sums = clipped if clipped.ndim == 1 else clipped.sum(dim=1)
+        self.moments.update(sums)
         for k, moments in enumerate(self._by_terrain):
-            moments.update(clipped[terrain == k])
-        if self._ref_std is None and len(clipped) > 1:
+            moments.update(sums[terrain == k])
+        if self._ref_std is None and len(sums) > 1:
             # Where all scores are equal there is nothing to divide by: the first that differ count.
-            self._ref_std = float(clipped.std()) or None
+            self._ref_std = float(sums.std()) or None
         if self._scale == "running":
             return scale_scores(clipped, self.moments.std)
         if self._scale == "terrain":

@@ -11,9 +11,10 @@ from distributed.config.load import with_settings
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
 from distributed.observability.tracker import Tracker
+from distributed.rollout.instructions import instruction_ids
 from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import Pool
-from distributed.rollout.worker import RolloutWorker, instruction_ids
+from distributed.rollout.worker import RolloutWorker
 from distributed.training.loop import TrainingLoop
 from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig
@@ -42,14 +43,14 @@ def config(**settings: Any) -> RunConfig:
     return with_settings(RunConfig(), small | {name.replace("__", "."): value for name, value in settings.items()})
 
 
-def instructions(lm: FrozenLM) -> list[tuple[int, ...]]:
-    """The instruction's tokens, for each terrain."""
-    return [instruction_ids(lm, INSTRUCTION)] * len(LETTERS)
+def instructions(lm: FrozenLM) -> list[tuple[tuple[int, ...], ...]]:
+    """The tokens of each terrain's one instruction."""
+    return [(instruction_ids(lm, INSTRUCTION),)] * len(LETTERS)
 
 
 def worker_arguments(run: RunConfig, lm: FrozenLM) -> tuple[dict[str, Any], dict[str, Any]]:
     """Small and shared arguments of a rollout worker."""
-    longest = len(instructions(lm)[0])
+    longest = len(instruction_ids(lm, INSTRUCTION))
     drawing = {
         "generation": GenerationConfig(**run.method.gen_kwargs.sampler_settings(longest)),
         "experience": GenerationConfig(**run.method.rollout_kwargs.sampler_settings(longest)),

@@ -1,4 +1,4 @@
-"""Arithmetic on groups: the programs of one terrain in a batch, wherever their rows are."""
+"""Arithmetic on groups of programs in a batch, wherever their rows are: those of one terrain, or of one instruction."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 class Groups:
-    """Rows of a batch by terrain.
+    """Rows of a batch by what they are compared within: their terrain or, finer, their instruction.
 
     Attributes:
         index: each row's group, 0 .. n_groups - 1, shape (b,).
         sizes: rows per group, shape (n_groups,).
     """
 
-    def __init__(self, terrain: Tensor) -> None:
-        """Groups rows whose entries of ``terrain``, shape (b,) int64, are equal."""
-        _, self.index, self.sizes = terrain.unique(return_inverse=True, return_counts=True)
+    def __init__(self, group: Tensor) -> None:
+        """Groups rows whose entries of ``group``, shape (b,) int64, are equal."""
+        _, self.index, self.sizes = group.unique(return_inverse=True, return_counts=True)
 
     def sum(self, x: Tensor) -> Tensor:
         """Returns each group's sum, given back to its rows: shape (b,) to (b,)."""
@@ -53,7 +53,7 @@ def broadcast_to_tokens(advantages: Tensor, mask: Tensor, groups: Groups, valid:
     Args:
         advantages: one per program, shape (b,).
         mask: real tokens, shape (b, l) bool.
-        groups: the rows by terrain.
+        groups: the rows by group.
         valid: which programs did what is asked of every program, shape (b,) bool; None leaves the gate open.
     """
     if valid is not None:

@@ -1,4 +1,4 @@
-"""Rank advantages: only the order of a terrain's programs counts, and most of all who is first."""
+"""Rank advantages: only the order of a group's programs counts, and most of all who is first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor
 from softprompt.rl.advantages.groups import Groups, broadcast_to_tokens, program_rewards
 
 
-def rank_advantages(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Returns advantages, shape (b, l): Savage scores of the programs' rewards within their terrain.
+def rank_advantages(rewards: Tensor, mask: Tensor, group: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Returns advantages, shape (b, l): Savage scores of the programs' rewards within their group.
 
     Where a few programs are many times better than the rest, rewards as they are let one program decide the step's
     size, and standardised ones drown in its variance; ranks do neither.
@@ -17,14 +17,14 @@ def rank_advantages(rewards: Tensor, mask: Tensor, terrain: Tensor, valid: Tenso
     Args:
         rewards: per token, KL penalty included, shape (b, l).
         mask: real tokens, shape (b, l) bool.
-        terrain: each program's terrain, shape (b,) int64.
+        group: each program's group, shape (b,) int64; see :class:`.Groups`.
         valid: which programs are valid, shape (b,) bool; see :func:`.broadcast_to_tokens`.
     """
-    groups = Groups(terrain)
+    groups = Groups(group)
     totals = program_rewards(rewards, mask)
     advantages = torch.zeros_like(totals)
-    for group in range(len(groups.sizes)):
-        members = groups.index == group
+    for index in range(len(groups.sizes)):
+        members = groups.index == index
         advantages[members] = savage_scores(totals[members])
     return broadcast_to_tokens(advantages, mask, groups, valid)
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from distributed.export.prompt_model import BASE_MODEL_VARIABLE
 from distributed.export.registry import model_uri
 from distributed.results.run_folder import PROMPTS
-from distributed.rollout.worker import instruction_ids
+from distributed.rollout.instructions import instruction_ids
 from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig, SampleRequest, Samples
 from tests.distributed.finished_runs import (

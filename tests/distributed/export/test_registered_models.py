@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 from distributed.export.registry import model_uri, registry_name
 from distributed.results.run_folder import PROMPTS
-from distributed.rollout.worker import instruction_ids
+from distributed.rollout.instructions import instruction_ids
 from softprompt.models.frozen import FrozenLM
 from tests.accuracy import assert_both_accurate
 from tests.distributed.finished_runs import BUMPY, FITNESS, INSTRUCTION, export, main_exit, make_run, programs

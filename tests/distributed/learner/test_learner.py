@@ -61,7 +61,10 @@ def assert_the_ratio_is_one(learner, batch, known=None):
     """What the learner says of programs is what was said when they were drawn, both but for roundings the truth."""
     with torch.no_grad():
         own, _ = learner.policy.evaluate(batch.ids, batch.mask, batch.terrain, known)
-        prompts, asked = learner.policy.prompts(known)[batch.terrain], [learner.instructions[k] for k in batch.terrain]
+        prompts, asked = (
+            learner.policy.prompts(known)[batch.terrain],
+            [learner.instructions[k][0] for k in batch.terrain],
+        )
         exact, _ = one_by_one(doubled(learner.policy.model), prompts, asked, batch.ids, batch.mask)
     assert_both_accurate(own * batch.mask, batch.logprobs * batch.mask, exact)
 

@@ -11,8 +11,9 @@ from safetensors.numpy import load_file
 
 from distributed.errors import UserError
 from distributed.results.run_folder import PROMPTS
+from distributed.rollout.instructions import instruction_ids
 from distributed.rollout.types import RolloutRequest
-from distributed.rollout.worker import RolloutWorker, instruction_ids
+from distributed.rollout.worker import RolloutWorker
 from distributed.training.setup import load_lm
 from softprompt.models.frozen import FrozenLM
 from softprompt.pretrain.tokenizer import train_tokenizer

@@ -14,10 +14,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from distributed.rollout.instructions import instruction_ids
 from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts
-from distributed.rollout.worker import RolloutWorker, instruction_ids
+from distributed.rollout.worker import RolloutWorker
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.pretrain.tokenizer import train_tokenizer

@@ -13,7 +13,9 @@ from distributed.checkpoint.manager import load_checkpoint, save_checkpoint
 from distributed.checkpoint.serialization import pack
 from distributed.search.member import evaluation_set, member_config
 from softprompt.models.frozen import FrozenLM
+from tests.distributed.tiny_runs import LETTERS
 from tests.distributed.tiny_search import FIRST, SPACE, member_of, population, search_config
+from tests.distributed.tiny_workers import LetterWorld
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_a_round_makes_its_steps_and_reports_fitness_on_the_evaluation_set(donor
 def test_members_have_seeds_of_their_own_and_one_evaluation_set():
     run = search_config()
     assert len({member_config(run, k, FIRST).train.seed for k in range(9)} | {run.train.seed}) == 10
-    requests = evaluation_set(run, 2)
+    requests = evaluation_set(run, list(map(LetterWorld().terrain, LETTERS)))
     assert sum(n for r in requests for t, n in r.groups if t == 0) == run.search.evaluation_samples
     assert len({r.seed for r in requests}) == len(requests)
 

@@ -19,8 +19,9 @@ from distributed.learner.learner import Learner
 from distributed.learner.snapshot import BestTracker, Snapshot
 from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.ray_pool import RayPool
+from distributed.rollout.scoring import NOT_FINITE
 from distributed.rollout.types import PromptState, RolloutRequest
-from distributed.rollout.worker import NOT_FINITE, RolloutWorker
+from distributed.rollout.worker import RolloutWorker
 from softprompt.finite import NotFiniteError
 from softprompt.rl.elites import EliteBuffer
 from tests.distributed.tiny_runs import config, instructions, loop_of, worker_arguments

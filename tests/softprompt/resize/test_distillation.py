@@ -75,4 +75,4 @@ def test_the_language_model_stays_as_it_is(llama, prompts):
 def test_nothing_to_compare_on_is_refused(llama, prompts):
     nothing = torch.zeros(0, 4, dtype=torch.int64)
     with pytest.raises(ValueError, match="no stored programs"):
-        Donor(llama, prompts, StoredPrograms(nothing, nothing.bool(), nothing[:, 0], (INSTRUCTION,) * 3))
+        Donor(llama, prompts, StoredPrograms(nothing, nothing.bool(), nothing[:, 0], ()))

@@ -23,7 +23,7 @@ def written(lm, prompts, count=4):
 
 def stored(lm, prompts, count=4):
     samples = written(lm, prompts, count)
-    return StoredPrograms(samples.ids, samples.mask, samples.terrain, (INSTRUCTION,) * len(prompts))
+    return StoredPrograms(samples.ids, samples.mask, samples.terrain, (INSTRUCTION,) * len(samples.ids))
 
 
 def test_the_same_size_is_the_identity(prompts):
@@ -54,7 +54,7 @@ def test_the_row_that_is_missed_least_is_the_one_given_up(llama, prompts):
     donor = Donor(llama, prompts[:1], stored(llama, prompts[:1], count=40))
     ways = [[j for j in range(4) if j != i] for i in range(4)]
     distances = [donor.distance(prompts[:1, way]) for way in ways]
-    kept = rows_to_keep(llama, prompts[0], 3, INSTRUCTION, samples.ids, samples.mask)
+    kept = rows_to_keep(llama, prompts[0], 3, [INSTRUCTION] * len(samples.ids), samples.ids, samples.mask)
     assert kept.tolist() == ways[min(range(4), key=distances.__getitem__)]
 
 
@@ -65,7 +65,7 @@ def test_a_cut_chosen_by_measurement_hurts_less_than_the_average_cut(llama):
         prompt = torch.randn(1, 8, llama.d_model, generator=generator) * 0.3
         programs = stored(llama, prompt, count=12)
         donor = Donor(llama, prompt, programs)
-        kept = rows_to_keep(llama, prompt[0], 3, INSTRUCTION, programs.ids, programs.mask)
+        kept = rows_to_keep(llama, prompt[0], 3, programs.instructions, programs.ids, programs.mask)
         drawn = [torch.randperm(8, generator=generator)[:3].sort().values for _ in range(8)]
         average.append(sum(donor.distance(prompt[:, rows]) for rows in drawn) / len(drawn))
         chosen.append(donor.distance(prompt[:, kept]))
@@ -78,7 +78,7 @@ def test_a_size_that_cannot_be_had_is_refused(llama, prompts, n):
         resize(prompts[0], n)
     samples = written(llama, prompts[:1])
     with pytest.raises(ValueError, match="can stay"):
-        rows_to_keep(llama, prompts[0], n, INSTRUCTION, samples.ids, samples.mask)
+        rows_to_keep(llama, prompts[0], n, [INSTRUCTION] * len(samples.ids), samples.ids, samples.mask)
 
 
 def test_shrinking_without_a_choice_is_refused(prompts):
