@@ -35,7 +35,7 @@ def untuned_of(results: Sequence[Rollouts]) -> dict[str, Any]:
     fitness = np.concatenate([r.fitness for r in results])
     valid = np.array([[f is None for f in row] for r in results for row in r.failures])
     programs = [p for r in results for p in r.programs]
-    best = [programs[int(i)] for i in fitness.argmax(axis=0)]
+    best = [programs[int(i)] for i in np.where(valid, fitness, -np.inf).argmax(axis=0)]
     return {"fitness": fitness, "valid": valid, "best": best, "unique": len(set(programs))}
 
 
