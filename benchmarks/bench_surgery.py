@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from distributed.config import RunConfig
 from distributed.config.load import load_config
+from distributed.config.worlds import make_world, world_factory
 from distributed.infra.ray_cluster import connect_ray
 from distributed.learner.learner import Learner
 from distributed.observability.console import Display
@@ -28,7 +30,7 @@ from distributed.observability.tracker import Tracker
 from distributed.rollout.instructions import all_instruction_ids
 from distributed.search.member import Member, Population
 from distributed.training.loop import TrainingLoop
-from distributed.training.setup import load_lm, make_pool, make_world, terrain_names, world_factory
+from distributed.training.setup import load_lm, make_pool, terrain_names
 
 ROOT = Path(__file__).resolve().parents[1]
 RESIZES = [(20, 8), (8, 20), (20, 50), (4, 1)]
@@ -43,7 +45,7 @@ def measure(config: RunConfig) -> list[dict[str, Any]]:
     """Trains the donors, lets heirs take them over, and returns one row a resize."""
     connect_ray(config.ray)
     lm = load_lm(config)
-    with make_world(config) as world:
+    with closing(make_world(config)) as world:
         terrains = terrain_names(world, config)
         tasks = tuple(world.terrain(name) for name in terrains)
     instructions = tuple(all_instruction_ids(lm, tasks))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from terrains.base import Attempt
+from terrains.scene import Scene
 
 
 @runtime_checkable
@@ -45,3 +46,89 @@ class Describing(Protocol):
     def describe(self, program: str) -> tuple[float, ...] | None:
         """Returns a program's numbers, in the order of their names; None for a program that has none."""
         ...
+
+
+@runtime_checkable
+class Rendering(Protocol):
+    """A world whose programs can be looked at; a run's report, ``write`` and ``replay`` show texts of any other's."""
+
+    def scene(self, terrain: str, program: str, seconds_per_frame: float) -> Scene:
+        """Returns what a program does on a terrain.
+
+        Args:
+            terrain: its name.
+            program: the whole text.
+            seconds_per_frame: wanted time between two frames; the scene says what it is.
+
+        Raises:
+            ValueError: there is nothing to see of it; the message is one line.
+        """
+        ...
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """A world that says which terrains it has; a run that names none is trained on these."""
+
+    def default_names(self) -> Sequence[str]:
+        """Returns the terrains' names."""
+        ...
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """Names of terrains that can be checked before a world is made: a world's class with such static methods."""
+
+    def canonical_name(self, name: str) -> str:
+        """Returns the one name of a terrain, however it is spelt.
+
+        Raises:
+            ValueError: no such terrain; the message names the nearest one.
+        """
+        ...
+
+
+@runtime_checkable
+class Sampling(Protocol):
+    """A world whose terrains can be drawn from families: a world's class with such a static method."""
+
+    def sample_terrains(
+        self, families: Sequence[str], count: int, difficulty: tuple[float, float], split: str, seed: int
+    ) -> Sequence[str]:
+        """Returns names of terrains, all different; the arguments are the settings of ``terrains.sample``.
+
+        Raises:
+            ValueError: they cannot be drawn; the message is one line.
+        """
+        ...
+
+
+@runtime_checkable
+class Travelling(Protocol):
+    """A world that reads files which other machines may not have."""
+
+    def luggage(self, names: Sequence[str]) -> Mapping[str, Any]:
+        """Returns what the world's class has to be given beside its settings to be made elsewhere.
+
+        Args:
+            names: of the terrains that are scored there.
+
+        Returns:
+            Arguments by their names, which can be pickled.
+
+        Raises:
+            ValueError: a file is not there, or not what it should be; the message is one line.
+        """
+        ...
+
+
+PROTOCOLS: tuple[type, ...] = (
+    Counting, Tokenizing, Measuring, Describing, Rendering, Listing, Naming, Sampling, Travelling,
+)  # fmt: skip
+"""Everything that a world may add."""
+
+
+def fitness_unit(world: object) -> str:
+    """Returns what a world's fitness is counted in, behind a space, or nothing: its attribute ``fitness_unit``."""
+    unit = getattr(world, "fitness_unit", "")
+    return f" {unit}" if isinstance(unit, str) and unit else ""

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from distributed.config.unsupported import check_terrain_names
-
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run or search, such as runs/NAME.")],
@@ -29,7 +27,6 @@ def export(
 
     The alias champion moves where a prompt's evaluation is better than the present champion's.
     """
-    check_terrain_names(terrain or (), "--terrain")
     from rich.console import Console
 
     from distributed.jobs.export import export_run

@@ -43,7 +43,8 @@ def replay(
 
     A program that is no valid walker is an error that names the kind of failure.
     """
-    check_terrain_names(terrain or (), "--terrain")
+    if not any(Path(each).is_dir() for each in programs):  # else the terrains may be those of another world
+        check_terrain_names(terrain or (), "--terrain")
     from rich.console import Console
 
     from distributed.jobs.replay import replay as run

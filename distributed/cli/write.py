@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from distributed.config.section import LARGEST_SEED
-from distributed.config.unsupported import check_terrain_names
 
 
 def write(
@@ -31,7 +30,6 @@ def write(
 
     The program goes to standard output; what it scores and where the picture lies, to standard error.
     """
-    check_terrain_names([terrain], "--terrain")
     from rich.console import Console
 
     from distributed.jobs.write import write as run

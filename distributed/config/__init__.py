@@ -105,8 +105,27 @@ class RunConfig(Section):
         return self.method.n_soft_tokens + instruction_tokens + longest
 
     @model_validator(mode="after")
+    def _world_takes_what_is_said(self) -> RunConfig:
+        # Imported here, and only for worlds whose settings are read without the world: see TerrainsConfig.all_names.
+        from terrains.registry import find_world, is_light, read_options
+
+        if not is_light(self.terrains.world):
+            return self
+        try:
+            self.terrains.sampled_names()
+        except ValueError as error:
+            raise ValueError(f"terrains.sample: {error}") from None
+        try:
+            read_options(find_world(self.terrains.world), self.terrains.options)
+        except ValueError as error:
+            raise ValueError(f"terrains.options.{error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _programs_for_every_terrain(self) -> RunConfig:
-        terrains = len(self.terrains.all_names())
+        terrains = self.terrains.count
+        if not terrains and self.terrains.world != "sodarace":
+            return self  # those that the world lists; it is not looked at here
         if not terrains:
             raise ValueError("terrains.names: must have at least 1 of them, unless terrains.sample.count draws some")
         per_terrain = self.method.num_rollouts // terrains

@@ -11,11 +11,14 @@ logger = logging.getLogger("terraprompt")
 RENAMED = {"warm_start.born_from_elite": "warm_start.init_from_elite"}
 """By the old full name, the one that took its place in the same section."""
 
+SHORT = {"terrains.seconds": "terrains.options.seconds"}
+"""By the short full name, the one that it stands for."""
+
 
 def current_name(name: str) -> str:
     """Returns the full name that a setting has now, and says so in the log where that is another one."""
     if name not in RENAMED:
-        return name
+        return SHORT.get(name, name)
     logger.warning("%s is now %s", name, RENAMED[name])
     return RENAMED[name]
 
@@ -26,7 +29,7 @@ def with_current_names(sections: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a setting is there under both of its names.
     """
-    found = dict(sections)
+    found = _written_out(sections)
     for old, new in RENAMED.items():
         section, _, key = old.partition(".")
         content = found.get(section)
@@ -38,3 +41,17 @@ def with_current_names(sections: Mapping[str, Any]) -> dict[str, Any]:
         current_name(old)
         found[section] = {new_key if name == key else name: value for name, value in content.items()}
     return found
+
+
+def _written_out(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without short names."""
+    terrains = sections.get("terrains")
+    if not isinstance(terrains, Mapping) or "seconds" not in terrains:
+        return dict(sections)
+    options = terrains.get("options") or {}
+    if not isinstance(options, Mapping):
+        return dict(sections)
+    if "seconds" in options:
+        raise ValueError("terrains.seconds is short for terrains.options.seconds, which is there too; keep one of them")
+    rest = {name: value for name, value in terrains.items() if name != "seconds"}
+    return {**sections, "terrains": {**rest, "options": {**options, "seconds": terrains["seconds"]}}}

@@ -77,7 +77,7 @@ def _changes(before: RunConfig, asked: RunConfig) -> dict[str, tuple[Any, Any]]:
     for each in settings(RunConfig):
         free = each.unused or each.name in STAYS or any(f"{each.name}.".startswith(f"{name}.") for name in MAY_CHANGE)
         old, new = _get(before, each.name), _get(asked, each.name)
-        if not free and old != new and not (each.name == "terrains.names" and _are_alike(old, new)):
+        if not free and old != new and not _are_alike(each.name, old, new, before.terrains.world):
             found[each.name] = old, new
     return found
 
@@ -101,13 +101,22 @@ def _check_length(before: RunConfig, asked: RunConfig, steps: int, closed: bool)
         )
 
 
-def _are_alike(old: tuple[str, ...], new: tuple[str, ...]) -> bool:
-    """Whether names are the same terrains in other spellings."""
-    # Imported here: the world brings a compiler along.
-    from terrains.sodarace.ground.names import canonical_name
+def _are_alike(setting: str, old: Any, new: Any, world: str) -> bool:
+    """Whether two values of a setting mean the same: terrains in other spellings, or options left to their defaults."""
+    if setting not in ("terrains.names", "terrains.options"):
+        return False
+    # Imported here: see TerrainsConfig.all_names.
+    from terrains.registry import catalogue, find_world, is_light, read_options
 
+    if setting == "terrains.names" and not new and world != "sodarace":
+        return True  # those that the world lists, which the run noted
     try:
-        return [canonical_name(name) for name in old] == [canonical_name(name) for name in new]
+        if setting == "terrains.options":
+            return read_options(find_world(world), old) == read_options(find_world(world), new)
+        if not is_light(world):
+            return False
+        canonical = catalogue(world).canonical_name
+        return [canonical(name) for name in old] == [canonical(name) for name in new]
     except ValueError:
         return False
 

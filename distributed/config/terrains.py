@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -32,50 +31,55 @@ class TerrainSampleConfig(Section):
     def _one_for_both(cls, given: Any) -> Any:
         return (given, given) if isinstance(given, int | float) else given
 
-    @model_validator(mode="after")
-    def _can_be_drawn(self) -> TerrainSampleConfig:
-        self.names()
-        return self
-
-    def names(self) -> tuple[str, ...]:
-        """Returns the names of the terrains that are drawn."""
-        return _sampled(self.families, self.count, self.difficulty, self.split, self.seed) if self.count else ()
-
-
-@lru_cache(maxsize=32)
-def _sampled(
-    families: tuple[str, ...], count: int, difficulty: tuple[float, float], split: str, seed: int
-) -> tuple[str, ...]:
-    # Imported here: the world brings a compiler along, for which a command's --help has no time.
-    from terrains.sodarace.ground.sampler import DRAWN_FAMILIES, sample_terrains
-
-    return tuple(sample_terrains(families or DRAWN_FAMILIES, count, difficulty, split, seed))
-
 
 class TerrainsConfig(Section):
     """What the prompts are trained on."""
 
-    world: Literal["sodarace"] = "sodarace"
-    """Kind of task."""
+    world: PathText = "sodarace"
+    """Kind of task: a world that comes along, ``package.module:Class``, or ``my_world.py:MyWorld``, whose path counts
+    from the current directory or from that of the file with the settings."""
     names: tuple[PathText, ...] = ("left_wall", "right_wall", "tunnel")
     """Terrains, each with a soft prompt: a family with parameters, as in ``bumpy(amplitude=12, seed=3)``, several on
     top of each other, as in ``tunnel+bumpy``, or ``file(path=canyon.csv)``; `terraprompt terrains list` has all
     families. Where terrains are sampled and none named, there are none but those."""
     sample: TerrainSampleConfig = TerrainSampleConfig()
     """More terrains, drawn from families."""
-    seconds: float = Field(20.0, gt=0)
-    """Simulated time that a walker has."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the world itself, such as ``{seconds: 20}``, the simulated time that a walker of sodarace has; for
+    that one ``terrains.seconds`` is short."""
+
+    @property
+    def count(self) -> int:
+        """How many terrains are named or sampled."""
+        return len(self.names) + self.sample.count
 
     def all_names(self) -> tuple[str, ...]:
-        """Returns the names of all terrains, those that are sampled last."""
-        return self.names + self.sample.names()
+        """Returns the names of all terrains, those that are sampled last.
+
+        Raises:
+            ValueError: terrains cannot be drawn as it is said.
+        """
+        return self.names + self.sampled_names()
+
+    def sampled_names(self) -> tuple[str, ...]:
+        """Returns the names of the terrains that are drawn; raises as `all_names` does."""
+        if not self.sample.count:
+            return ()
+        # Imported here: a world brings a compiler along, for which a command's --help has no time.
+        from terrains.registry import sampled
+
+        drawn = self.sample
+        return sampled(self.world, drawn.families, drawn.count, drawn.difficulty, drawn.split, drawn.seed)
 
     @model_validator(mode="before")
     @classmethod
     def _sampled_only(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "names" not in given and isinstance(given.get("sample"), dict):
-            return {**given, "names": ()} if given["sample"].get("count") else given
-        return given
+        if not isinstance(given, dict) or "names" in given:
+            return given
+        sample = given.get("sample")
+        sampled = isinstance(sample, dict) and sample.get("count")
+        # The terrains that are there by default are those of sodarace.
+        return {**given, "names": ()} if sampled or given.get("world", "sodarace") != "sodarace" else given
 
     @field_validator("names")
     @classmethod

@@ -16,7 +16,7 @@ def check_trainable(config: RunConfig) -> None:
     Raises:
         UserError: it does; the message names the setting and says what to set instead.
     """
-    check_terrain_names(config.terrains.names, "terrains.names")
+    check_terrain_names(config.terrains.names, "terrains.names", config.terrains.world)
     for problem in untrainable(config):
         raise UserError(problem)
 
@@ -35,7 +35,7 @@ def untrainable(config: RunConfig) -> Iterator[str]:
         yield "method.num_value_layers_unfrozen: the value function is one head; set it to 0"
 
 
-def check_terrain_names(names: Iterable[str], said_by: str) -> None:
+def check_terrain_names(names: Iterable[str], said_by: str, world: str = "sodarace") -> None:
     """Checks names of terrains; files that some are read from are not opened.
 
     It needs no compiler and no language model, so a misspelt name is reported at once.
@@ -43,14 +43,17 @@ def check_terrain_names(names: Iterable[str], said_by: str) -> None:
     Args:
         names: names of terrains.
         said_by: the setting or option that they are from, for the message.
+        world: whose terrains they are; of a world that would have to be imported, nothing is checked here.
 
     Raises:
         UserError: there is no such family or parameter; the message names the nearest one.
     """
-    from terrains.sodarace.ground.names import canonical_name
+    from terrains.registry import catalogue, is_light
 
+    if not is_light(world):
+        return
     try:
         for name in names:
-            canonical_name(name)
+            catalogue(world).canonical_name(name)
     except ValueError as error:
         raise UserError(f"{said_by}: {error}" if said_by else str(error)) from None

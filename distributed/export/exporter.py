@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from distributed.config.worlds import world_metadata
 from distributed.errors import UserError
 from distributed.export.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
 from distributed.infra.writing import temporary, told
@@ -28,7 +29,6 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.peft_io import save_prompt
 from softprompt.sampling.decoders.cache_check import can_use_cache
 from terrains.base import Terrain
-from terrains.sodarace.world import SodaraceWorld, WorldConfig
 
 CODE = Path(__file__).with_name("prompt_model.py")
 REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "numpy", "pandas")
@@ -102,7 +102,7 @@ class Exporter:
         self.registry = Registry(store_uri(run.config.tracking.uri))
         self._lm: FrozenLM = run.load_base()
         self._hash = self._lm.hash
-        self._world = SodaraceWorld(WorldConfig(seconds=run.config.terrains.seconds))
+        self._world = run.make_world()
 
     def plan(self, terrains: Sequence[str]) -> list[Export]:
         """Looks up what is registered already; writes nothing."""
@@ -139,7 +139,7 @@ class Exporter:
         model_id = self.registry.new_model(self._experiment, run_id)
         with told(temporary()), tempfile.TemporaryDirectory() as scratch:
             folder = self._build(export.terrain, Path(scratch), model_id, run_id)
-            description = f"Soft prompt for the terrain {export.terrain}: writes programs whose walkers cross it."
+            description = f"Soft prompt for the terrain {export.terrain}: writes programs for it."
             tags = self._tags(export)
             return self.registry.register(export.name, model_id, folder, run_id, tags, description)
 
@@ -169,7 +169,7 @@ class Exporter:
                 },
                 metadata={
                     "terrain": terrain,
-                    "terrain_seconds": self.run.config.terrains.seconds,
+                    **world_metadata(self.run.config, self.run.path),
                     FINGERPRINT: self._fingerprint(terrain),
                 },
                 mlflow_model=Model(model_uuid=model_id, model_id=model_id, run_id=run_id),

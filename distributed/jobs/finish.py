@@ -15,7 +15,7 @@ from distributed.infra.writing import told, whole_file
 from distributed.observability.mlflow_store import shown
 from distributed.report.figures import draw_run
 from distributed.report.page import write_report
-from distributed.report.walkers import recorded
+from distributed.report.shows import shown as with_scene
 from distributed.results.best_programs import best_found
 from distributed.results.run_folder import LAYERS, PROMPTS, SUMMARY
 from distributed.results.summary import Summary, summarise, write_summary
@@ -24,22 +24,26 @@ from distributed.training.loop import TrainingLoop
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
 from softprompt.prompts.ten_io import save_network
-from terrains.sodarace.world import SodaraceWorld
+from terrains.base import World
+from terrains.optional import fitness_unit
 
 WORDS = {PROMPTS: "prompts", NETWORK: "network", LAYERS: "layers"}
 """What a person reads of the files of trained tensors."""
 
-PICTURE_EVERY = 4
-"""Simulation steps between two frames of the report's player."""
+PICTURE = "walkers.png"
+"""Still picture of the best programs, where the world can draw them."""
+
+SECONDS_PER_FRAME = 4 / 60
+"""Time between two frames of the report's player."""
 
 
-def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Path, console: Console) -> Summary:
+def finish(loop: TrainingLoop, lm: FrozenLM, world: World, directory: Path, console: Console) -> Summary:
     """Writes ``summary.json``, ``prompts.safetensors`` and ``report.html``, records them, and prints the tables.
 
     Args:
         loop: a loop that is done.
         lm: the language model it used.
-        world: what draws the walkers.
+        world: what the programs were scored by, and are drawn by where it can.
         directory: the run's directory.
         console: where the tables go.
 
@@ -51,16 +55,16 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld, directory: Pa
     trained = _save_trained(loop, directory)
     assert loop.untuned is not None
     found = best_found(loop.terrains, loop.untuned, loop.tuned)
-    walkers = [recorded(world, each, PICTURE_EVERY) for each in found]
+    walkers = [with_scene(world, each, SECONDS_PER_FRAME) for each in found]
     meta = {
         "title": directory.name,
         "language model": loop.config.model.model_path,
         "soft tokens": loop.prompts.shape[1],
     }
-    pictures = [directory / "walkers.png"] if walkers else []
+    pictures = [directory / PICTURE] if any(each.moving for each in walkers) else []
     for picture in pictures:
         with whole_file(picture) as draft:
-            draw_run(walkers, draft)
+            draw_run(walkers, draft, fitness_unit(world))
     report = write_report(directory / "report.html", summary, loop.history, walkers, meta)
     loop.tracker.log(_final_metrics(summary), loop.step)
     for path in (report, *pictures, directory / SUMMARY, *trained):
@@ -90,7 +94,7 @@ def _save_trained(loop: TrainingLoop, directory: Path) -> list[Path]:
     return files
 
 
-def _summary(loop: TrainingLoop, lm: FrozenLM, world: SodaraceWorld) -> Summary:
+def _summary(loop: TrainingLoop, lm: FrozenLM, world: World) -> Summary:
     assert loop.untuned is not None
     return summarise(
         loop.config.train.seed,
@@ -147,11 +151,12 @@ def _final_metrics(summary: Summary) -> dict[str, float]:
 def _say(loop: TrainingLoop, summary: Summary, directory: Path, trained: list[Path], console: Console) -> None:
     console.print(*summary_tables(summary, console.width), sep="\n")
     counters = loop.pool.counters
+    drawn = f", and its picture {PICTURE}" if (directory / PICTURE).exists() else ""
     lost = f"{counters['losses']} requests lost and sent again" if counters["losses"] else "no request lost"
     lines = [
         f"{loop.rollouts} programs sampled for training in {loop.seconds:.0f} s, {lost}; "
         f"torch {torch.__version__} on {lm_device(loop)}",
-        f"report   {directory / 'report.html'}, and its picture walkers.png",
+        f"report   {directory / 'report.html'}{drawn}",
         f"summary  {directory / SUMMARY}",
         *(f"{WORDS[path.name]:<8} {path}" for path in trained if path.name in WORDS),
     ]

@@ -5,41 +5,41 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from html import escape
 from pathlib import Path
 
 from rich.console import Console
 
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
+from distributed.config import RunConfig
+from distributed.config.load import with_settings
+from distributed.config.worlds import make_world
 from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import told, whole_file
 from distributed.report.figures import draw_stack
 from distributed.report.html import render_page, write_page
 from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_section
-from distributed.report.walkers import WalkerShow, recorded
+from distributed.report.shows import Show, recorded
 from distributed.results.best_programs import Found, best_found
-from distributed.results.run_folder import open_run
-from terrains.base import Attempt
-from terrains.sodarace import failures
-from terrains.sodarace.render.animation import Lane, animate
-from terrains.sodarace.render.walker import finite_frames
-from terrains.sodarace.world import SodaraceWorld, WorldConfig
+from distributed.results.run_folder import FinishedRun, open_run
+from terrains.base import Attempt, World
+from terrains.optional import Rendering, fitness_unit
+from terrains.render.moving import Lane, animate
 
 STDIN = "-"
-EVERY = 3
-"""Simulation steps between two frames: a twentieth of a second, which a GIF can hold exactly."""
+SECONDS_PER_FRAME = 0.05
+"""Time between two frames, which a GIF can hold exactly."""
 MOST = 32
 """Most walkers in one replay."""
 LONGEST = 1_000_000
 """Bytes of a file above which it is refused; no program is nearly as long."""
-SHOWN = frozenset({None, failures.DID_NOT_MOVE, failures.UNSTABLE})
-"""Failures whose walkers are shown all the same; None for no failure."""
 
 
 def replay(
     programs: Sequence[str], terrains: Sequence[str], out: Path, seconds: float | None, console: Console
 ) -> list[Path]:
-    """Simulates programs and writes what shows their walkers.
+    """Scores programs again and writes what shows them: their scenes, or their texts where the world has no others.
 
     Args:
         programs: paths of programs or of runs' folders, or ``-``.
@@ -55,25 +55,51 @@ def replay(
         UserError: a program, a terrain or a directory is not there, or a program is no valid walker.
     """
     wanted = _outputs(out)
-    found, own_seconds = _gather(programs, terrains)
+    found, runs = _gather(programs, terrains)
     if len(found) > MOST:
         raise UserError(f"{len(found)} walkers are too many for one replay; the most is {MOST}")
-    seconds = seconds or own_seconds
-    with SodaraceWorld(WorldConfig(seconds=seconds) if seconds else None) as world:
+    with closing(_world(runs, seconds)) as world:
         found = [_named(world, each) for each in found]
         order = list(dict.fromkeys(each.terrain for each in found))
         found.sort(key=lambda each: order.index(each.terrain))
         shows = [_show(world, each, console) for each in found]
-        seconds = world.config.seconds
+        unit = fitness_unit(world)
+        if not isinstance(world, Rendering):
+            wanted = _texts_only(world, shows, wanted, console)
     for path, write in wanted:
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write(shows, path, seconds)
+        write(shows, path, unit)
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return [path for path, _ in wanted]
 
 
-Writer = Callable[[Sequence[WalkerShow], Path, float], object]
+def _world(runs: Sequence[FinishedRun], seconds: float | None) -> World:
+    """The world of the first run, or sodarace; the time that is asked for is an option of it."""
+    first = runs[0] if runs else None
+    config = first.config if first else RunConfig()
+    worlds = dict.fromkeys(run.config.terrains.world for run in runs)
+    if len(worlds) > 1:
+        raise UserError(f"runs of several worlds cannot be replayed together: {', '.join(worlds)}")
+    if seconds:
+        options = {**config.terrains.options, "seconds": seconds}
+        config = with_settings(config, {"terrains.options": options})
+    return make_world(config, first.path if first else None)
+
+
+def _texts_only(world: World, shows: Sequence[Show], wanted: list[Output], console: Console) -> list[Output]:
+    """Says the texts on the console; returns those of the wanted files that can hold texts."""
+    pages = [(path, write) for path, write in wanted if path.suffix.lower() == ".html"]
+    if not pages:
+        raise UserError(f"--out: the programs of {world.name} are texts, without pictures; name a folder or a .html")
+    console.print(f"the programs of {world.name} are texts, and shown as such", highlight=False, soft_wrap=True)
+    for show in shows:
+        console.print(f"{show.title} on {show.terrain}:\n{show.program}", markup=False, highlight=False, soft_wrap=True)
+    return pages
+
+
+Writer = Callable[[Sequence[Show], Path, str], object]
+Output = tuple[Path, Writer]
 
 
 def _outputs(out: Path) -> list[tuple[Path, Writer]]:
@@ -93,26 +119,25 @@ def _outputs(out: Path) -> list[tuple[Path, Writer]]:
     return [(out, _WRITERS[ending])]
 
 
-def _gather(programs: Sequence[str], terrains: Sequence[str]) -> tuple[list[Found], float | None]:
-    """Every program on each of its terrains, in order, and the simulated time of the first run among them."""
+def _gather(programs: Sequence[str], terrains: Sequence[str]) -> tuple[list[Found], list[FinishedRun]]:
+    """Every program on each of its terrains, in order, and the runs among them."""
     found: list[Found] = []
-    seconds = None
+    runs: list[FinishedRun] = []
     names = Counter(Path(each).name for each in dict.fromkeys(programs))
     for given in dict.fromkeys(programs):
         if given != STDIN and Path(given).is_dir():
-            of_run, own_seconds = _of_run(given, terrains)
-            found += of_run
-            seconds = seconds or own_seconds
+            run = open_run(given)
+            runs.append(run)
+            found += _of_run(run, given, terrains)
             continue
         title = "standard input" if given == STDIN else given if names[Path(given).name] > 1 else Path(given).name
         text = _read(given)
         found += [Found(name, _printable(title), text, 0.0) for name in dict.fromkeys(terrains) or ("flat",)]
-    return found, seconds
+    return found, runs
 
 
-def _of_run(folder: str, terrains: Sequence[str]) -> tuple[list[Found], float]:
+def _of_run(run: FinishedRun, folder: str, terrains: Sequence[str]) -> list[Found]:
     """A run's best programs on their own terrains."""
-    run = open_run(folder)
     chosen = run.choose(terrains)
     try:
         newest = latest(run.path)
@@ -125,8 +150,8 @@ def _of_run(folder: str, terrains: Sequence[str]) -> tuple[list[Found], float]:
     several = f"{run.name}, "
     kept = [Found(f.terrain, _printable(several + f.title), f.program, f.fitness) for f in found if f.terrain in chosen]
     if not kept:
-        raise UserError(f"no program of {folder!r} moves on {', '.join(chosen)}")
-    return kept, run.config.terrains.seconds
+        raise UserError(f"no program of {folder!r} is valid on {', '.join(chosen)}")
+    return kept
 
 
 def _read(given: str) -> str:
@@ -152,7 +177,7 @@ def _head(path: Path) -> bytes:
         return file.read(LONGEST + 1)
 
 
-def _named(world: SodaraceWorld, found: Found) -> Found:
+def _named(world: World, found: Found) -> Found:
     """The same with its terrain's canonical name."""
     try:
         return Found(world.terrain(found.terrain).name, found.title, found.program, found.fitness)
@@ -160,17 +185,17 @@ def _named(world: SodaraceWorld, found: Found) -> Found:
         raise UserError(f"--terrain: {error}") from None
 
 
-def _show(world: SodaraceWorld, found: Found, console: Console) -> WalkerShow:
-    """A walker's recording, under the fitness that it has now."""
+def _show(world: World, found: Found, console: Console) -> Show:
+    """A program's scene, under the fitness that it has now. A failure has one too where there is something to see."""
     [score] = world.score([Attempt(found.terrain, found.program)])
-    if score.failure not in SHOWN:
-        raise UserError(f"{found.title} on {found.terrain}: {score.failure}: {score.detail}")
-    show = recorded(world, Found(found.terrain, found.title, found.program, score.fitness), EVERY)
-    assert show.frames is not None
+    detail = score.detail
     try:
-        finite_frames(show.frames)
+        show = recorded(world, Found(found.terrain, found.title, found.program, score.fitness), SECONDS_PER_FRAME)
+        if show.scene is not None:
+            show.scene.finite_points()
     except ValueError as error:
-        raise UserError(f"{found.title} on {found.terrain}: {score.failure}: {error}") from None
+        detail = detail or str(error)
+        raise UserError(f"{found.title} on {found.terrain}: {score.failure}: {detail}") from None
     said = f"{score.failure}: {score.detail}" if score.failure else f"fitness {score.fitness:.1f}"
     console.print(f"{found.title} on {found.terrain}: {said}", markup=False, highlight=False, soft_wrap=True)
     return show
@@ -180,7 +205,7 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _write_page(shows: Sequence[WalkerShow], path: Path, seconds: float) -> None:
+def _write_page(shows: Sequence[Show], path: Path, unit: str) -> None:
     terrains = list(dict.fromkeys(show.terrain for show in shows))
     arenas = by_terrain(shows, terrains)
     title = " and ".join(dict.fromkeys(show.title for show in shows)) if len(shows) < 3 else f"{len(shows)} walkers"
@@ -189,24 +214,29 @@ def _write_page(shows: Sequence[WalkerShow], path: Path, seconds: float) -> None
         title,
         [SCRIPT],
         {"arenas": arenas_data(arenas)},
-        note=escape(f"{seconds:g} simulated seconds on {', '.join(terrains)}; distances are in world units."),
+        note=escape(_note(shows, terrains)),
         walkers=walkers_section(arenas, terrains, "", "lanes"),
     )
     write_page(path, text)
 
 
-def _write_moving(shows: Sequence[WalkerShow], path: Path, seconds: float) -> None:
-    lanes = []
-    for show in shows:
-        assert show.frames is not None and show.muscles is not None and show.rigid is not None and show.ground
-        lanes.append(Lane(f"{show.title} on {show.terrain}", show.frames, show.muscles, show.rigid, show.ground))
-    with whole_file(path) as draft:
-        animate(lanes, draft, shows[0].seconds_per_frame)
+def _note(shows: Sequence[Show], terrains: Sequence[str]) -> str:
+    """One line on what the page shows."""
+    scenes = [show.scene for show in shows if show.scene is not None]
+    if not scenes:
+        return f"Texts on {', '.join(terrains)}."
+    return f"{scenes[0].seconds:g} simulated seconds on {', '.join(terrains)}; distances are in world units."
 
 
-def _write_still(shows: Sequence[WalkerShow], path: Path, seconds: float) -> None:
+def _write_moving(shows: Sequence[Show], path: Path, unit: str) -> None:
+    scenes = [(f"{show.title} on {show.terrain}", show.scene) for show in shows if show.scene is not None]
     with whole_file(path) as draft:
-        draw_stack(shows, draft)
+        animate([Lane(title, scene) for title, scene in scenes], draft, scenes[0][1].seconds_per_frame)
+
+
+def _write_still(shows: Sequence[Show], path: Path, unit: str) -> None:
+    with whole_file(path) as draft:
+        draw_stack(shows, draft, unit)
 
 
 _WRITERS: dict[str, Writer] = {

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from distributed.checkpoint.manager import CheckpointError, latest
 from distributed.config import RunConfig
+from distributed.config.worlds import KEPT, make_world, source_of_world, world_factory
 from distributed.errors import DivergedError, UserError
 from distributed.infra.locking import LOCK, locked
 from distributed.infra.signals import Interrupted, exit_status, interruptible, say_last
@@ -35,12 +36,13 @@ from distributed.training.setup import (
     exported,
     load_lm,
     make_pool,
-    make_world,
     new_directory,
     terrain_names,
+    with_names,
 )
 from distributed.training.trlx_settings import by_trlx, check_for_trlx
-from terrains.sodarace.world import SodaraceWorld
+from terrains.base import World
+from terrains.loading import names_file
 
 
 def run_training(config: RunConfig, resume: Path | None = None) -> int:
@@ -67,7 +69,9 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         config = start.settings(config) if start else config
         if by_trlx(config):
             _prepare_trlx(config, console)
-        world = held.enter_context(closing(make_world(config)))
+        kept = start.run if start else None
+        world = held.enter_context(closing(make_world(config, _source_folder(config, kept))))
+        config = with_names(world, config)
         terrains = terrain_names(world, config)
         lm = load_lm(config)
         tasks = [world.terrain(t) for t in terrains]
@@ -113,7 +117,7 @@ def _end(error: BaseException, directory: Path, received: list[int]) -> None:
 
 def _train(
     config: RunConfig,
-    world: SodaraceWorld,
+    world: World,
     terrains: list[str],
     learner: Learner,
     directory: Path,
@@ -124,9 +128,11 @@ def _train(
     """Trains from the beginning, or from a checkpoint, to the end of the run or to an interruption."""
     lm, instructions = learner.lm, learner.instructions
     display = Display(terrains, console)
-    grounds = {name: world.ground(name).fingerprint() for name in terrains}
-    facts = {"lm": lm.hash, "grounds": grounds, "total_steps": config.train.total_steps}
-    with display, make_pool(config, terrains, instructions, exported(lm)) as pool:
+    fingerprints = {name: world.terrain(name).fingerprint for name in terrains}
+    facts = {"lm": lm.hash, "terrains": fingerprints, "total_steps": config.train.total_steps}
+    folder = _source_folder(config, start.run if start else None)
+    factory = world_factory(config, world, folder)
+    with display, make_pool(config, terrains, instructions, exported(lm), factory) as pool:
         loop = _loop(world, config, terrains, learner, pool, Tracker(), display)
         if start:
             _check_facts(start.saved.state["run"], facts)
@@ -135,6 +141,8 @@ def _train(
         # Written only when the checkpoint has been loaded: one that does not fit leaves the run's files unchanged.
         settings = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2)
         write_text(directory / CONFIG, f"{settings}\n")
+        if (text := source_of_world(config, folder).text) is not None:
+            write_text(directory / KEPT, text)
         with _tracker(config, directory, start) as tracker:
             loop.tracker = tracker
             checkpoints = CheckpointWriter(directory, loop, tracker, config, facts)
@@ -155,13 +163,20 @@ def _prepare_trlx(config: RunConfig, console: Console) -> None:
         console.print(ignored, highlight=False, soft_wrap=True)
 
 
-def _loop(world: SodaraceWorld, config: RunConfig, *parts: Any) -> TrainingLoop:
+def _loop(world: World, config: RunConfig, *parts: Any) -> TrainingLoop:
     """The loop of this project's learner, or that of trlx."""
     if not by_trlx(config):
         return TrainingLoop(config, *parts)
     from distributed.training.trlx_loop import TrlxLoop
 
     return TrlxLoop(world, config, *parts)
+
+
+def _source_folder(config: RunConfig, run: Path | None) -> Path | None:
+    """The folder whose copy of the world's file a resumed run takes: only where the file itself is gone."""
+    name = config.terrains.world
+    gone = names_file(name) and not Path(name.rpartition(":")[0]).is_file()
+    return run if gone else None
 
 
 def _resumed(loop: TrainingLoop, start: Start, directory: Path) -> str:
@@ -197,7 +212,7 @@ def _advance(loop: TrainingLoop, checkpoints: CheckpointWriter, received: list[i
 def _remove_empty(directory: Path) -> None:
     """Removes the directory of a run that never came to a checkpoint, unless something else lies in it."""
     with suppress(OSError):
-        for name in (CONFIG, BRANCH, LOCK, UNTRACKED):
+        for name in (CONFIG, KEPT, BRANCH, LOCK, UNTRACKED):
             (directory / name).unlink(missing_ok=True)
         directory.rmdir()
 
@@ -211,9 +226,11 @@ def _restore(loop: TrainingLoop, state: dict, path: Path) -> None:
 
 def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Checks that terrains and language model are what they were when the run began: files may have changed since."""
-    for name, fingerprint in now["grounds"].items():
-        if before.get("grounds", {}).get(name, fingerprint) != fingerprint:
-            raise UserError(f"--resume: {name} is another ground than when the run began")
+    for name, fingerprint in now["terrains"].items():
+        if before.get("terrains", {}).get(name, fingerprint) != fingerprint:
+            raise UserError(
+                f"--resume: {name} is another terrain than when the run began: its scores would not compare"
+            )
     if before.get("lm", now["lm"]) != now["lm"]:
         raise UserError("--resume: model.model_path: the language model there is another one than when the run began")
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
+from distributed.config.worlds import world_of_metadata
 from distributed.errors import UserError, did_you_mean
 from distributed.export.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
 from distributed.infra.writing import whole_file
@@ -20,14 +21,14 @@ from distributed.rollout.instructions import instruction_ids
 from softprompt.finite import NotFiniteError
 from softprompt.models.prompt_text import program_texts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
-from terrains.base import Attempt, Terrain
-from terrains.sodarace.physics import trace
-from terrains.sodarace.render.walker import draw_walker
-from terrains.sodarace.world import SodaraceWorld, WorldConfig
+from terrains.base import Attempt, Terrain, World
+from terrains.optional import Rendering, fitness_unit
+from terrains.registry import catalogue
+from terrains.render.still import draw_scene
 
 REGISTERED = "models:/"
-FRAME_EVERY = 2
-"""Simulation steps between two recorded frames."""
+SECONDS_PER_FRAME = 2 / 60
+"""Time between two recorded frames."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Written:
 
     Attributes:
         program: the whole text.
-        seconds: simulated time of a run.
+        terrain: the terrain's name.
+        world: what scores it; to be closed.
         fingerprint: of the terrain the prompt was evaluated on, None where it is not known.
     """
 
     program: str
-    seconds: float
+    terrain: str
+    world: World
     fingerprint: str | None = None
 
 
@@ -62,29 +65,32 @@ def write(terrain: str, source: str | None, seed: int, picture: Path | None, con
         UserError: the terrain, the run, the registered model or its base model is not there.
     """
     disable_progress_bar()
-    known = _world_terrain(terrain)
-    picture = picture or Path(f"{registry_name(known.name).removeprefix(PREFIX)}-seed{seed}.png")
-    if not picture.absolute().parent.is_dir():
+    if picture is not None and not picture.absolute().parent.is_dir():
         raise UserError(f"--picture: there is no directory {str(picture.parent)!r}")
     if source is None or source.startswith(REGISTERED):
-        written = _from_registry(known, source, seed)
+        written = _from_registry(terrain, source, seed)
     else:
-        written = _from_run(known, source, seed)
-    _show(known.name, written, picture, console)
+        written = _from_run(terrain, source, seed)
+    with closing(written.world):
+        _show(
+            written, picture or Path(f"{registry_name(written.terrain).removeprefix(PREFIX)}-seed{seed}.png"), console
+        )
     return written.program
 
 
-def _world_terrain(name: str) -> Terrain:
+def _terrain_of(world: World, name: str) -> Terrain:
     try:
-        return SodaraceWorld().terrain(name)
+        return world.terrain(name)
     except ValueError as error:
         raise UserError(f"--terrain: {error}") from None
 
 
-def _from_run(terrain: Terrain, source: str, seed: int) -> Written:
+def _from_run(name: str, source: str, seed: int) -> Written:
     """A program of a finished run's prompt for this terrain."""
     run = open_run(source)
-    prompt = torch.from_numpy(run.prompt_for(terrain, _world_terrain))[None]
+    world = run.make_world()
+    terrain = _terrain_of(world, name)
+    prompt = torch.from_numpy(run.prompt_for(terrain, lambda other: _terrain_of(world, other)))[None]
     lm = run.load_policy()
     instruction = instruction_ids(lm, terrain.instruction)
     config = GenerationConfig(**run.config.method.gen_kwargs.sampler_settings(len(instruction)))
@@ -95,10 +101,10 @@ def _from_run(terrain: Terrain, source: str, seed: int) -> Written:
     tokens = samples.ids[0][samples.mask[0]].tolist()
     [program] = program_texts(lm.tokenizer, [terrain.instruction], [instruction], [tokens])
     noted = (run.summary.fingerprints or {}).get(terrain.name)
-    return Written(program, run.config.terrains.seconds, noted)
+    return Written(program, terrain.name, world, noted)
 
 
-def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
+def _from_registry(name: str, source: str | None, seed: int) -> Written:
     """A program of a registered model, of the terrain's champion by default."""
     import mlflow
     import pandas as pd
@@ -106,27 +112,36 @@ def _from_registry(terrain: Terrain, source: str | None, seed: int) -> Written:
 
     uri = store_uri(None)
     registry = Registry(uri)
-    champion = registry.champion(registry_name(terrain.name))  # raises at once where the store cannot be opened
+    name, misspelt = _canonical(name)
+    champion = registry.champion(registry_name(name))  # raises at once where the store cannot be opened
     if source is None and champion is None:
-        raise _no_champion(terrain.name, uri)
+        raise misspelt or _no_champion(name, uri)
     if registry.is_new:
         raise UserError(f"{source}: there is no MLflow store at {uri}; MLFLOW_TRACKING_URI names another one")
-    address = source or model_uri(terrain.name)
+    address = source or model_uri(name)
     try:
         with default_store(uri), warnings.catch_warnings():
             # Warnings of libraries about each other would stand between the program and its figures.
             warnings.simplefilter("ignore")
             model = mlflow.pyfunc.load_model(address)
+            said = model.metadata.metadata or {}
+            world = world_of_metadata(said)
+            terrain = _terrain_of(world, name)
             frame = model.predict(pd.DataFrame({"instruction": [terrain.instruction]}), params={"seed": seed})
         program = str(frame["program"].iloc[0])
     except (MlflowException, OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{address} at {uri}: {first}") from None
-    said = model.metadata.metadata or {}
     own = registry_name(terrain.name) == registry_name(str(said.get("terrain")))
-    return Written(
-        program, float(said.get("terrain_seconds", WorldConfig().seconds)), said.get(FINGERPRINT) if own else None
-    )
+    return Written(program, terrain.name, world, said.get(FINGERPRINT) if own else None)
+
+
+def _canonical(name: str) -> tuple[str, UserError | None]:
+    """A name as models are registered by it, and what is wrong with it as the name of one of sodarace's terrains."""
+    try:
+        return catalogue("sodarace").canonical_name(name), None
+    except ValueError as error:
+        return name.strip(), UserError(f"--terrain: {error}")
 
 
 def _no_champion(terrain: str, uri: str) -> UserError:
@@ -139,24 +154,22 @@ def _no_champion(terrain: str, uri: str) -> UserError:
     )
 
 
-def _show(terrain: str, written: Written, picture: Path, console: Console) -> None:
-    """Scores and draws a program."""
-    world = SodaraceWorld(WorldConfig(seconds=written.seconds))
-    try:
-        if written.fingerprint not in (None, world.terrain(terrain).fingerprint):
-            console.print(f"the rules of {terrain} have changed since this prompt was evaluated", highlight=False)
-        [score] = world.score([Attempt(terrain, written.program)])
-        if not score.valid:
-            named = str(score.detail).startswith(f"{score.failure}:")
-            line = f"fitness 0 on {terrain}: {score.detail if named else f'{score.failure}: {score.detail}'}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-            return
-        walker, ground = world.walker(written.program), world.ground(terrain)
-        frames: np.ndarray = trace(walker, ground, written.seconds, FRAME_EVERY)
-        title = f"{terrain}: {score.fitness:.1f} units in {written.seconds:g} s"
+def _show(written: Written, picture: Path, console: Console) -> None:
+    """Scores a program, and draws it where its world can."""
+    world, terrain = written.world, written.terrain
+    if written.fingerprint not in (None, world.terrain(terrain).fingerprint):
+        console.print(f"the rules of {terrain} have changed since this prompt was evaluated", highlight=False)
+    [score] = world.score([Attempt(terrain, written.program)])
+    if not score.valid:
+        named = str(score.detail).startswith(f"{score.failure}:")
+        line = f"fitness 0 on {terrain}: {score.detail if named else f'{score.failure}: {score.detail}'}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return
+    if isinstance(world, Rendering):
+        scene = world.scene(terrain, written.program, SECONDS_PER_FRAME)
+        title = f"{terrain}: {score.fitness:.1f}{fitness_unit(world)} in {scene.seconds:g} s"
         with whole_file(picture) as draft:
-            draw_walker(frames, walker.muscles, ground, draft, title=title)
-    finally:
-        world.close()
+            draw_scene(scene, draft, title=title)
     console.print(f"fitness {score.fitness:.1f} on {terrain}", highlight=False)
-    console.print(f"picture {picture}", highlight=False, soft_wrap=True)
+    if isinstance(world, Rendering):
+        console.print(f"picture {picture}", highlight=False, soft_wrap=True)

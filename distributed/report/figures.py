@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from terrains.sodarace.render.walker import draw_walker
-
-if TYPE_CHECKING:
-    from distributed.report.walkers import WalkerShow
+from distributed.report.shows import Show
+from terrains.render.still import draw_scene
 
 
-def draw_run(shows: Sequence[WalkerShow], path: Path) -> Path:
+def draw_run(shows: Sequence[Show], path: Path, unit: str = "") -> Path:
     """Draws walkers crossing, one row a terrain, one column a kind of walker.
 
     Args:
         shows: walkers with their frames; their order decides the order of rows and columns.
         path: picture to write.
+        unit: of the fitness, as `terrains.optional.fitness_unit` returns it.
 
     Returns:
         The path.
@@ -40,19 +38,20 @@ def draw_run(shows: Sequence[WalkerShow], path: Path) -> Path:
     for show in shows:
         axes = grid[terrains.index(show.terrain), kinds.index(show.title)]
         axes.set_axis_on()
-        assert show.frames is not None and show.muscles is not None and show.ground is not None
-        title = f"{show.terrain}, {show.title}: {show.fitness:.0f} units"
-        draw_walker(show.frames, show.muscles, show.ground, title=title, axes=axes)
+        assert show.scene is not None
+        title = f"{show.terrain}, {show.title}: {show.fitness:.0f}{unit}"
+        draw_scene(show.scene, title=title, axes=axes)
     figure.savefig(path, dpi=90)
     return path
 
 
-def draw_stack(shows: Sequence[WalkerShow], path: Path) -> Path:
+def draw_stack(shows: Sequence[Show], path: Path, unit: str = "") -> Path:
     """Draws walkers one above another, each at several moments and with the path of its centre of mass.
 
     Args:
         shows: walkers with their frames.
         path: picture to write; its ending picks the format.
+        unit: of the fitness, as `terrains.optional.fitness_unit` returns it.
 
     Returns:
         The path.
@@ -67,8 +66,8 @@ def draw_stack(shows: Sequence[WalkerShow], path: Path) -> Path:
 
     figure = Figure(figsize=(10, 3.4 * len(shows)), layout="constrained")
     for show, axes in zip(shows, figure.subplots(len(shows), squeeze=False).flat, strict=True):
-        assert show.frames is not None and show.muscles is not None and show.ground is not None
-        title = f"{show.title} on {show.terrain}: {show.fitness:.1f} units"
-        draw_walker(show.frames, show.muscles, show.ground, title=title, axes=axes)
+        assert show.scene is not None
+        title = f"{show.title} on {show.terrain}: {show.fitness:.1f}{unit}"
+        draw_scene(show.scene, title=title, axes=axes)
     figure.savefig(path, dpi=120)
     return path

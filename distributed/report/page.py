@@ -10,7 +10,7 @@ from distributed.report import sections as parts
 from distributed.report.curves import curves
 from distributed.report.html import render_page, write_page
 from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_section
-from distributed.report.walkers import WalkerShow
+from distributed.report.shows import Show
 from distributed.results.summary import Summary
 
 
@@ -18,7 +18,7 @@ def write_report(
     path: str | Path,
     summary: Summary,
     history: Sequence[Mapping[str, Any]],
-    walkers: Sequence[WalkerShow] = (),
+    walkers: Sequence[Show] = (),
     meta: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the page, whole or not at all.
@@ -40,7 +40,7 @@ def write_report(
 def render_report(
     summary: Summary,
     history: Sequence[Mapping[str, Any]],
-    walkers: Sequence[WalkerShow] = (),
+    walkers: Sequence[Show] = (),
     meta: Mapping[str, Any] | None = None,
 ) -> str:
     """The page that ``write_report`` writes, as text."""

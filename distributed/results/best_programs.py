@@ -29,20 +29,30 @@ class Found:
 def best_found(terrains: Sequence[str], untuned: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[Found]:
     """Returns each terrain's best untuned program, and the best and the median under its tuned prompt.
 
-    Those with a fitness of 0 or less are left out.
+    Failures are left out.
 
     Args:
         terrains: names, in the run's order.
-        untuned: ``fitness`` (n, n_terrains) and ``best`` programs by terrain, as the training loop keeps them.
-        tuned: by terrain, ``fitness`` (m, n_terrains) and ``programs``.
+        untuned: ``fitness`` and ``valid`` (n, n_terrains) and ``best`` programs by terrain, as the training loop keeps
+            them.
+        tuned: by terrain, ``fitness`` and ``valid`` (m, n_terrains) and ``programs``.
     """
-    found = []
+    found: list[Found] = []
     for k, name in enumerate(terrains):
-        own, programs = np.asarray(tuned[name]["fitness"])[:, k], tuned[name]["programs"]
-        best, middle = int(own.argmax()), int(np.argsort(own)[len(own) // 2])
-        found += [
-            Found(name, "best untuned", untuned["best"][k], float(np.asarray(untuned["fitness"])[:, k].max())),
-            Found(name, "best tuned", programs[best], float(own[best])),
-            Found(name, "median tuned", programs[middle], float(own[middle])),
-        ]
-    return [each for each in found if each.fitness > 0]
+        bare, bare_valid = _of(untuned, k)
+        own, valid = _of(tuned[name], k)
+        programs = tuned[name]["programs"]
+        best, middle = int(np.where(valid, own, -np.inf).argmax()), int(np.argsort(own)[len(own) // 2])
+        if bare_valid.any():
+            top = float(bare[bare_valid].max())
+            found.append(Found(name, "best untuned", untuned["best"][k], top))
+        rows = {"best tuned": best, "median tuned": middle}
+        found += [Found(name, title, programs[i], float(own[i])) for title, i in rows.items() if valid[i]]
+    return found
+
+
+def _of(evaluated: Mapping[str, Any], terrain: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fitness and validity on one terrain, each (n,)."""
+    fitness = np.asarray(evaluated["fitness"])[:, terrain]
+    valid = np.asarray(evaluated["valid"])[:, terrain] if "valid" in evaluated else fitness > 0
+    return fitness, valid.astype(bool)

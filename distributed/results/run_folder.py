@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.config import BUNDLED, BUNDLED_LM, TRLX_SECTIONS, RunConfig
 from distributed.config.validation_errors import explain
+from distributed.config.worlds import make_world
 from distributed.errors import UserError, did_you_mean
 from distributed.observability.untracked import UNTRACKED, Untracked
 from distributed.results.summary import Summary
@@ -24,8 +25,8 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
 from softprompt.prompts.ten_io import load_network
-from terrains.base import Terrain
-from terrains.sodarace.ground.names import canonical_name
+from terrains.base import Terrain, World
+from terrains.registry import catalogue, is_light
 
 SUMMARY, CONFIG, PROMPTS = "summary.json", "config.json", "prompts.safetensors"
 LAYERS = "layers.safetensors"
@@ -126,7 +127,7 @@ class FinishedRun:
         Raises:
             UserError: the run has no prompt for it and no network, or its network was trained on other features.
         """
-        name = _canonical(terrain.name)
+        name = terrain.name
         if name in self.prompts:
             return self.prompts[name]
         if not (self.path / NETWORK).exists():
@@ -145,13 +146,33 @@ class FinishedRun:
             raise UserError(f"{self.path}: no prompt for {name}: {error}") from None
         return prompt.numpy()
 
+    def make_world(self) -> World:
+        """Makes the world that scored its programs; a world from a file as the file was then.
+
+        Raises:
+            UserError: it cannot be made any more.
+        """
+        return make_world(self.config, self.path)
+
+    def canonical(self, name: str) -> str:
+        """Returns the one name of a terrain, where its world can tell without being made; else the name as it is."""
+        name = name.strip()
+        try:
+            return catalogue(self.config.terrains.world).canonical_name(name) if self._is_light else name
+        except ValueError:
+            return name
+
+    @property
+    def _is_light(self) -> bool:
+        return is_light(self.config.terrains.world)
+
     def choose(self, names: Sequence[str]) -> list[str]:
         """Returns the run's terrains of these names, in any spelling; all of them if no name is given.
 
         Raises:
             UserError: the run has no such terrain; the message names the nearest one.
         """
-        chosen = dict.fromkeys(_canonical(name) for name in names) or dict.fromkeys(self.prompts)
+        chosen = dict.fromkeys(self.canonical(name) for name in names) or dict.fromkeys(self.prompts)
         for name in chosen:
             if name not in self.prompts:
                 hint = did_you_mean(name, self.prompts) or f"; it has {', '.join(self.prompts)}"
@@ -194,13 +215,6 @@ def _best_member(folder: Path, said: dict) -> Path:
     if not member.is_dir():
         raise UserError(f"the search {str(folder)!r} has lost its best member: there is no {str(member)!r}")
     return member
-
-
-def _canonical(name: str) -> str:
-    try:
-        return canonical_name(name)
-    except ValueError:
-        return name
 
 
 def _nearest_folder(folder: Path) -> str:

@@ -207,7 +207,7 @@ def _means(each: Idle, name: str) -> bool:
 
 
 def _es_programs(config: RunConfig) -> int:
-    return 2 * config.method.es_pairs * len(config.terrains.all_names())
+    return 2 * config.method.es_pairs * max(1, config.terrains.count)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ray import tune
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
+from distributed.config.worlds import KEPT, make_world, source_of_world, world_factory
 from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.ray_cluster import connect_ray
@@ -47,12 +48,11 @@ from distributed.training.setup import (
     exported,
     load_lm,
     make_pool,
-    make_world,
     new_directory,
     terrain_names,
-    world_factory,
+    with_names,
 )
-from terrains.sodarace.world import SodaraceWorld
+from terrains.base import World
 
 logger = logging.getLogger("terraprompt")
 
@@ -74,9 +74,9 @@ def run_search(config: RunConfig, resume: Path | None = None) -> int:
         UserError: the space, a terrain, the language model or the resources asked for are not what they should be.
     """
     check_space(config)
-    world = make_world(config)
+    world = make_world(config, resume)
     try:
-        return _Search(config, world, resume).run()
+        return _Search(with_names(world, config), world, resume).run()
     finally:
         world.close()
 
@@ -97,7 +97,7 @@ def settings_of(directory: Path) -> RunConfig:
 class _Search:
     """A search as this process makes it: from its beginning, or from where an interrupted one was."""
 
-    def __init__(self, config: RunConfig, world: SodaraceWorld, resume: Path | None) -> None:
+    def __init__(self, config: RunConfig, world: World, resume: Path | None) -> None:
         self._held = ExitStack()
         if resume:
             self._held.enter_context(locked(resume.resolve()))
@@ -114,7 +114,9 @@ class _Search:
         self.directory = resume.resolve() if resume else new_directory(config)
         if not resume:
             self._held.enter_context(locked(self.directory))
-        write_text(self.directory / "config.json", config.model_dump_json(by_alias=True, indent=2) + "\n")
+        self.source = source_of_world(config, resume).text
+        self._note(self.directory, config)
+        self.factory = world_factory(config, world, resume)
         self.record = Record(self.directory / FILE)
         self.began = time.monotonic()
 
@@ -168,9 +170,10 @@ class _Search:
         """What members share. The untuned samples are drawn here, once, and travel through the object store."""
         model = ray.put(exported(self.lm))
         untuned = ray.put(self._untuned())
-        world = world_factory(self.config)
         tasks = tuple(self.tasks)
-        return Population(self.config, tuple(self.terrains), tuple(self.instructions), world, model, untuned, tasks)
+        return Population(
+            self.config, tuple(self.terrains), tuple(self.instructions), self.factory, model, untuned, tasks
+        )
 
     def _untuned(self) -> dict[str, Any]:
         """State of a loop that has sampled the untuned model, with as many elites as any member may keep."""
@@ -190,7 +193,7 @@ class _Search:
         """A loop in this process, its pool as large as the cluster has room for."""
         torch.set_num_threads(os.cpu_count() or 1)
         wide = with_settings(config, {"rollouts.workers": config.rollouts.workers * self.fitting})
-        pool = make_pool(wide, self.terrains, self.instructions, exported(self.lm))
+        pool = make_pool(wide, self.terrains, self.instructions, exported(self.lm), self.factory)
         learner = Learner(config, self.lm, self.instructions, self.tasks)
         return TrainingLoop(config, self.terrains, learner, pool, tracker, Display(self.terrains, self.console))
 
@@ -227,7 +230,7 @@ class _Search:
         )
         directory = self.directory / BEST
         directory.mkdir(exist_ok=True)
-        write_text(directory / "config.json", config.model_dump_json(by_alias=True, indent=2) + "\n")
+        self._note(directory, config)
         loop = self._loop(config, tracker)
         loop.load_state_dict({**best["loop"], "stage": "closing"})
         with loop.pool, loop.display:
@@ -263,6 +266,12 @@ class _Search:
         if tracker.run_id:
             self.record.mlflow["search"] = tracker.run_id
         return tracker
+
+    def _note(self, directory: Path, config: RunConfig) -> None:
+        """Writes settings, and what the world's file says where it is from one."""
+        write_text(directory / "config.json", config.model_dump_json(by_alias=True, indent=2) + "\n")
+        if self.source is not None:
+            write_text(directory / KEPT, self.source)
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import torch
 from transformers.utils import logging as hf_logging
 
 from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
+from distributed.config.load import with_settings
+from distributed.config.worlds import world_factory
 from distributed.errors import UserError
 from distributed.infra.paths import lasting
 from distributed.infra.ray_cluster import connect_ray, is_our_own, resource_summary, room_for
@@ -26,32 +27,26 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig
 from softprompt.sampling.decoders.cache_check import can_use_cache
 from terrains.base import World
-from terrains.sodarace.ground.names import grounds_from_files
-from terrains.sodarace.world import SodaraceWorld, WorldConfig
+from terrains.optional import Listing
 
 logger = logging.getLogger("terraprompt")
 
 
-def world_factory(config: RunConfig) -> Callable[[], SodaraceWorld]:
-    """Returns a picklable factory of the run's world; terrains from files are read here and travel with it.
+def with_names(world: World, config: RunConfig) -> RunConfig:
+    """Returns the settings with the terrains that the world lists, where none is named.
 
     Raises:
-        UserError: a name is misspelt, or a terrain's file is not there or holds no ground.
+        UserError: it lists none, or too many for the programs of a step.
     """
-    settings = WorldConfig(seconds=config.terrains.seconds, threads=config.rollouts.threads_per_worker)
-    try:
-        grounds = grounds_from_files(config.terrains.all_names())
-    except ValueError as error:
-        raise UserError(f"terrains.names: {error}") from None
-    return partial(SodaraceWorld, settings, grounds)
+    if config.terrains.count:
+        return config
+    names = tuple(world.default_names()) if isinstance(world, Listing) else ()
+    if not names:
+        raise UserError(f"terrains.names: must have at least 1 of them: the world {config.terrains.world} lists none")
+    return with_settings(config, {"terrains.names": list(names)})
 
 
-def make_world(config: RunConfig) -> SodaraceWorld:
-    """Builds the world of the run's terrains; raises as `world_factory` does."""
-    return world_factory(config)()
-
-
-def terrain_names(world: SodaraceWorld, config: RunConfig) -> list[str]:
+def terrain_names(world: World, config: RunConfig) -> list[str]:
     """Returns the canonical names of the run's terrains.
 
     Raises:
@@ -190,7 +185,7 @@ def make_pool(
     terrains: Sequence[str],
     instructions: Sequence[Sequence[Tokens]],
     model: Any,
-    make_world: Callable[[], World] | None = None,
+    factory: Callable[[], World] | None = None,
 ) -> Pool:
     """Starts rollout workers on Ray, or one in this process.
 
@@ -199,7 +194,7 @@ def make_pool(
         terrains: their canonical names.
         instructions: token ids of each one's instructions.
         model: what `exported` returned or, for workers on Ray, a reference to it.
-        make_world: builds each worker's world, and can be pickled; None for the one of the configuration.
+        factory: builds each worker's world, and can be pickled; None for the one of the configuration.
 
     Raises:
         UserError: Ray is not there, or this machine has no room for a single worker.
@@ -207,7 +202,7 @@ def make_pool(
     rollouts = config.rollouts
     before = longest(instructions)
     kwargs = {
-        "make_world": make_world or world_factory(config),
+        "make_world": factory or world_factory(config),
         "terrains": list(terrains),
         "generation": GenerationConfig(**config.method.gen_kwargs.sampler_settings(before)),
         "experience": GenerationConfig(**config.method.rollout_kwargs.sampler_settings(before)),

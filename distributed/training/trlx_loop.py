@@ -14,8 +14,9 @@ from torch import Tensor
 
 from distributed.errors import UserError
 from distributed.learner.snapshot import Snapshot
+from distributed.rollout.instructions import instruction_ids
+from distributed.rollout.scoring import checked
 from distributed.rollout.types import PromptState
-from distributed.rollout.worker import finite, instruction_ids
 from distributed.training import metrics
 from distributed.training.loop import TrainingLoop
 from distributed.training.requests import equal_groups
@@ -153,6 +154,6 @@ class TrlxLoop(TrainingLoop):
             )
             for output, name, k in zip(outputs, terrain, instruction, strict=True)
         ]
-        scores = [finite(score) for score in self._world.score(attempts)]
+        scores = [checked(score, each) for score, each in zip(self._world.score(attempts), attempts, strict=True)]
         self._scores += [(attempt.terrain, score) for attempt, score in zip(attempts, scores, strict=True)]
         return [list(score.token_rewards) or score.reward for score in scores]

@@ -20,8 +20,9 @@ from terrains.sodarace.walker import InvalidWalker, Walker, WalkerLimits, valida
 
 if TYPE_CHECKING:
     from terrains.sodarace.physics import PROGRAM_UNIT, simulate, trace
-    from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
-    from terrains.sodarace.world import SodaraceWorld, WorldConfig
+    from terrains.sodarace.sandbox import Outcome, Sandbox
+    from terrains.sodarace.settings import SandboxLimits, WorldConfig
+    from terrains.sodarace.world import SodaraceWorld
 
 __all__ = [
     "FAMILIES",
@@ -48,9 +49,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Imports what needs a compiler or an interpreter only where it is asked for: a name of a terrain needs neither."""
     if name in __all__:
-        from terrains.sodarace import physics, sandbox, world
+        from terrains.sodarace import physics, sandbox, settings, world
 
-        for module in (physics, sandbox, world):
+        for module in (physics, sandbox, settings, world):
             if name in vars(module):
                 return vars(module)[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

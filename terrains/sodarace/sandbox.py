@@ -20,11 +20,11 @@ from types import TracebackType
 
 import psutil
 import pydantic_monty as monty
-from pydantic import BaseModel, ConfigDict, Field
 
 from terrains.sodarace import failures
 from terrains.sodarace.prelude import as_fed
 from terrains.sodarace.processor_time import ProcessorTimeLimit
+from terrains.sodarace.settings import SandboxLimits
 
 PATIENCE = 60.0
 """A program is ended after this many times its limit on the clock, however little processor time it was given."""
@@ -32,23 +32,6 @@ PATIENCE = 60.0
 
 class TooSlow(Exception):
     """A program used more time than it may."""
-
-
-class SandboxLimits(BaseModel):
-    """What a program may use. Part of what decides a score."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    seconds: float = Field(1.0, gt=0)
-    """Processor time a program may use."""
-    memory_mb: int = Field(64, ge=1)
-    """Memory of its values, in MiB."""
-    recursion: int = Field(200, ge=10)
-    """Depth of its calls."""
-    characters: int = Field(20_000, ge=100)
-    """Longer programs are not run."""
-    printed: int = Field(10_000, ge=0)
-    """Bytes it may print; they go nowhere."""
 
 
 @dataclass(frozen=True)

@@ -11,39 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from types import TracebackType
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from terrains.base import Attempt, Score, Terrain
+from terrains.scene import Scene
 from terrains.sodarace import failures
+from terrains.sodarace.ground import catalogue
 from terrains.sodarace.ground.geometry import PROFILES, Ground
-from terrains.sodarace.ground.names import canonical_name, make_ground
+from terrains.sodarace.ground.names import canonical_name, grounds_from_files, make_ground
 from terrains.sodarace.instruction import INSTRUCTION
-from terrains.sodarace.physics import VERSION, fits, simulate
-from terrains.sodarace.sandbox import Outcome, Sandbox, SandboxLimits
+from terrains.sodarace.kernel import DT
+from terrains.sodarace.physics import NODE_RADIUS, VERSION, fits, simulate, trace
+from terrains.sodarace.sandbox import Outcome, Sandbox
 from terrains.sodarace.score_cache import Key, ScoreCache, cache_key
 from terrains.sodarace.scoring_counts import Done, Job, ScoringCounts
+from terrains.sodarace.settings import WorldConfig
 from terrains.sodarace.walker import InvalidWalker, Walker, validate_walker
-
-
-class WorldConfig(BaseModel):
-    """Settings of the sodarace world."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    seconds: float = Field(20.0, gt=0)
-    """Simulated time of a run."""
-    reward_scale: float = Field(100.0, gt=0)
-    """A valid walker's reward is its fitness divided by this."""
-    failure_reward: float = -0.1
-    """Reward of every failure."""
-    min_fitness: float = Field(1.0, ge=0)
-    """A walker that travels less, in world units, did not move."""
-    threads: int = Field(1, ge=0)
-    """Programs worked on side by side, from text to score; 0 for one on each processor."""
-    cache: int = Field(20_000, ge=0)
-    """Scores remembered between calls, by program and terrain, the last ones asked for; 0 remembers none."""
-    limits: SandboxLimits = SandboxLimits()
-    """What a program may use."""
 
 
 class SodaraceWorld:
@@ -58,6 +39,10 @@ class SodaraceWorld:
     """
 
     name = "sodarace"
+    fitness_unit = "units"
+    Config = WorldConfig
+    canonical_name = staticmethod(catalogue.canonical_name)
+    sample_terrains = staticmethod(catalogue.sample_terrains)
 
     def __init__(self, config: WorldConfig | None = None, grounds: Mapping[str, Ground] | None = None) -> None:
         self.config = config or WorldConfig()
@@ -102,6 +87,23 @@ class SodaraceWorld:
         if isinstance(walker, Score):
             raise ValueError(f"{walker.failure}: {walker.detail}")
         return walker
+
+    def scene(self, terrain: str, program: str, seconds_per_frame: float = 2 * DT) -> Scene:
+        """Simulates a program's walker again and records it, a frame every few steps of the simulation.
+
+        Raises:
+            ValueError: it has no walker that can be simulated there; the message is one line.
+        """
+        walker, ground = self.walker(program), self.ground(terrain)
+        if not fits(walker, ground):
+            raise ValueError(f"{failures.DOES_NOT_FIT}: the walker does not fit the start of {terrain}")
+        every = max(1, round(seconds_per_frame / DT))
+        points = trace(walker, ground, self.config.seconds, every)
+        return Scene(points, walker.muscles, walker.rigid, ground.floor, ground.ceiling, every * DT, NODE_RADIUS)
+
+    def luggage(self, names: Sequence[str]) -> dict[str, dict[str, Ground]]:
+        """Returns the grounds that are read from files, as the argument ``grounds``; raises as `terrain` does."""
+        return {"grounds": grounds_from_files(names)}
 
     def score(self, attempts: Sequence[Attempt]) -> list[Score]:
         """Returns one Score per attempt, in order, whatever the programs do.

@@ -161,7 +161,7 @@ const player = (() => {
     context.fillStyle = style('--earth');
     context.strokeStyle = style('--edge');
     context.lineWidth = 1.5;
-    outline(context, walker.floor, -1e4, toScreen);
+    if (walker.floor) outline(context, walker.floor, -1e4, toScreen);
     if (walker.ceiling) outline(context, walker.ceiling, 1e4, toScreen);
 
     rulers(context, stage, view, w, toScreen, style, true);

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +12,9 @@ from distributed.report.curves import curves
 from distributed.report.html import embed_json
 from distributed.report.metrics import described
 from distributed.report.page import render_report, write_report
-from distributed.report.walkers import WalkerShow
+from distributed.report.shows import Show
 from distributed.results.summary import Summary, TerrainSummary
+from terrains.scene import Scene
 from tests.browser import Browser, chromium
 from tests.distributed.pages import EVIL, Page
 from tests.distributed.tiny_runs import LETTERS, config, finish, loop_of
@@ -37,8 +37,8 @@ def summary_of(*names, **extra):
 
 def walker_show(terrain, program="pass", title="best tuned"):
     frames = np.linspace(0, 1, 8 * 3 * 2).reshape(8, 3, 2) * 30
-    ground = SimpleNamespace(floor=np.array([[-100.0, 0.0], [100.0, 0.0]]), ceiling=None)
-    return WalkerShow(terrain, title, 12.0, program, frames, ground, muscles=np.array([[0, 1], [1, 2]]))
+    floor = np.array([[-100.0, 0.0], [100.0, 0.0]])
+    return Show(terrain, title, 12.0, program, Scene(frames, np.array([[0, 1], [1, 2]]), floor=floor))
 
 
 def history_of(*names):
@@ -195,7 +195,7 @@ def test_walkers_of_a_terrain_are_shown_together_in_the_runs_order():
 
 
 def test_a_program_without_a_moving_picture_is_shown_as_text():
-    text = render_report(summary_of("reviews"), [], [WalkerShow("reviews", "best tuned", 0.9, "a fine film")])
+    text = render_report(summary_of("reviews"), [], [Show("reviews", "best tuned", 0.9, "a fine film")])
     assert "a fine film" in text
     assert "<canvas" not in text
 

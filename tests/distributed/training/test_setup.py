@@ -3,9 +3,10 @@
 import pytest
 from ray import cloudpickle
 
+from distributed.config.worlds import make_world, world_factory
 from distributed.errors import UserError
 from distributed.infra.ray_cluster import is_our_own, room_for
-from distributed.training.setup import make_pool, make_world, terrain_names, world_factory
+from distributed.training.setup import make_pool, terrain_names
 from tests.distributed import tiny_runs
 from tests.distributed.conftest import LocalRay
 from tests.distributed.tiny_workers import LetterWorld

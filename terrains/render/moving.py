@@ -1,4 +1,4 @@
-"""Walkers as an animated picture, GIF or APNG: one lane a walker, drawn with Pillow.
+"""Scenes as an animated picture, GIF or APNG: one lane a scene, drawn with Pillow.
 
 Plotting libraries take a tenth of a second for a frame; these lanes need a hundredth.
 """
@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from terrains.sodarace.physics import NODE_RADIUS
-from terrains.sodarace.render.walker import finite_frames
+from terrains.scene import Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
-
-    from terrains.sodarace.ground.geometry import Ground
 
 WIDTH, HEIGHT = 720, 220
 """Pixels of a lane at its full size."""
@@ -39,21 +36,15 @@ _SMOOTH = 21  # frames over which the camera is steadied
 
 @dataclass(frozen=True, eq=False)
 class Lane:
-    """A walker to draw.
+    """A scene to draw.
 
     Attributes:
         title: what it is, any text.
-        frames: (f, n, 2) joint positions in world units; those from the first that is not finite on are left out.
-        muscles: (m, 2) joint indices.
-        rigid: (m,) bool, the muscles that are rods.
-        ground: what it walks on.
+        scene: frames from the first that is not finite on are left out.
     """
 
     title: str
-    frames: np.ndarray
-    muscles: np.ndarray
-    rigid: np.ndarray
-    ground: Ground
+    scene: Scene
 
 
 class _Look(NamedTuple):
@@ -76,15 +67,15 @@ _LOOKS = [
 
 
 def animate(lanes: Sequence[Lane], path: str | Path, seconds_per_frame: float) -> Path:
-    """Draws walkers one above another, each followed by its own camera, all on one scale.
+    """Draws scenes one above another, each followed by its own camera, all on one scale.
 
     A picture that would reach `MOST_BYTES` is drawn with fewer frames a second, smaller, and in fewer colours; it takes
-    as long as what was simulated all the same.
+    as long as the scenes do all the same.
 
     Args:
-        lanes: at least one walker.
+        lanes: at least one.
         path: the picture to write; the ending ``.gif`` makes a GIF, any other an APNG.
-        seconds_per_frame: simulated time between two frames; a GIF's frames last whole hundredths of a second.
+        seconds_per_frame: time between two frames; a GIF's frames last whole hundredths of a second.
 
     Returns:
         The path.
@@ -93,9 +84,9 @@ def animate(lanes: Sequence[Lane], path: str | Path, seconds_per_frame: float) -
         ValueError: there is no lane, one without a finite frame, or so many that one frame of them is too large.
     """
     if not lanes:
-        raise ValueError("there is no walker to draw")
+        raise ValueError("there is no scene to draw")
     path = Path(path)
-    film = _Film([_Scene(lane) for lane in lanes], seconds_per_frame, path.suffix.lower() == ".gif")
+    film = _Film([_Shot(lane) for lane in lanes], seconds_per_frame, path.suffix.lower() == ".gif")
     for look in _LOOKS:
         if film.estimate(look) < MOST_BYTES:
             data = film.encoded(look, range(0, film.count, look.stride))
@@ -104,16 +95,16 @@ def animate(lanes: Sequence[Lane], path: str | Path, seconds_per_frame: float) -
                 return path
         if look.stride >= film.count:
             break
-    raise ValueError(f"{len(lanes)} walkers are too many for one picture of less than {MOST_BYTES:,} bytes")
+    raise ValueError(f"{len(lanes)} scenes are too many for one picture of less than {MOST_BYTES:,} bytes")
 
 
 class _Film:
     """All lanes, to be drawn at any fineness."""
 
-    def __init__(self, scenes: Sequence[_Scene], seconds_per_frame: float, gif: bool) -> None:
-        self.scenes, self.seconds_per_frame = scenes, seconds_per_frame
-        self.scale = min(scene.fitting_scale() for scene in scenes)
-        self.count = max(len(scene.frames) for scene in scenes)
+    def __init__(self, shots: Sequence[_Shot], seconds_per_frame: float, gif: bool) -> None:
+        self.shots, self.seconds_per_frame = shots, seconds_per_frame
+        self.scale = min(shot.fitting_scale() for shot in shots)
+        self.count = max(len(shot.frames) for shot in shots)
         self.kind: dict[str, Any] = {"format": "GIF", "optimize": False} if gif else {"format": "PNG"}
 
     def estimate(self, look: _Look) -> float:
@@ -148,10 +139,10 @@ class _Film:
         from PIL import Image
 
         width, height = round(WIDTH * look.size), round(HEIGHT * look.size)
-        picture = Image.new("RGB", (width, height * len(self.scenes) + 2 * (len(self.scenes) - 1)), "white")
-        for k, scene in enumerate(self.scenes):
-            moment, seconds = min(frame, len(scene.frames) - 1), frame * self.seconds_per_frame
-            lane = _draw_lane(scene, moment, self.scale * look.size * _FINE, seconds, (width * _FINE, height * _FINE))
+        picture = Image.new("RGB", (width, height * len(self.shots) + 2 * (len(self.shots) - 1)), "white")
+        for k, shot in enumerate(self.shots):
+            moment, seconds = min(frame, len(shot.frames) - 1), frame * self.seconds_per_frame
+            lane = _draw_lane(shot, moment, self.scale * look.size * _FINE, seconds, (width * _FINE, height * _FINE))
             picture.paste(lane.reduce(_FINE), (0, k * (height + 2)))
         return picture
 
@@ -169,18 +160,18 @@ def _palette(colours: int) -> Image:
     return picture
 
 
-class _Scene:
+class _Shot:
     """A lane, and where its camera is at every frame."""
 
     def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self.frames = finite_frames(lane.frames)
+        self.scene = lane.scene
+        self.frames = lane.scene.finite_points()
         self.centre = self.frames.mean(axis=1)
         self.camera = np.stack([_steady(self.centre[:, 0]), _steady(self.frames[..., 1].min(axis=1))], axis=1)
         self.title = "".join(c if c.isprintable() else "?" for c in lane.title)
 
     def fitting_scale(self) -> float:
-        """Pixels a world unit at which the walker fills about half of the lane at its largest."""
+        """Pixels a world unit at which the points fill about half of the lane at its largest."""
         wide, high = np.ptp(self.frames, axis=1).max(axis=0)
         return float(min(WIDTH / max(2.6 * wide, 110.0), HEIGHT / max(1.55 * high + 24.0, 60.0)))
 
@@ -191,13 +182,13 @@ def _steady(values: np.ndarray) -> np.ndarray:
     return np.convolve(padded, np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
 
 
-def _draw_lane(scene: _Scene, frame: int, scale: float, seconds: float, size: tuple[int, int]) -> Image:
-    """A lane of the walker at a frame, at a scale in pixels a world unit."""
+def _draw_lane(shot: _Shot, frame: int, scale: float, seconds: float, size: tuple[int, int]) -> Image:
+    """A lane of the shot at a frame, at a scale in pixels a world unit."""
     from PIL import Image, ImageDraw
 
     picture = Image.new("RGB", size, _SKY)
     draw = ImageDraw.Draw(picture)
-    eye = scene.camera[frame]
+    eye = shot.camera[frame]
 
     def place(points: np.ndarray) -> list[tuple[float, float]]:
         """World units to pixels, cut off where Pillow's whole numbers end."""
@@ -205,41 +196,41 @@ def _draw_lane(scene: _Scene, frame: int, scale: float, seconds: float, size: tu
         y = size[1] - (points[..., 1] - eye[1] + 14.0) * scale
         return list(zip(np.clip(x, -_FAR, _FAR).tolist(), np.clip(y, -_FAR, _FAR).tolist(), strict=True))
 
-    _rule(draw, scene, place, eye[0], size[0] / scale)
-    for line, far in ((scene.lane.ground.floor, -_FAR), (scene.lane.ground.ceiling, _FAR)):
+    _rule(draw, shot, place, eye[0], size[0] / scale)
+    for line, far in ((shot.scene.floor, -_FAR), (shot.scene.ceiling, _FAR)):
         if line is not None:
             ends = np.array([[line[0, 0], far], [line[-1, 0], far]])
             draw.polygon(place(np.vstack([ends[:1], line, ends[1:]])), fill=_EARTH, outline=_EDGE, width=_FINE)
-    draw.line(place(scene.centre[: frame + 1]), fill=_SOFT, width=_FINE)
-    joints = place(scene.frames[frame])
-    for (a, b), rod in zip(scene.lane.muscles.tolist(), scene.lane.rigid.tolist(), strict=True):
+    draw.line(place(shot.centre[: frame + 1]), fill=_SOFT, width=_FINE)
+    joints = place(shot.frames[frame])
+    for (a, b), rod in zip(shot.scene.pairs.tolist(), shot.scene.is_rod.tolist(), strict=True):
         draw.line([joints[a], joints[b]], fill=_ROD if rod else _MUSCLE, width=max(_FINE, round(0.8 * scale)))
-    radius = max(NODE_RADIUS * scale, _FINE)
+    radius = max(shot.scene.radius * scale, _FINE)
     for x, y in joints:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_BONE)
-    _write(draw, scene, frame, seconds, size)
+    _write(draw, shot, frame, seconds, size)
     return picture
 
 
-def _rule(draw: ImageDraw, scene: _Scene, place: Any, middle: float, width: float) -> None:
+def _rule(draw: ImageDraw, shot: _Shot, place: Any, middle: float, width: float) -> None:
     """Vertical lines every `_EVERY` units from the start, the start's own line stronger."""
-    start = scene.centre[0, 0]
+    start = shot.centre[0, 0]
     first, last = (int((middle + side * width / 2 - start) // _EVERY) for side in (-1, 1))
     for tick in range(first, last + 2):
         [(x, _)] = place(np.array([[start + _EVERY * tick, 0.0]]))
         draw.line([(x, 0), (x, _FAR)], fill=_EDGE if tick == 0 else _RULE, width=_FINE)
 
 
-def _write(draw: ImageDraw, scene: _Scene, frame: int, seconds: float, size: tuple[int, int]) -> None:
-    """The walker's title at the left, how far it has come and what the lines measure at the right."""
+def _write(draw: ImageDraw, shot: _Shot, frame: int, seconds: float, size: tuple[int, int]) -> None:
+    """The title at the left, how far it has come and what the lines measure at the right."""
     from PIL import ImageFont
 
     font, edge = ImageFont.load_default(13 * _FINE), 10 * _FINE
-    gone = scene.centre[frame, 0] - scene.centre[0, 0]
+    gone = shot.centre[frame, 0] - shot.centre[0, 0]
     said = f"{gone:+.1f} units, {seconds:.1f} s"
     look: dict[str, Any] = {"font": font, "stroke_width": 2 * _FINE, "stroke_fill": _SKY}
     room = int(size[0] - 3 * edge - draw.textlength(said, font))
-    title = scene.title
+    title = shot.title
     while len(title) > 1 and draw.textlength(title, font) > room:
         title = title[: -max(2, len(title) // _EVERY)].rstrip("…") + "…"
     draw.text((edge, edge), title, fill=_INK, **look)

@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from terrains.render import moving
+from terrains.render.moving import HEIGHT, MOST_BYTES, WIDTH, Lane, animate
+from terrains.scene import Scene
 from terrains.sodarace.ground.names import make_ground
-from terrains.sodarace.render import animation
-from terrains.sodarace.render.animation import HEIGHT, MOST_BYTES, WIDTH, Lane, animate
 
 MUSCLES = np.array([[0, 1], [1, 2]])
+
+
+def scene_of(points, lines, rods, name):
+    ground = make_ground(name)
+    return Scene(points, lines, rods, ground.floor, ground.ceiling, radius=2.0)
 
 
 def lane(frames=12, ground="tunnel", title="a walker", step=2.0):
     body = np.array([[0.0, 2.0], [6.8, 2.0], [3.4, 8.0]])
     walk = body + np.arange(frames)[:, None, None] * np.array([step, 0.0])
-    return Lane(title, walk, MUSCLES, np.array([True, False]), make_ground(ground))
+    return Lane(title, scene_of(walk, MUSCLES, np.array([True, False]), ground))
 
 
 @pytest.mark.parametrize("ending", [".gif", ".apng"])
@@ -44,13 +50,13 @@ def test_a_lane_shows_the_walker_the_ground_and_what_is_below_a_ceiling(tmp_path
 
 def test_frames_from_a_blow_up_on_are_left_out(tmp_path):
     bad = lane()
-    bad.frames[5:] = np.nan
+    bad.scene.points[5:] = np.nan
     with Image.open(animate([bad], tmp_path / "walk.gif", 0.05)) as picture:
         assert picture.n_frames == 5
-    bad.frames[:] = np.nan
+    bad.scene.points[:] = np.nan
     with pytest.raises(ValueError, match="no finite frame"):
         animate([bad], tmp_path / "none.gif", 0.05)
-    with pytest.raises(ValueError, match="no walker"):
+    with pytest.raises(ValueError, match="no scene"):
         animate([], tmp_path / "none.gif", 0.05)
     assert not (tmp_path / "none.gif").exists()
 
@@ -64,7 +70,7 @@ def noisy(frames, joints=12, seed=0):
     """A walker that looks otherwise in every frame, so that hardly anything can be left out of a picture of it."""
     body = np.random.default_rng(seed).uniform(0, 60, (frames, joints, 2))
     muscles = np.array([[a, b] for a in range(joints) for b in range(a)])
-    return Lane("noise", body, muscles, np.zeros(len(muscles), dtype=bool), make_ground(f"bumpy(seed={seed})"))
+    return Lane("noise", scene_of(body, muscles, None, f"bumpy(seed={seed})"))
 
 
 @pytest.mark.slow
@@ -80,7 +86,7 @@ def test_a_long_picture_of_many_walkers_stays_below_five_megabytes_and_lasts_as_
 @pytest.mark.parametrize("most", [120_000, 15_000])
 def test_a_picture_is_as_fine_as_its_bytes_allow(tmp_path, monkeypatch, most):
     full = animate([noisy(23)], tmp_path / "full.gif", 0.05)
-    monkeypatch.setattr(animation, "MOST_BYTES", most)
+    monkeypatch.setattr(moving, "MOST_BYTES", most)
     path = animate([noisy(23)], tmp_path / "walk.gif", 0.05)
     assert path.stat().st_size < most < full.stat().st_size
     with Image.open(path) as picture:
@@ -91,7 +97,7 @@ def test_a_picture_is_as_fine_as_its_bytes_allow(tmp_path, monkeypatch, most):
 
 
 def test_what_cannot_be_small_enough_is_an_error_and_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(animation, "MOST_BYTES", 1000)
+    monkeypatch.setattr(moving, "MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="too many"):
         animate([noisy(3)], tmp_path / "walk.gif", 0.05)
     assert not list(tmp_path.iterdir())

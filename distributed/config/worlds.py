@@ -1,0 +1,134 @@
+"""From settings to the world that they name: found, checked, made here, or made by a factory elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distributed.config import RunConfig
+from distributed.errors import UserError
+from terrains.base import World
+from terrains.errors import WorldError
+from terrains.loading import names_file, split_reference
+from terrains.optional import Travelling
+from terrains.registry import WorldSource, find_world, options_model, read_options
+from terrains.registry import make_world as make
+
+KEPT = "world.py"
+"""File in a run's folder: what the file of its world said when the run began or went on last."""
+
+
+def source_of_world(config: RunConfig, folder: Path | None = None) -> WorldSource:
+    """Finds the world of a run; a folder's own copy of its file comes first.
+
+    Raises:
+        UserError: there is none.
+    """
+    name = config.terrains.world
+    try:
+        kept = folder / KEPT if folder is not None and names_file(name) else None
+        return find_world(name, kept.read_text("utf-8") if kept is not None and kept.is_file() else None)
+    except WorldError as error:
+        raise UserError(f"terrains.world: {error}") from None
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"cannot read {str(kept)!r}: {error}") from None
+
+
+def options_of(config: RunConfig, source: WorldSource) -> dict[str, Any]:
+    """Returns a world's settings; ``threads``, if it has such a one, is the workers' where nothing is said.
+
+    Raises:
+        UserError: the world cannot be imported, or a setting is not what it takes.
+    """
+    options = dict(config.terrains.options)
+    try:
+        model = options_model(source)
+        if model is not None and "threads" in model.model_fields:
+            options.setdefault("threads", config.rollouts.threads_per_worker)
+    except WorldError as error:
+        raise UserError(f"terrains.world: {error}") from None
+    try:
+        read_options(source, options)
+    except WorldError as error:
+        raise UserError(f"terrains.options.{error}") from None
+    return options
+
+
+def make_world(config: RunConfig, folder: Path | None = None) -> World:
+    """Makes the world of a run.
+
+    Args:
+        config: settings of the run.
+        folder: of the run, where it has one already.
+
+    Raises:
+        UserError: there is no such world, it cannot be made, or a setting of it is wrong.
+    """
+    source = source_of_world(config, folder)
+    try:
+        return make(source, options_of(config, source))
+    except WorldError as error:
+        raise UserError(f"terrains.world: {error}") from None
+
+
+def world_factory(config: RunConfig, world: World | None = None, folder: Path | None = None) -> Callable[[], World]:
+    """Returns a picklable factory of the run's world; what the world reads from files travels with it.
+
+    Args:
+        config: settings of the run.
+        world: the world, where it is made already.
+        folder: of the run, where it has one already.
+
+    Raises:
+        UserError: as `make_world` does, or a terrain's file is not there.
+    """
+    source = source_of_world(config, folder)
+    options = options_of(config, source)
+    here = world if world is not None else make_world(config, folder)
+    try:
+        luggage = dict(here.luggage(config.terrains.all_names())) if isinstance(here, Travelling) else {}
+    except ValueError as error:
+        raise UserError(f"terrains.names: {error}") from None
+    finally:
+        if world is None:
+            here.close()
+    return partial(make, source, options, luggage)
+
+
+def world_metadata(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Returns what a registered model says of its world, from which `world_of_metadata` makes it again."""
+    text = source_of_world(config, folder).text
+    said = {"world": config.terrains.world, "world_options": config.terrains.options}
+    return said if text is None else {**said, "world_source": text}
+
+
+def world_of_metadata(said: Mapping[str, Any]) -> World:
+    """Makes the world of a registered model; one that says nothing is of sodarace.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    options = said.get("world_options") or {}
+    if "terrain_seconds" in said:
+        options = {"seconds": said["terrain_seconds"]}
+    try:
+        return make(find_world(said.get("world", "sodarace"), said.get("world_source")), options)
+    except WorldError as error:
+        raise UserError(f"the model's world: {error}") from None
+
+
+def resolved_world(name: str, folder: Path) -> str:
+    """Returns the name of a world from a file with the file's absolute path; other names as they are.
+
+    Args:
+        name: as it is written.
+        folder: that of the configuration file, where a relative path is looked for after the current one.
+    """
+    if not names_file(name):
+        return name
+    place, cls = split_reference(name)
+    path = Path(place).expanduser()
+    found = next((each for each in (path, folder / path) if each.is_file()), path)
+    return f"{found.absolute()}:{cls}"

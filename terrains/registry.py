@@ -1,0 +1,219 @@
+"""Finds worlds by name: those that come along, ``package.module:Class``, ``my_world.py:MyWorld``, and entry points.
+
+A world's class has the methods of :class:`terrains.base.World`. Where it has an attribute ``Config``, a pydantic model,
+it is made with an instance of it, and otherwise without arguments. A world from a file travels as the file's text, so
+that it can be made where the file is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from terrains.base import World
+from terrains.errors import WorldError, did_you_mean, one_line
+from terrains.loading import described, load_object, names_file, source_of, split_reference
+
+GROUP = "terraprompt.worlds"
+"""The group of entry points in which a package names its worlds."""
+
+METHODS = ("terrain", "score", "close")
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A world that comes along.
+
+    Attributes:
+        reference: to its class.
+        settings: reference to its model of settings, which is imported without the class.
+        catalogue: module with its static methods, see `terrains.optional.Naming`; empty for none.
+    """
+
+    reference: str
+    settings: str
+    catalogue: str = ""
+
+
+BUILT_IN = {
+    "sodarace": BuiltIn(
+        "terrains.sodarace.world:SodaraceWorld",
+        "terrains.sodarace.settings:WorldConfig",
+        "terrains.sodarace.ground.catalogue",
+    ),
+    "functions": BuiltIn("terrains.functions.world:FunctionsWorld", "terrains.functions.config:FunctionsConfig"),
+}
+
+
+@dataclass(frozen=True)
+class WorldSource:
+    """Where a world's class comes from. It can be pickled.
+
+    Attributes:
+        name: what the settings and messages call it.
+        reference: ``package.module:Class`` or ``file.py:Class``.
+        text: what the file says; None for a module.
+    """
+
+    name: str
+    reference: str
+    text: str | None = None
+
+
+def find_world(name: str, text: str | None = None) -> WorldSource:
+    """Finds a world; a file is read, and nothing is imported.
+
+    Args:
+        name: one that comes along, the name of an entry point, ``package.module:Class`` or ``file.py:Class``.
+        text: what the file says, where it is known already.
+
+    Raises:
+        WorldError: there is no such world or file; the message names the nearest one.
+    """
+    if name in BUILT_IN:
+        return WorldSource(name, BUILT_IN[name].reference)
+    if ":" not in name:
+        installed = {each.name: each.value for each in entry_points(group=GROUP)}
+        if name in installed:
+            return WorldSource(name, installed[name])
+        hint = did_you_mean(name, [*BUILT_IN, *installed])
+        raise WorldError(
+            f"there is no world {name!r}{hint or '; there are ' + ', '.join([*BUILT_IN, *installed])}, and worlds of "
+            "your own, written as package.module:Class or my_world.py:MyWorld"
+        )
+    if text is None:
+        source = source_of(name)
+        text = source.text if source else None
+    return WorldSource(name, name, text)
+
+
+def load_world(source: WorldSource) -> type:
+    """Imports a world's class.
+
+    Raises:
+        WorldError: it cannot be imported, or is no world; the message names the line of the user's file.
+    """
+    try:
+        found = load_object(source.reference, text=source.text)
+    except WorldError as error:
+        raise WorldError(f"the world {source.name!r}: {error}" if source.name in BUILT_IN else str(error)) from None
+    if not isinstance(found, type):
+        raise WorldError(f"{source.name} is {type(found).__name__!r}, and not a class")
+    missing = [each for each in METHODS if not callable(getattr(found, each, None))]
+    if missing:
+        public = [each for each in vars(found) if not each.startswith("_")]
+        raise WorldError(
+            f"{source.name} is no world: it has no method {missing[0]}{did_you_mean(missing[0], public)}; a world has "
+            "name, terrain(name), score(attempts) and close()"
+        )
+    if not isinstance(getattr(found, "name", None), str):
+        raise WorldError(f"{source.name} is no world: it has no attribute name, such as name = 'my_world'")
+    return found
+
+
+def catalogue(name: str) -> Any:
+    """Returns what has a world's static methods `terrains.optional.Naming` and `Sampling`, if it has any.
+
+    Raises:
+        WorldError: as `find_world` and `load_world`.
+    """
+    if name in BUILT_IN:
+        where = BUILT_IN[name].catalogue
+        return import_module(where) if where else None
+    return load_world(find_world(name))
+
+
+def is_light(name: str) -> bool:
+    """Whether a world's settings and its terrains' names can be checked without importing the world."""
+    return name in BUILT_IN and bool(BUILT_IN[name].catalogue)
+
+
+def options_model(source: WorldSource) -> type[BaseModel] | None:
+    """Returns the model of a world's settings, None for a world without any; raises as `load_world` does."""
+    if source.name in BUILT_IN:
+        model = load_object(BUILT_IN[source.name].settings)
+    else:
+        model = getattr(load_world(source), "Config", None)
+    if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise WorldError(f"{source.name}: its attribute Config has to be a class that inherits from pydantic.BaseModel")
+    return model
+
+
+def read_options(source: WorldSource, options: Mapping[str, Any]) -> BaseModel | None:
+    """Checks a world's settings.
+
+    Raises:
+        WorldError: there is no such setting, or a value is not one that it takes; the message begins with its name.
+    """
+    model = options_model(source)
+    if model is None:
+        if options:
+            raise WorldError(f"{next(iter(options))}: the world {source.name} takes no options: it has no Config")
+        return None
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        raise WorldError(_explained(error, model)) from None
+
+
+def make_world(source: WorldSource, options: Mapping[str, Any], luggage: Mapping[str, Any] | None = None) -> World:
+    """Makes a world; a ``functools.partial`` of this can be pickled.
+
+    Args:
+        source: where its class comes from.
+        options: its settings.
+        luggage: more arguments of its class; see `terrains.optional.Travelling`.
+
+    Raises:
+        WorldError: as `load_world` and `read_options`, or its constructor raises.
+    """
+    cls, settings = load_world(source), read_options(source, options)
+    try:
+        world: World = cls(*([] if settings is None else [settings]), **(luggage or {}))
+    except WorldError:
+        raise
+    except Exception as error:
+        raise WorldError(f"{source.name} cannot be made: {described(error, *_files(source))}") from error
+    return world
+
+
+@lru_cache(maxsize=32)
+def sampled(
+    name: str, families: tuple[str, ...], count: int, difficulty: tuple[float, float], split: str, seed: int
+) -> tuple[str, ...]:
+    """Draws terrains of a world from families; see `terrains.optional.Sampling`.
+
+    Raises:
+        ValueError: the world draws no terrains, or they cannot be drawn.
+    """
+    found = getattr(catalogue(name), "sample_terrains", None)
+    if found is None:
+        raise WorldError(f"the world {name} draws no terrains; name them in terrains.names")
+    return tuple(found(families, count, difficulty, split, seed))
+
+
+def _files(source: WorldSource) -> list[str]:
+    if source.text is None or not names_file(source.reference):
+        return []
+    return [str(Path(split_reference(source.reference)[0]).expanduser().absolute())]
+
+
+def _explained(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first of pydantic's errors in one line that names the setting, and the nearest one there is."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields) or "none"
+        near = did_you_mean(name, model.model_fields)
+        return f"{name}: no such setting{near or f'; there are {known}'}"
+    if first["type"] == "missing":
+        return f"{name}: has to be given"
+    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return one_line(f"{name}: {said}, not {first['input']!r}" if name else said)

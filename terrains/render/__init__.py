@@ -1,0 +1,1 @@
+"""Scenes as pictures: still ones, moving ones, and data for the player of a page."""
