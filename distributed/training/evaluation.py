@@ -149,7 +149,7 @@ def evaluate_prompts(
         fitness = np.full((len(chosen), len(terrains)), np.nan)
         valid = np.ones(fitness.shape, dtype=bool)
         for row, (r, i) in enumerate(chosen):
-            columns = slice(None) if r.fitness.shape[1] == len(terrains) else k
+            columns = slice(None) if r.fitness.shape[1] == len(terrains) else slice(k, k + 1)
             fitness[row, columns] = r.fitness[i]
             valid[row, columns] = [failure is None for failure in r.failures[i]]
         tuned[name] = {
