@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from terrains.base import World
 from terrains.errors import WorldError, did_you_mean, one_line
+from terrains.guarded import guarded
 from terrains.loading import described, load_object, names_file, source_of, split_reference
 
 GROUP = "terraprompt.worlds"
@@ -163,13 +164,21 @@ def read_options(source: WorldSource, options: Mapping[str, Any]) -> BaseModel |
         raise WorldError(_explained(error, model)) from None
 
 
-def make_world(source: WorldSource, options: Mapping[str, Any], luggage: Mapping[str, Any] | None = None) -> World:
-    """Makes a world; a ``functools.partial`` of this can be pickled.
+def make_world(
+    source: WorldSource,
+    options: Mapping[str, Any],
+    luggage: Mapping[str, Any] | None = None,
+    deadline_s: float = 300.0,
+) -> World:
+    """Makes a world, behind the checks of `terrains.guarded` unless it comes along.
+
+    A ``functools.partial`` of this can be pickled.
 
     Args:
         source: where its class comes from.
         options: its settings.
         luggage: more arguments of its class; see `terrains.optional.Travelling`.
+        deadline_s: longest that scoring may take, in seconds, where it is checked.
 
     Raises:
         WorldError: as `load_world` and `read_options`, or its constructor raises.
@@ -181,7 +190,9 @@ def make_world(source: WorldSource, options: Mapping[str, Any], luggage: Mapping
         raise
     except Exception as error:
         raise WorldError(f"{source.name} cannot be made: {described(error, *_files(source))}") from error
-    return world
+    if source.name in BUILT_IN:
+        return world
+    return guarded(world, source.name, _files(source), deadline_s)
 
 
 @lru_cache(maxsize=32)

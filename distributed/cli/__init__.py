@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from distributed.cli import corpus, export, pretrain, replay, search, settings, terrains, track, train, write
+from distributed.cli import corpus, export, new_world, pretrain, replay, search, settings, terrains, track, train, write
 from distributed.errors import EXIT_CODE, UserError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 # In the order in which --help lists them.
 app.command()(train.train)
 app.command()(search.search)
+app.command(name="new-world")(new_world.new_world)
 app.command()(corpus.corpus)
 app.command()(pretrain.pretrain)
 app.command()(export.export)
