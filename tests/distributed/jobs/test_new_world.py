@@ -30,11 +30,11 @@ FAST = [
 
 
 def test_what_it_writes_trains_at_once_and_is_reported_and_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, tiny_lm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main_exit("new-world", "letters") == 0
-    assert main_exit("train", "--config", "letters.yml", *FAST) == 0
+    assert main_exit("train", "--config", "letters.yml", f"model.model_path={tiny_lm[1]}", *FAST) == 0
     folder = tmp_path / "runs" / "letters"
     run = open_run(folder)
     assert list(run.summary.terrains) == ["e", "t"] == list(run.config.terrains.names)
@@ -152,13 +152,13 @@ def test_a_hostile_world_is_named_in_one_line(deed, said: str) -> None:
 
 
 def test_a_run_of_a_world_that_raises_ends_with_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_lm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file, _ = new_world("mine", tmp_path)
     file.write_text(file.read_text().replace("return [self._score(", "1 / 0; return [self._score("))
     with pytest.raises(SystemExit) as ended:
-        main(["train", "--config", "mine.yml", *FAST])
+        main(["train", "--config", "mine.yml", f"model.model_path={tiny_lm[1]}", *FAST])
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert "mine.py:Mine: score raised mine.py:" in last and "ZeroDivisionError" in last
