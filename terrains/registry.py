@@ -158,10 +158,17 @@ def read_options(source: WorldSource, options: Mapping[str, Any]) -> BaseModel |
         if options:
             raise WorldError(f"{next(iter(options))}: the world {source.name} takes no options: it has no Config")
         return None
+    names = {name for key, field in model.model_fields.items() for name in (key, field.alias) if name}
+    unknown = [name for name in options if name not in names]
+    if unknown and model.model_config.get("extra") != "allow":  # which pydantic ignores where nothing is said
+        near = did_you_mean(unknown[0], names)
+        raise WorldError(
+            f"{unknown[0]}: no such setting{near or '; there are ' + (', '.join(sorted(names)) or 'none')}"
+        )
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise WorldError(_explained(error, model)) from None
+        raise WorldError(_explained(error)) from None
 
 
 def make_world(
@@ -216,14 +223,10 @@ def _files(source: WorldSource) -> list[str]:
     return [str(Path(split_reference(source.reference)[0]).expanduser().absolute())]
 
 
-def _explained(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first of pydantic's errors in one line that names the setting, and the nearest one there is."""
+def _explained(error: ValidationError) -> str:
+    """The first of pydantic's errors in one line that names the setting."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(model.model_fields) or "none"
-        near = did_you_mean(name, model.model_fields)
-        return f"{name}: no such setting{near or f'; there are {known}'}"
     if first["type"] == "missing":
         return f"{name}: has to be given"
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
