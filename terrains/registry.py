@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from terrains.base import World
 from terrains.errors import WorldError, did_you_mean, one_line
+from terrains.guarded import guarded
 from terrains.loading import described, load_object, names_file, source_of, split_reference
 
 GROUP = "terraprompt.worlds"
@@ -157,19 +158,34 @@ def read_options(source: WorldSource, options: Mapping[str, Any]) -> BaseModel |
         if options:
             raise WorldError(f"{next(iter(options))}: the world {source.name} takes no options: it has no Config")
         return None
+    names = {name for key, field in model.model_fields.items() for name in (key, field.alias) if name}
+    unknown = [name for name in options if name not in names]
+    if unknown and model.model_config.get("extra") != "allow":  # which pydantic ignores where nothing is said
+        near = did_you_mean(unknown[0], names)
+        raise WorldError(
+            f"{unknown[0]}: no such setting{near or '; there are ' + (', '.join(sorted(names)) or 'none')}"
+        )
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise WorldError(_explained(error, model)) from None
+        raise WorldError(_explained(error)) from None
 
 
-def make_world(source: WorldSource, options: Mapping[str, Any], luggage: Mapping[str, Any] | None = None) -> World:
-    """Makes a world; a ``functools.partial`` of this can be pickled.
+def make_world(
+    source: WorldSource,
+    options: Mapping[str, Any],
+    luggage: Mapping[str, Any] | None = None,
+    deadline_s: float = 300.0,
+) -> World:
+    """Makes a world, behind the checks of `terrains.guarded` unless it comes along.
+
+    A ``functools.partial`` of this can be pickled.
 
     Args:
         source: where its class comes from.
         options: its settings.
         luggage: more arguments of its class; see `terrains.optional.Travelling`.
+        deadline_s: longest that scoring may take, in seconds, where it is checked.
 
     Raises:
         WorldError: as `load_world` and `read_options`, or its constructor raises.
@@ -181,7 +197,9 @@ def make_world(source: WorldSource, options: Mapping[str, Any], luggage: Mapping
         raise
     except Exception as error:
         raise WorldError(f"{source.name} cannot be made: {described(error, *_files(source))}") from error
-    return world
+    if source.name in BUILT_IN:
+        return world
+    return guarded(world, source.name, _files(source), deadline_s)
 
 
 @lru_cache(maxsize=32)
@@ -205,14 +223,10 @@ def _files(source: WorldSource) -> list[str]:
     return [str(Path(split_reference(source.reference)[0]).expanduser().absolute())]
 
 
-def _explained(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first of pydantic's errors in one line that names the setting, and the nearest one there is."""
+def _explained(error: ValidationError) -> str:
+    """The first of pydantic's errors in one line that names the setting."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(model.model_fields) or "none"
-        near = did_you_mean(name, model.model_fields)
-        return f"{name}: no such setting{near or f'; there are {known}'}"
     if first["type"] == "missing":
         return f"{name}: has to be given"
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

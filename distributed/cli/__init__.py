@@ -8,7 +8,20 @@ from typing import Any
 
 import typer
 
-from distributed.cli import config, corpus, export, pretrain, replay, search, settings, terrains, track, train, write
+from distributed.cli import (
+    config,
+    corpus,
+    export,
+    new_world,
+    pretrain,
+    replay,
+    search,
+    settings,
+    terrains,
+    track,
+    train,
+    write,
+)
 from distributed.errors import EXIT_CODE, UserError
 
 UsageMistake: Any = typer.BadParameter.__base__
@@ -25,6 +38,7 @@ app = typer.Typer(
 # In the order in which --help lists them.
 app.command()(train.train)
 app.command()(search.search)
+app.command(name="new-world")(new_world.new_world)
 app.command()(corpus.corpus)
 app.command()(pretrain.pretrain)
 app.command()(export.export)

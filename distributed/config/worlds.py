@@ -19,6 +19,9 @@ from terrains.registry import make_world as make
 KEPT = "world.py"
 """File in a run's folder: what the file of its world said when the run began or went on last."""
 
+WITHIN = 0.9
+"""Share of a request's deadline that scoring may take: so that it is the world that is named, and not the worker."""
+
 
 def source_of_world(config: RunConfig, folder: Path | None = None) -> WorldSource:
     """Finds the world of a run; a folder's own copy of its file comes first.
@@ -68,7 +71,7 @@ def make_world(config: RunConfig, folder: Path | None = None) -> World:
     """
     source = source_of_world(config, folder)
     try:
-        return make(source, options_of(config, source))
+        return make(source, options_of(config, source), None, WITHIN * config.rollouts.deadline_s)
     except WorldError as error:
         raise UserError(f"terrains.world: {error}") from None
 
@@ -94,7 +97,7 @@ def world_factory(config: RunConfig, world: World | None = None, folder: Path | 
     finally:
         if world is None:
             here.close()
-    return partial(make, source, options, luggage)
+    return partial(make, source, options, luggage, WITHIN * config.rollouts.deadline_s)
 
 
 def world_metadata(config: RunConfig, folder: Path) -> dict[str, Any]:

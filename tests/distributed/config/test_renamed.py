@@ -87,8 +87,9 @@ def test_the_settings_of_an_old_run_load_as_they_were(caplog: pytest.LogCaptureF
         now = read.model_dump(mode="json", by_alias=True)
         assert now["warm_start"].pop("init_from_elite") is said["warm_start"]["born_from_elite"]
         assert set(now["search"].pop("space")) == {"warm_start.init_from_elite", "optimizer.kwargs.lr"}
+        assert now["terrains"]["options"] == {"seconds": said["terrains"]["seconds"]}
         for section, values in said.items():
-            expected = {k: v for k, v in values.items() if k not in ("born_from_elite", "space")}
+            expected = {k: v for k, v in values.items() if k not in ("born_from_elite", "space", "seconds")}
             for kwargs in {"gen_kwargs", "gen_experience_kwargs"} & expected.keys():
                 expected[kwargs] = now[section][kwargs] | expected[kwargs]  # beside what was added since then
             assert {name: now[section][name] for name in expected} == expected

@@ -1,0 +1,107 @@
+"""``terraprompt new-world``: a world of one's own to start from, as a file, and settings that train on it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distributed.errors import UserError
+from distributed.infra.writing import write_text
+
+WORLD = '''"""The world {name}: texts are scored by how often they use a letter, one letter a terrain."""
+
+from pydantic import BaseModel
+
+from terrains import Attempt, Score, Terrain
+
+
+class {cls}:
+    """A world has a name, terrain(name), score(attempts) and close()."""
+
+    name = "{name}"
+
+    class Config(BaseModel):
+        """What terrains.options may set; checked before anything starts."""
+
+        longest: int = 200  # characters of a text that count
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    def default_names(self):
+        """The terrains, where terrains.names names none: each is a task with a soft prompt of its own."""
+        return ["e", "t"]
+
+    def terrain(self, name: str) -> Terrain:
+        """The task of that name. Its instruction is what the language model reads behind the soft prompt."""
+        if len(name) != 1:
+            raise ValueError(f"there is no terrain {{name!r}}: write a letter")
+        return Terrain(name, "import math\\n")
+
+    def score(self, attempts: list[Attempt]) -> list[Score]:
+        """One Score per attempt, in order: a reward that is learnt from, and a fitness that people read."""
+        return [self._score(attempt) for attempt in attempts]
+
+    def close(self) -> None:
+        """Ends what the world holds, such as subprocesses."""
+
+    def _score(self, attempt: Attempt) -> Score:
+        text = attempt.program.removeprefix("import math\\n")[: self.config.longest]
+        if not text:
+            return Score(0.0, 0.0, failure="empty", detail="nothing was written")
+        share = text.count(attempt.terrain) / len(text)
+        return Score(reward=share, fitness=100 * share)
+'''
+
+SETTINGS = """# Trains a soft prompt for each terrain of {file}: terraprompt train --config {name}.yml
+terrains:
+  world: {file}:{cls}
+  options:
+    longest: 200
+
+model:
+  model_path: bundled             # or a directory, or a name on the Hugging Face hub
+
+warm_start:
+  samples: 128
+  steps: 10
+  elites: 2
+
+method:
+  n_soft_tokens: 10
+  num_rollouts: 32
+  estimator: rloo
+  gen_kwargs:
+    max_new_tokens: 40
+
+train:
+  total_steps: 8
+  seed: 0
+
+evaluation:
+  samples_per_terrain: 64
+"""
+
+
+def new_world(name: str, folder: Path) -> tuple[Path, Path]:
+    """Writes ``NAME.py`` and ``NAME.yml``.
+
+    Args:
+        name: of the world, such as ``my_world``.
+        folder: where they are written.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        UserError: the name is none that a file and a class can have, or one of the files is there already.
+    """
+    if not name.isidentifier() or not name.isascii():
+        raise UserError(f"{name!r} is no name for a world: write letters, digits and _, such as my_world")
+    cls = "".join(part.capitalize() for part in name.split("_")) or "MyWorld"
+    world, settings = folder / f"{name}.py", folder / f"{name}.yml"
+    for path in (world, settings):
+        if path.exists():
+            raise UserError(f"there is {str(path)!r} already, and it stays as it is; choose another name")
+    write_text(world, WORLD.format(name=name, cls=cls))
+    write_text(settings, SETTINGS.format(name=name, cls=cls, file=world.name))
+    return world, settings
