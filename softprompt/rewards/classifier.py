@@ -102,6 +102,8 @@ def _loaded(model: str, device: str) -> tuple[Any, Any]:
         network = AutoModelForSequenceClassification.from_pretrained(source, trust_remote_code=False)
     except Exception as error:
         raise ValueError(f"the classifier {model!r} cannot be loaded: {first_line(error)}") from None
+    # Padding on the left would move what is real to other positions, where a model counts them itself.
+    tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if network.config.pad_token_id is None:
