@@ -31,6 +31,11 @@ class SourceFile:
     path: str
     text: str
 
+    @property
+    def absolute(self) -> str:
+        """The whole path, as tracebacks have it."""
+        return str(Path(self.path).expanduser().absolute())
+
     @classmethod
     def read(cls, path: str | Path, relative_to: str | Path | None = None) -> SourceFile:
         """Reads a file.
@@ -58,7 +63,7 @@ def split_reference(reference: str) -> tuple[str, str]:
     place, colon, name = reference.strip().rpartition(":")
     if not colon or not place or not name or not all(part.isidentifier() for part in name.split(".")):
         raise WorldError(f"{reference!r}: write package.module:name or file.py:name")
-    if not names_file(reference) and (Path(place).is_file() or not all(map(str.isidentifier, place.split(".")))):
+    if not names_file(reference) and not all(map(str.isidentifier, place.split("."))):
         raise WorldError(f"{reference!r}: {place!r} is neither a module nor a file that ends in .py")
     return place, name
 
@@ -145,7 +150,7 @@ def described(error: BaseException, *files: str) -> str:
 
 def _run(source: SourceFile, called: str) -> ModuleType:
     """The module that a file makes; errors call it as the user does."""
-    path = str(Path(source.path).expanduser().absolute())
+    path = source.absolute
     name = f"{Path(path).stem}_{hashlib.sha256(f'{path} {source.text}'.encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]

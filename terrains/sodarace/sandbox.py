@@ -14,6 +14,7 @@ a hundredth of it or less.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
@@ -56,10 +57,14 @@ class Sandbox:
     Args:
         limits: what a program may use.
         workers: subprocesses: how many programs can run at once, each called from a thread of its own.
+        feed: makes what the interpreter is given of a program.
     """
 
-    def __init__(self, limits: SandboxLimits | None = None, workers: int = 1) -> None:
+    def __init__(
+        self, limits: SandboxLimits | None = None, workers: int = 1, feed: Callable[[str], str] = as_fed
+    ) -> None:
         self.limits = limits or SandboxLimits()
+        self._as_fed = feed
         self._workers = max(1, workers)
         self._pool: monty.Monty | None = None
         self._opening = Lock()
@@ -133,7 +138,7 @@ class Sandbox:
             process = psutil.Process(session.worker_pid or 0)
             try:
                 with self._time.watch(process) as watched:
-                    value = session.feed_run(as_fed(program), print_callback=printed)
+                    value = session.feed_run(self._as_fed(program), print_callback=printed)
             except Exception:
                 if watched.ended:
                     raise TooSlow from None

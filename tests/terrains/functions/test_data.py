@@ -1,0 +1,65 @@
+"""Data files: instructions and metadata from every format, and mistakes named by their line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from terrains.errors import WorldError
+from terrains.functions.config import TerrainConfig
+from terrains.functions.instructions import make_instructions
+
+ROWS = [{"q": "2+3", "answer": 5}, {"q": "4+4", "answer": 8}]
+
+
+def write(folder: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    (folder / "a.jsonl").write_text('{"q": "2+3", "answer": 5}\n\n{"q": "4+4", "answer": 8}\n')
+    (folder / "a.json").write_text('[{"q": "2+3", "answer": 5}, {"q": "4+4", "answer": 8}]')
+    (folder / "a.csv").write_text("q,answer\n2+3,5\n4+4,8\n")
+    (folder / "a.tsv").write_text("q\tanswer\n2+3\t5\n4+4\t8\n")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), folder / "a.parquet")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet"])
+def test_every_format_gives_the_same_instructions(tmp_path: Path, kind: str) -> None:
+    write(tmp_path)
+    config = TerrainConfig(data=str(tmp_path / f"a.{kind}"), template="Q: {q}\nA:", limit=2)
+    train, evaluation = make_instructions("t", config)
+    assert [each.text for each in train] == ["Q: 2+3\nA:", "Q: 4+4\nA:"] and evaluation == ()
+    assert [str(each.metadata["answer"]) for each in train] == ["5", "8"]
+
+
+def test_data_are_set_aside_by_seed_and_share_no_text() -> None:
+    config = TerrainConfig(instructions=[str(i % 20) for i in range(40)], eval_fraction=0.25)
+    train, evaluation = make_instructions("t", config, 1)
+    texts = {each.text for each in evaluation}
+    assert len(texts) == 5 and len(evaluation) == 10 and not texts & {each.text for each in train}
+    assert make_instructions("t", config, 1) == (train, evaluation) != make_instructions("t", config, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("b.jsonl", '{"q": "a"}\n{"q": \n', "b.jsonl:2: is not JSON"),
+        ("b.jsonl", '{"q": "a"}\n{"qq": "b"}\n', "b.jsonl:2: has no field 'q'; did you mean qq?"),
+        ("b.jsonl", "[1]\n", "b.jsonl:1: is a list, and not an object"),
+        ("b.jsonl", '{"q": ""}\n', "b.jsonl:1: 'q' is empty"),
+        ("b.jsonl", "\n", "b.jsonl: holds no rows"),
+        ("b.csv", "q,a\n1,2\n1\n", "b.csv:3: 1 cells, where the first line names 2"),
+        ("b.parquet", "no", "b.parquet: is not a Parquet file"),
+        ("b.xls", "no", "b.xls: a data file ends in one of"),
+        ("b.jsonl", '{"q": "a", "outputs": 1}\n', "terrain 't': a field is called 'outputs'"),
+    ],
+)
+def test_a_mistake_is_named_by_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(text)
+    with pytest.raises(WorldError) as raised:
+        make_instructions("t", TerrainConfig(data=name, instruction_field="q"))
+    assert str(raised.value).startswith(said)
