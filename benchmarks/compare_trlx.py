@@ -1,7 +1,7 @@
 """The same settings, model and world through this project's learner and through trlx itself, in one process each.
 
 Both train with the PPO of configs/trlx_ppo.yml, without warm start or replay, on equally many programs; "rank and
-replay" is what the learner makes of equally many with more of what it has. Runs that are there already are not made again.
+replay" is what the learner makes of equally many with more of what it has. Runs that are there are not made again.
 
     PYTHONPATH=.:TRLX python benchmarks/compare_trlx.py    # TRLX: a clone of trlx; a few minutes a run
 """
