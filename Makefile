@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all test-processors check format bench clean
+.PHONY: help setup train test test-all test-processors test-trlx check format bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -35,6 +35,11 @@ test-all: test ## Check the code and run all tests; the slow ones have the machi
 
 test-processors: setup ## Run the tests of arithmetic as other processors would; ARGS=--short for the lowest alone
 	@$(BIN)/python -m tests.processors $(ARGS)
+
+test-trlx: setup ## Train with trlx itself, as its adapter's tests do; TRLX_SRC is a clone of CarperAI/trlx at 3340c2f
+	@test -d "$(TRLX_SRC)/trlx" || { echo "test-trlx needs TRLX_SRC=DIR, a clone of trlx:" \
+	    "git clone https://github.com/CarperAI/trlx && git -C trlx checkout 3340c2f" >&2; exit 1; }
+	@PYTHONPATH=$(CURDIR):$(TRLX_SRC) $(BIN)/python -m pytest -rs tests/softprompt/trlx tests/distributed/jobs/test_trlx.py $(ARGS)
 
 check: setup ## Lint, formatting, types, the order of imports
 	@$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """The same settings, model and world through this project's learner and through trlx itself, in one process each.
 
 Both train with the PPO of configs/trlx_ppo.yml, without warm start or replay, on equally many programs; "rank and
-replay" is what the learner makes of equally many with more of what it has. Runs that are there already are not made again.
+replay" is what the learner makes of equally many with more of what it has. Runs that are there are not made again.
 
     PYTHONPATH=.:TRLX python benchmarks/compare_trlx.py    # TRLX: a clone of trlx; a few minutes a run
 """
@@ -55,23 +55,23 @@ def outcome(way: str, seed: int, folder: Path, overrides: list[str]) -> dict[str
 
 
 def curve(directory: Path) -> list[dict[str, float]]:
-    """Reward and seconds after each step, from the latest checkpoint's history."""
+    """Mean fitness and seconds of each step, from the latest checkpoint's history."""
     from distributed.checkpoint.manager import latest, load_checkpoint
 
     newest = latest(directory)
     assert newest is not None
     steps = [h for h in load_checkpoint(newest).state["loop"]["history"] if h["phase"] == "steps"]
-    return [{"reward": h["reward/mean"], "seconds": h["seconds"]} for h in steps]
+    return [{"fitness": h["fitness/mean"], "seconds": h["seconds"]} for h in steps]
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """A table in Markdown: reward while sampling, in parts of the run, and the final evaluation."""
+    """A table in Markdown: fitness while sampling, in parts of the run, and the final evaluation."""
     lines = [
-        "| | reward, first quarter | second | third | last | tuned fitness (95% over seeds) | valid | seconds |",
+        "| | fitness, first quarter | second | third | last | tuned fitness (95% over seeds) | valid | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for way, runs in found.items():
-        rewards = np.array([[step["reward"] for step in run["curve"]] for run in runs])
+        rewards = np.array([[step["fitness"] for step in run["curve"]] for run in runs])
         parts = [f"{part.mean():.0f}" for part in np.array_split(rewards, 4, axis=1)]
         low, high = interval([run["tuned"] for run in runs])
         tuned = f"{np.mean([run['tuned'] for run in runs]):.0f} ({low:.0f}-{high:.0f})"

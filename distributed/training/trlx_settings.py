@@ -77,7 +77,16 @@ def trlx_settings(config: RunConfig, instruction_tokens: int, folder: Path, **tr
     """
     model = str(BUNDLED_LM) if config.model.model_path == BUNDLED else config.model.model_path
     method, train, steps = config.method, config.train, optimizer_steps(config)
-    same = ("ppo_epochs", "num_rollouts", "init_kl_coef", "target", "horizon", "gamma", "lam", "cliprange")
+    same: tuple[str, ...] = (
+        "ppo_epochs",
+        "num_rollouts",
+        "init_kl_coef",
+        "target",
+        "horizon",
+        "gamma",
+        "lam",
+        "cliprange",
+    )
     same += ("cliprange_value", "vf_coef", "ref_std", "cliprange_reward")
     divisors = [n for n in range(1, method.num_rollouts + 1) if method.num_rollouts % n == 0]
     kwargs = method.gen_kwargs, method.rollout_kwargs

@@ -117,7 +117,7 @@ def branch_forwards() -> None:
 
     for branch in (ppo.GPTModelBranch, ppo.LlamaModelBranch):
         branch.forward = functools.partialmethod(_branch_forward, ppo.CausalLMOutputWithValue)
-    keep_rotary(ppo.LlamaModelBranch)
+        keep_rotary(branch)  # GPT-NeoX, which trlx counts as GPT-2's family, has one too
 
 
 def keep_rotary(branch: Any) -> None:

@@ -59,7 +59,9 @@ class PaddedHead(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The head's own weight."""
-        return self.head.weight
+        weight = self.head.weight
+        assert isinstance(weight, Tensor)
+        return weight
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Returns logits, shape (..., vocab_size + extra)."""
