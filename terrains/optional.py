@@ -122,8 +122,17 @@ class Travelling(Protocol):
         ...
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """A world whose runs can be looked at, exported and continued when the files that it read are gone."""
+
+    def keep(self) -> Mapping[str, Any]:
+        """Returns what it read of files, as JSON has it, which its class is given back as the argument ``kept``."""
+        ...
+
+
 PROTOCOLS: tuple[type, ...] = (
-    Counting, Tokenizing, Measuring, Describing, Rendering, Listing, Naming, Sampling, Travelling,
+    Counting, Tokenizing, Measuring, Describing, Rendering, Listing, Naming, Sampling, Travelling, Keeping,
 )  # fmt: skip
 """Everything that a world may add."""
 

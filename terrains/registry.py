@@ -7,7 +7,7 @@ that it can be made where the file is not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -36,11 +36,15 @@ class BuiltIn:
         reference: to its class.
         settings: reference to its model of settings, which is imported without the class.
         catalogue: module with its static methods, see `terrains.optional.Naming`; empty for none.
+        paths: reference to a function that replaces paths in its settings; empty for none.
+        waits: whether its setting ``threads`` is of calls that wait, and not of threads that compute.
     """
 
     reference: str
     settings: str
     catalogue: str = ""
+    paths: str = ""
+    waits: bool = False
 
 
 BUILT_IN = {
@@ -49,7 +53,12 @@ BUILT_IN = {
         "terrains.sodarace.settings:WorldConfig",
         "terrains.sodarace.ground.catalogue",
     ),
-    "functions": BuiltIn("terrains.functions.world:FunctionsWorld", "terrains.functions.config:FunctionsConfig"),
+    "functions": BuiltIn(
+        "terrains.functions.world:FunctionsWorld",
+        "terrains.functions.config:FunctionsConfig",
+        paths="terrains.functions.paths:with_paths",
+        waits=True,
+    ),
 }
 
 
@@ -145,6 +154,25 @@ def options_model(source: WorldSource) -> type[BaseModel] | None:
     if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise WorldError(f"{source.name}: its attribute Config has to be a class that inherits from pydantic.BaseModel")
     return model
+
+
+def with_paths(name: str, options: Mapping[str, Any], find: Callable[[str], str]) -> dict[str, Any]:
+    """Returns a world's settings with other paths of files.
+
+    Args:
+        name: the world.
+        options: its settings, which need not be right.
+        find: returns the path that stands for one that is written there.
+    """
+    where = BUILT_IN[name].paths if name in BUILT_IN else ""
+    return dict(load_object(where)(options, find)) if where else dict(options)
+
+
+def computes_in_threads(source: WorldSource) -> bool:
+    """Whether a world has a setting ``threads`` that says how many processors it uses; raises as `load_world` does."""
+    model = options_model(source)
+    waits = source.name in BUILT_IN and BUILT_IN[source.name].waits
+    return model is not None and "threads" in model.model_fields and not waits
 
 
 def read_options(source: WorldSource, options: Mapping[str, Any]) -> BaseModel | None:

@@ -57,10 +57,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         UserError: the file is not there or no YAML, there is no such setting, or a value is not one that it takes.
     """
     config = parse_config(read_sections(path), overrides, source=str(path))
-    from distributed.config.worlds import resolved_world  # which imports the configuration itself
+    from distributed.config.worlds import with_whole_paths  # which imports the configuration itself
 
-    world = resolved_world(config.terrains.world, Path(path).expanduser().absolute().parent)
-    return with_settings(config, {"terrains.world": world}) if world != config.terrains.world else config
+    return with_whole_paths(config, Path(path).expanduser().absolute().parent)
 
 
 def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "") -> RunConfig:

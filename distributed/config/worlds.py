@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ from distributed.errors import UserError
 from terrains.base import World
 from terrains.errors import WorldError
 from terrains.loading import names_file, split_reference
-from terrains.optional import Travelling
-from terrains.registry import WorldSource, find_world, options_model, read_options
+from terrains.optional import Keeping, Travelling
+from terrains.registry import WorldSource, computes_in_threads, find_world, read_options, with_paths
 from terrains.registry import make_world as make
 
 KEPT = "world.py"
 """File in a run's folder: what the file of its world said when the run began or went on last."""
+
+KEPT_READ = "world.json"
+"""File in a run's folder: what its world had read of other files then; see `terrains.optional.Keeping`."""
 
 WITHIN = 0.9
 """Share of a request's deadline that scoring may take: so that it is the world that is named, and not the worker."""
@@ -40,15 +45,14 @@ def source_of_world(config: RunConfig, folder: Path | None = None) -> WorldSourc
 
 
 def options_of(config: RunConfig, source: WorldSource) -> dict[str, Any]:
-    """Returns a world's settings; ``threads``, if it has such a one, is the workers' where nothing is said.
+    """Returns a world's settings; the ``threads`` it computes in are the workers' where nothing is said.
 
     Raises:
         UserError: the world cannot be imported, or a setting is not what it takes.
     """
     options = dict(config.terrains.options)
     try:
-        model = options_model(source)
-        if model is not None and "threads" in model.model_fields:
+        if computes_in_threads(source):
             options.setdefault("threads", config.rollouts.threads_per_worker)
     except WorldError as error:
         raise UserError(f"terrains.world: {error}") from None
@@ -70,10 +74,44 @@ def make_world(config: RunConfig, folder: Path | None = None) -> World:
         UserError: there is no such world, it cannot be made, or a setting of it is wrong.
     """
     source = source_of_world(config, folder)
+    kept = folder / KEPT_READ if folder is not None else None
     try:
-        return make(source, options_of(config, source), None, WITHIN * config.rollouts.deadline_s)
+        luggage = {"kept": json.loads(kept.read_text("utf-8"))} if kept is not None and kept.is_file() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {str(kept)!r}: {error}") from None
+    try:
+        return make(source, options_of(config, source), luggage, WITHIN * config.rollouts.deadline_s)
     except WorldError as error:
         raise UserError(f"terrains.world: {error}") from None
+
+
+def to_keep(config: RunConfig, world: World, folder: Path | None = None) -> dict[str, str]:
+    """Returns what a run's folder keeps of its world's files: texts by the names of files.
+
+    Args:
+        config: settings of the run.
+        world: the run's world.
+        folder: of the run, where its own copies served.
+    """
+    text = source_of_world(config, folder).text
+    files = {} if text is None else {KEPT: text}
+    if isinstance(world, Keeping) and (kept := world.keep()):
+        with suppress(TypeError, ValueError):  # data that JSON cannot hold stay in their file alone
+            files[KEPT_READ] = json.dumps(kept)
+    return files
+
+
+def files_are_gone(config: RunConfig) -> bool:
+    """Whether a file that the settings of a run's world name is not there any more."""
+    name = config.terrains.world
+    named = [split_reference(name)[0]] if names_file(name) else []
+
+    def noted(path: str) -> str:
+        named.append(path)
+        return path
+
+    with_paths(name, config.terrains.options, noted)
+    return not all(Path(path).expanduser().exists() for path in named)
 
 
 def world_factory(config: RunConfig, world: World | None = None, folder: Path | None = None) -> Callable[[], World]:
@@ -122,16 +160,28 @@ def world_of_metadata(said: Mapping[str, Any]) -> World:
         raise UserError(f"the model's world: {error}") from None
 
 
-def resolved_world(name: str, folder: Path) -> str:
-    """Returns the name of a world from a file with the file's absolute path; other names as they are.
+def with_whole_paths(config: RunConfig, folder: Path) -> RunConfig:
+    """Returns settings whose world, and what it reads of files, are named by absolute paths.
 
     Args:
-        name: as it is written.
+        config: settings as they are written.
         folder: that of the configuration file, where a relative path is looked for after the current one.
+
+    Raises:
+        UserError: the settings name a file in a way that is none.
     """
-    if not names_file(name):
-        return name
-    place, cls = split_reference(name)
-    path = Path(place).expanduser()
-    found = next((each for each in (path, folder / path) if each.is_file()), path)
-    return f"{found.absolute()}:{cls}"
+
+    def whole(written: str) -> str:
+        path = Path(written).expanduser()
+        return str(next((each for each in (path, folder / path) if each.exists()), path).absolute())
+
+    name, terrains = config.terrains.world, config.terrains
+    try:
+        if names_file(name):
+            place, cls = split_reference(name)
+            name = f"{whole(place)}:{cls}"
+        options = with_paths(name, terrains.options, whole)
+    except WorldError as error:
+        raise UserError(f"terrains: {error}") from None
+    terrains = terrains.model_copy(update={"world": name, "options": options})
+    return config.model_copy(update={"terrains": terrains})

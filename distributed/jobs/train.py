@@ -13,7 +13,7 @@ from rich.console import Console
 
 from distributed.checkpoint.manager import CheckpointError, latest
 from distributed.config import RunConfig
-from distributed.config.worlds import KEPT, make_world, source_of_world, world_factory
+from distributed.config.worlds import KEPT, KEPT_READ, files_are_gone, make_world, to_keep, world_factory
 from distributed.errors import DivergedError, UserError
 from distributed.infra.locking import LOCK, locked
 from distributed.infra.signals import Interrupted, exit_status, interruptible, say_last
@@ -42,7 +42,6 @@ from distributed.training.setup import (
 )
 from distributed.training.trlx_settings import by_trlx, check_for_trlx
 from terrains.base import World
-from terrains.loading import names_file
 
 
 def run_training(config: RunConfig, resume: Path | None = None) -> int:
@@ -141,8 +140,8 @@ def _train(
         # Written only when the checkpoint has been loaded: one that does not fit leaves the run's files unchanged.
         settings = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2)
         write_text(directory / CONFIG, f"{settings}\n")
-        if (text := source_of_world(config, folder).text) is not None:
-            write_text(directory / KEPT, text)
+        for name, text in to_keep(config, world, folder).items():
+            write_text(directory / name, text)
         with _tracker(config, directory, start) as tracker:
             loop.tracker = tracker
             checkpoints = CheckpointWriter(directory, loop, tracker, config, facts)
@@ -173,10 +172,8 @@ def _loop(world: World, config: RunConfig, *parts: Any) -> TrainingLoop:
 
 
 def _source_folder(config: RunConfig, run: Path | None) -> Path | None:
-    """The folder whose copy of the world's file a resumed run takes: only where the file itself is gone."""
-    name = config.terrains.world
-    gone = names_file(name) and not Path(name.rpartition(":")[0]).is_file()
-    return run if gone else None
+    """The folder whose copies of the world's files a resumed run takes: only where a file itself is gone."""
+    return run if run and files_are_gone(config) else None
 
 
 def _resumed(loop: TrainingLoop, start: Start, directory: Path) -> str:
@@ -212,7 +209,7 @@ def _advance(loop: TrainingLoop, checkpoints: CheckpointWriter, received: list[i
 def _remove_empty(directory: Path) -> None:
     """Removes the directory of a run that never came to a checkpoint, unless something else lies in it."""
     with suppress(OSError):
-        for name in (CONFIG, KEPT, BRANCH, LOCK, UNTRACKED):
+        for name in (CONFIG, KEPT, KEPT_READ, BRANCH, LOCK, UNTRACKED):
             (directory / name).unlink(missing_ok=True)
         directory.rmdir()
 

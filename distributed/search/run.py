@@ -19,7 +19,7 @@ from ray import tune
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint, save_checkpoint
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
-from distributed.config.worlds import KEPT, make_world, source_of_world, world_factory
+from distributed.config.worlds import make_world, to_keep, world_factory
 from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.ray_cluster import connect_ray
@@ -114,7 +114,7 @@ class _Search:
         self.directory = resume.resolve() if resume else new_directory(config)
         if not resume:
             self._held.enter_context(locked(self.directory))
-        self.source = source_of_world(config, resume).text
+        self.kept = to_keep(config, world, resume)
         self._note(self.directory, config)
         self.factory = world_factory(config, world, resume)
         self.record = Record(self.directory / FILE)
@@ -268,10 +268,10 @@ class _Search:
         return tracker
 
     def _note(self, directory: Path, config: RunConfig) -> None:
-        """Writes settings, and what the world's file says where it is from one."""
+        """Writes settings, and what the world's files say."""
         write_text(directory / "config.json", config.model_dump_json(by_alias=True, indent=2) + "\n")
-        if self.source is not None:
-            write_text(directory / KEPT, self.source)
+        for name, text in self.kept.items():
+            write_text(directory / name, text)
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)

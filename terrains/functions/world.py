@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,24 +11,12 @@ from terrains.base import Attempt, Score, Terrain
 from terrains.errors import WorldError, did_you_mean
 from terrains.functions import failures
 from terrains.functions.answers import Answer, Problem, combined, read_measures, total
+from terrains.functions.carried import Carried
 from terrains.functions.config import FunctionsConfig, Rewards
 from terrains.functions.finding import Finder
 from terrains.functions.function import Sample
 from terrains.functions.judge import Judge
 from terrains.functions.tasks import Scoring, Task, make_task
-
-
-@dataclass(frozen=True)
-class Carried:
-    """What a world read of files, for machines that have no such files.
-
-    Attributes:
-        terrains: the terrains, by name.
-        texts: what the functions' files say, by path.
-    """
-
-    terrains: Mapping[str, Terrain] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 class FunctionsWorld:
@@ -39,6 +26,7 @@ class FunctionsWorld:
         config: settings.
         functions: functions that are in no file, by the names that the settings call them.
         carried: what was read of files, where this machine may not have them.
+        kept: the same as `keep` returned it.
 
     Raises:
         WorldError: a file or a function is not there, or not what it should be; the message is one line.
@@ -52,10 +40,11 @@ class FunctionsWorld:
         config: FunctionsConfig,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         carried: Carried | None = None,
+        kept: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
         self._given = dict(functions or {})
-        carried = carried or Carried()
+        carried = carried or (Carried.of_json(kept) if kept else Carried())
         self._finder = Finder(self._given, carried.texts)
         self._judge = Judge(config)
         read = carried.terrains
@@ -68,6 +57,14 @@ class FunctionsWorld:
     def carried(self) -> Carried:
         """Returns what was read of files."""
         return Carried({name: task.terrain for name, task in self._tasks.items()}, dict(self._finder.texts))
+
+    def luggage(self, names: Sequence[str]) -> dict[str, Any]:
+        """Returns what was read of files, for all terrains; see `terrains.optional.Travelling`."""
+        return {"carried": self.carried()}
+
+    def keep(self) -> dict[str, Any]:
+        """Returns what was read of files, for a run's folder; see `terrains.optional.Keeping`."""
+        return self.carried().as_json()
 
     def default_names(self) -> tuple[str, ...]:
         """Returns the names of all terrains, in the order of the settings."""
