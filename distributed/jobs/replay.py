@@ -24,6 +24,7 @@ from distributed.report.shows import Show, recorded
 from distributed.results.best_programs import Found, best_found
 from distributed.results.run_folder import FinishedRun, open_run
 from terrains.base import Attempt, World
+from terrains.errors import WorldError
 from terrains.optional import Rendering, fitness_unit
 from terrains.render.moving import Lane, animate
 
@@ -187,7 +188,10 @@ def _named(world: World, found: Found) -> Found:
 
 def _show(world: World, found: Found, console: Console) -> Show:
     """A program's scene, under the fitness that it has now. A failure has one too where there is something to see."""
-    [score] = world.score([Attempt(found.terrain, found.program)])
+    try:
+        [score] = world.score([Attempt(found.terrain, found.program)])
+    except WorldError as error:
+        raise UserError(str(error)) from None
     detail = score.detail
     try:
         show = recorded(world, Found(found.terrain, found.title, found.program, score.fitness), SECONDS_PER_FRAME)

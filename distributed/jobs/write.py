@@ -22,7 +22,8 @@ from softprompt.finite import NotFiniteError
 from softprompt.models.prompt_text import program_texts
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Attempt, Terrain, World
-from terrains.optional import Rendering, fitness_unit
+from terrains.errors import WorldError
+from terrains.optional import Rendering, Tokenizing, fitness_unit
 from terrains.registry import catalogue
 from terrains.render.still import draw_scene
 
@@ -40,12 +41,14 @@ class Written:
         terrain: the terrain's name.
         world: what scores it; to be closed.
         fingerprint: of the terrain the prompt was evaluated on, None where it is not known.
+        output_ids: the tokens that were sampled; empty where they are not known.
     """
 
     program: str
     terrain: str
     world: World
     fingerprint: str | None = None
+    output_ids: tuple[int, ...] = ()
 
 
 def write(terrain: str, source: str | None, seed: int, picture: Path | None, console: Console) -> str:
@@ -101,7 +104,9 @@ def _from_run(name: str, source: str, seed: int) -> Written:
     tokens = samples.ids[0][samples.mask[0]].tolist()
     [program] = program_texts(lm.tokenizer, [terrain.instruction], [instruction], [tokens])
     noted = (run.summary.fingerprints or {}).get(terrain.name)
-    return Written(program, terrain.name, world, noted)
+    if isinstance(world, Tokenizing):
+        world.use_tokenizer(lm.tokenizer)
+    return Written(program, terrain.name, world, noted, tuple(tokens))
 
 
 def _from_registry(name: str, source: str | None, seed: int) -> Written:
@@ -159,7 +164,10 @@ def _show(written: Written, picture: Path, console: Console) -> None:
     world, terrain = written.world, written.terrain
     if written.fingerprint not in (None, world.terrain(terrain).fingerprint):
         console.print(f"the rules of {terrain} have changed since this prompt was evaluated", highlight=False)
-    [score] = world.score([Attempt(terrain, written.program)])
+    try:
+        [score] = world.score([Attempt(terrain, written.program, output_ids=written.output_ids)])
+    except WorldError as error:
+        raise UserError(str(error)) from None
     if not score.valid:
         named = str(score.detail).startswith(f"{score.failure}:")
         line = f"fitness 0 on {terrain}: {score.detail if named else f'{score.failure}: {score.detail}'}"

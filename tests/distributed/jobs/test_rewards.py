@@ -98,6 +98,9 @@ def test_a_run_whose_reward_fails_later_keeps_its_results_and_goes_on(
     before = contents(folder)
     monkeypatch.setenv(SPOILT, "1")
     capsys.readouterr()
+    for command in (["replay", str(folder), "--out", "shown"], ["write", "--terrain", "e", "--from", str(folder)]):
+        assert main_exit(*command) == 2
+        assert "letters.py:reward_fn failed" in capsys.readouterr().err.strip().splitlines()[-1]
     assert main_exit("train", "--resume", str(folder), "train.total_steps=2") == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "KeyError" in last and "terraprompt train --resume" in last
@@ -184,7 +187,7 @@ def test_two_workers_on_ray_make_the_run_of_this_process(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_lm, local_ray, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert train(files, tiny_lm[1], "train.checkpoint_dir=alone") == 0
+    assert train(files, tiny_lm[1], "train.checkpoint_dir=alone", "rollouts.request_size=4") == 0
     on_ray = ["ray.enabled=true", "rollouts.workers=2", "rollouts.request_size=4"]
     assert train(files, tiny_lm[1], "train.checkpoint_dir=both", *on_ray) == 0
     alone, both = open_run(tmp_path / "alone/letters"), open_run(tmp_path / "both/letters")
