@@ -49,7 +49,9 @@ def test_named_modules_are_there(page: Path) -> None:
 
 def test_commands_have_their_options(page: Path) -> None:
     commands = typer.main.get_command(app)
-    for name, rest in re.findall(r"(?:^ {4}|`|bin/)terraprompt ([a-z]+)([^`\n]*)", page.read_text(), re.MULTILINE):
+    for name, rest in re.findall(
+        r"(?:^ {4}|`|bin/)terraprompt ([a-z][a-z-]*)([^`\n]*)", page.read_text(), re.MULTILINE
+    ):
         assert name in commands.commands, name
         command = commands.commands[name]
         of_command = [command, *getattr(command, "commands", {}).values()]

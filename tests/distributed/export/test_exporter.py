@@ -296,7 +296,7 @@ def test_a_run_that_is_not_whole_is_one_line_and_registers_nothing(
     ("arguments", "words"),
     [
         (("export", "RUNS/frist"), "did you mean first?"),
-        (("export", "RUNS/first", "--terrain", "tunel"), "did you mean 'tunnel'? There are flat"),
+        (("export", "RUNS/first", "--terrain", "tunel"), "has no prompt for 'tunel'; did you mean tunnel?"),
         (("write", "--terrain", "tunel"), "tunnel"),
         (("write", "--terrain", "tunnel"), "no champion for tunnel"),
         (("write", "--terrain", "tunnel", "--from", "RUNS/frist"), "did you mean first?"),
@@ -360,7 +360,11 @@ def test_write_scores_and_draws_a_walker(
     run: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = next(iter(SEEDS.values()))
-    monkeypatch.setattr(write_command, "_from_run", lambda *_: write_command.Written(program, 3.0))
+    monkeypatch.setattr(
+        write_command,
+        "_from_run",
+        lambda *_: write_command.Written(program, "flat", SodaraceWorld(WorldConfig(seconds=3.0))),
+    )
     picture = tmp_path / "walker.png"
     assert main_exit("write", "--terrain", "flat", "--from", str(run), "--picture", str(picture)) == 0
     out, err = capsys.readouterr()

@@ -334,4 +334,4 @@ def test_a_run_does_not_go_on_with_a_terrain_whose_file_has_changed(tmp_path, tr
     assert train_here(*small, cwd=tmp_path)[0] == 0
     canyon.write_text("-50,0\n50,6\n")
     code, _, err = train_here(*small, "--resume", "runs/canyon", cwd=tmp_path)
-    assert code == 2 and "file(path=canyon.csv) is another ground than when the run began" in err
+    assert code == 2 and "file(path=canyon.csv) is another terrain than when the run began" in err
