@@ -56,7 +56,10 @@ def load_search(config: str | Path, sweep: str | Path | None, overrides: Sequenc
     found = search_sections(config, sweep)
     if found.notes:
         logger.warning("%s is a sweep of trlx's and is read so: %s", found.sweep, "; ".join(found.notes))
-    return parse_config(found.sections, overrides, found.source)
+    parsed = parse_config(found.sections, overrides, found.source)
+    from distributed.config.worlds import with_whole_paths  # which imports the configuration itself
+
+    return with_whole_paths(parsed, Path(config).expanduser().absolute().parent)
 
 
 class SearchSections(NamedTuple):

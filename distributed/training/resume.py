@@ -14,6 +14,7 @@ from distributed.checkpoint.manager import MANIFEST, Checkpoint, CheckpointError
 from distributed.config import RunConfig
 from distributed.config.load import parse_config
 from distributed.config.resuming import resumed
+from distributed.config.worlds import with_whole_paths
 from distributed.errors import UserError
 from distributed.infra.locking import locked
 from distributed.infra.paths import existing
@@ -143,7 +144,7 @@ def settings_of(given: Path, overrides: Sequence[str] = ()) -> RunConfig:
     except UserError as error:
         raise UserError(f"--resume: {error}") from None
     check_sections(said, file)
-    return parse_config(said, overrides, source=str(file))
+    return with_whole_paths(parse_config(said, overrides, source=str(file)), run)
 
 
 def is_search(path: Path) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from distributed.checkpoint.manager import latest
 from distributed.config.load import load_config
+from distributed.config.trlx_sweep import load_search
 from distributed.config.worlds import KEPT_READ, make_world, world_factory
 from distributed.errors import UserError
 from distributed.results.run_folder import open_run
@@ -109,7 +110,9 @@ def test_a_run_whose_reward_fails_later_keeps_its_results_and_goes_on(
     assert results and all(after[name] == before[name] for name in results) and latest(folder) is not None
     assert set(before) <= set(after)
     monkeypatch.delenv(SPOILT)
-    assert main_exit("train", "--resume", str(folder), "train.total_steps=2") == 0
+    monkeypatch.chdir(files)  # from where the same function can be named in a shorter way
+    again = ["train.total_steps=2", "terrains.options.reward=letters.py:reward_fn"]
+    assert main_exit("train", "--resume", str(folder), *again) == 0
     assert open_run(folder).config.train.total_steps == 2
 
 
@@ -159,6 +162,12 @@ def test_paths_count_from_here_and_then_from_the_yaml(
     assert [each.text for each in world.terrain("e").instructions] == ["import a\n"]
 
 
+def test_a_search_finds_the_files_as_a_run_does(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = load_search(files / "letters.yml", None).terrains.options
+    assert options["reward"] == f"{files / 'letters.py'}:reward_fn"
+
+
 def test_workers_threads_are_no_calls_side_by_side(files: Path) -> None:
     world = make_world(load_config(files / "letters.yml", ["rollouts.threads_per_worker=4"]))
     assert world.config.threads == 1
@@ -199,3 +208,24 @@ def test_two_workers_on_ray_make_the_run_of_this_process(
     capsys.readouterr()
     assert train(files, tiny_lm[1], "train.checkpoint_dir=never", *on_ray) == 2
     assert "letters.py:2: ZeroDivisionError" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_two_members_search_and_the_best_is_a_run_like_any_other(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, tiny_lm, local_ray
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = [each for each in FAST if not each.startswith(("ray.", "train.total_steps"))]
+    search = [
+        "train.total_steps=2", "search.members=2", "search.interval=1", "search.evaluation_samples=2",
+        "search.stored_programs=2", "search.distill_steps=2", "search.space={method.n_soft_tokens: [2, 3]}",
+        "rollouts.workers=1", "rollouts.cpus_per_worker=0.5", "train.batch_size=4", f"model.model_path={tiny_lm[1]}",
+    ]  # fmt: skip
+    assert main_exit("search", "--config", str(files / "letters.yml"), *settings, *search) == 0
+    folder = tmp_path / "runs" / "letters"
+    for each in files.iterdir():
+        each.unlink()
+    assert list(open_run(folder).prompts) == ["e", "t"]
+    assert main_exit("export", str(folder)) == 0
+    assert main_exit("write", "--terrain", "e", "--from", str(folder)) == 0
