@@ -279,10 +279,15 @@ def test_head_ends_a_run_in_good_order(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_terminal_that_is_closed_leaves_a_checkpoint(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
+
+    def take_the_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run below nohup
+
     process = subprocess.Popen(
         [sys.executable, "-m", "distributed.train", "--config", str(QUICKSTART), *SMALL, "train.total_steps=99"],
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment() | {"TERM": "xterm"},
-        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        start_new_session=True, preexec_fn=take_the_terminal,
     )  # fmt: skip
     os.close(theirs)
     seen = b""
