@@ -78,7 +78,7 @@ class Guarded:
         [answer] = answers
         if isinstance(answer, BaseException):
             raise WorldError(f"{self._said}: score raised {described(answer, *self._files)}") from answer
-        return self._checked(answer, len(attempts))
+        return checked_scores(answer, len(attempts), self._said)
 
     def close(self) -> None:
         """Ends what the world holds; a failure is logged, and does not fail the run."""
@@ -100,23 +100,30 @@ class Guarded:
         except Exception as error:
             logger.warning("%s: close raised %s", self._said, described(error, *self._files))
 
-    def _checked(self, answer: Any, count: int) -> list[Score]:
-        if not isinstance(answer, Sequence) or isinstance(answer, str):
-            raise WorldError(f"{self._said}: score returned {_a(answer)}, and not a list of terrains.Score")
-        if len(answer) != count:
-            raise WorldError(f"{self._said}: score returned {len(answer)} scores for {count} attempts")
-        for place, each in enumerate(answer):
-            if not isinstance(each, Score):
-                raise WorldError(
-                    f"{self._said}: score returned {_a(each)} for attempt {place}, and not a terrains.Score"
-                )
-            if not isinstance(each.reward, Real) or not isinstance(each.fitness, Real):
-                raise WorldError(
-                    f"{self._said}: the Score of attempt {place} has a reward or fitness that is no number"
-                )
-            if each.failure is not None and not isinstance(each.failure, str):
-                raise WorldError(f"{self._said}: the Score of attempt {place} has a failure that is no text")
-        return list(answer)
+
+def checked_scores(answer: Any, count: int, said: str) -> list[Score]:
+    """Returns what a world's ``score`` returned, if it is one Score an attempt.
+
+    Args:
+        answer: what it returned.
+        count: the number of attempts.
+        said: what messages call the world.
+
+    Raises:
+        WorldError: it is something else.
+    """
+    if not isinstance(answer, Sequence) or isinstance(answer, str):
+        raise WorldError(f"{said}: score returned {_a(answer)}, and not a list of terrains.Score")
+    if len(answer) != count:
+        raise WorldError(f"{said}: score returned {len(answer)} scores for {count} attempts")
+    for place, each in enumerate(answer):
+        if not isinstance(each, Score):
+            raise WorldError(f"{said}: score returned {_a(each)} for attempt {place}, and not a terrains.Score")
+        if not isinstance(each.reward, Real) or not isinstance(each.fitness, Real):
+            raise WorldError(f"{said}: the Score of attempt {place} has a reward or fitness that is no number")
+        if each.failure is not None and not isinstance(each.failure, str):
+            raise WorldError(f"{said}: the Score of attempt {place} has a failure that is no text")
+    return list(answer)
 
 
 def _passed_on(member: str) -> property:

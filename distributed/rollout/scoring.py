@@ -14,6 +14,7 @@ from distributed.rollout.instructions import sharing
 from distributed.rollout.types import Trial
 from terrains.base import Attempt, Score, Terrain, World
 from terrains.errors import WorldError
+from terrains.guarded import checked_scores
 from terrains.optional import Measuring
 
 NOT_FINITE = "not_finite"
@@ -154,13 +155,7 @@ class Scorer:
 
     def _scored(self, attempts: Sequence[Attempt]) -> list[Score]:
         """The world's scores, one an attempt."""
-        scores = self._world.score(list(attempts))
-        if not isinstance(scores, Sequence) or len(scores) != len(attempts):
-            n = len(scores) if isinstance(scores, Sequence) else _kind(scores)
-            raise WorldError(f"the world {self._name} returned {n} scores for {len(attempts)} attempts")
-        wrong = next((score for score in scores if not isinstance(score, Score)), None)
-        if wrong is not None or None in scores:
-            raise WorldError(f"the world {self._name} returned {_kind(wrong)} where a terrains.base.Score has to be")
+        scores = checked_scores(self._world.score(list(attempts)), len(attempts), f"the world {self._name}")
         return [checked(score, attempt) for score, attempt in zip(scores, attempts, strict=True)]
 
     def _numbers(self, name: str, values: Any, n: int) -> list[float]:
