@@ -102,6 +102,9 @@ class Score:
         failure: the failure kind, or None for a valid program.
         detail: one short line a person can read, empty for a valid program.
         token_rewards: a reward for each of the attempt's ``output_ids``; empty for one reward at the end.
+        descriptors: numbers that tell kinds of programs apart, as the world's ``niches`` name them; empty for none.
+        identity: a text that programs with the same outcome share, such as a digest of the walker; empty where every
+            text is a program of its own.
     """
 
     reward: float
@@ -109,6 +112,8 @@ class Score:
     failure: str | None = None
     detail: str = ""
     token_rewards: tuple[float, ...] = ()
+    descriptors: tuple[float, ...] = ()
+    identity: str = ""
 
     @property
     def valid(self) -> bool:

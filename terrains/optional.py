@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from terrains.base import Attempt
+from terrains.niches import Niches
 from terrains.scene import Scene
 
 
@@ -38,14 +39,10 @@ class Measuring(Protocol):
 
 @runtime_checkable
 class Describing(Protocol):
-    """A world that tells programs apart by numbers, such as a walker's height, width and mass."""
+    """A world whose scores have descriptors: numbers that tell programs apart, such as a walker's height and width."""
 
-    descriptors: tuple[str, ...]
-    """Names of the numbers."""
-
-    def describe(self, program: str) -> tuple[float, ...] | None:
-        """Returns a program's numbers, in the order of their names; None for a program that has none."""
-        ...
+    niches: Niches
+    """The descriptors' names, and the grid of cells by which kinds of programs are counted."""
 
 
 @runtime_checkable

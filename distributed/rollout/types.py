@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from distributed.rollout.outcomes import identities
+
 
 @dataclass(frozen=True)
 class LayerWeights:
@@ -170,6 +172,9 @@ class Rollouts:
             reward all of it is on its last token. None where the world gave no program more than one reward.
         metrics: what the world measured, by name, shape (b, 1) on the program's own terrain or (b, n_terrains) on all,
             float64; NaN where there is no number.
+        descriptors: numbers that tell kinds of programs apart, as the world's ``niches`` name them, shape
+            (b, n_descriptors), float64; NaN for a program without. A world that has none: shape (b, 0).
+        identity: a number that programs with the same outcome share, shape (b,), int64; left out, of the same text.
         seconds: wall-clock time by part, ``generate`` and ``score``.
         counts: the world's counters for this request, where it has any. Only these and the seconds differ between two
             runs, as they depend on the scores that this worker's world had cached before.
@@ -189,6 +194,8 @@ class Rollouts:
     instruction: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     token_rewards: np.ndarray | None = None
     metrics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    descriptors: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    identity: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     seconds: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
 
@@ -196,6 +203,10 @@ class Rollouts:
         b = len(self.programs)
         if not len(self.instruction):
             object.__setattr__(self, "instruction", np.zeros(b, dtype=np.int64))
+        if not len(self.descriptors):
+            object.__setattr__(self, "descriptors", np.empty((b, 0)))
+        if not len(self.identity):
+            object.__setattr__(self, "identity", identities(self.programs))
         token_shapes = {self.ids.shape, self.mask.shape, self.logprobs.shape}
         if len(token_shapes) != 1 or self.ids.ndim != 2 or len(self.ids) != b or self.terrain.shape != (b,):
             raise ValueError(f"rollouts of request {self.request_id}: token arrays {token_shapes} for {b} programs")
@@ -207,6 +218,8 @@ class Rollouts:
             raise ValueError(
                 f"rollouts of request {self.request_id}: instructions or metrics do not match {b} programs"
             )
+        if self.identity.shape != (b,) or self.descriptors.ndim != 2 or len(self.descriptors) != b:
+            raise ValueError(f"rollouts of request {self.request_id}: outcomes do not match {b} programs")
         if self.token_rewards is not None and self.token_rewards.shape != self.ids.shape:
             raise ValueError(f"rollouts of request {self.request_id}: token rewards do not match the tokens")
 

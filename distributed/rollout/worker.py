@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from distributed.rollout.instructions import instruction_ids
+from distributed.rollout.outcomes import descriptors_of, identities
 from distributed.rollout.scoring import Scorer, Written, token_rewards
 from distributed.rollout.types import LayerWeights, PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
@@ -20,7 +21,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Instruction, Score, World
-from terrains.optional import Counting, Tokenizing
+from terrains.optional import Counting, Describing, Tokenizing
 
 
 class RolloutWorker:
@@ -56,6 +57,7 @@ class RolloutWorker:
         self.world = make_world()
         if isinstance(self.world, Tokenizing):
             self.world.use_tokenizer(self.lm.tokenizer)
+        self._niches = self.world.niches if isinstance(self.world, Describing) else None
         self._scorer = Scorer(self.world, terrains)
         self._drawing = generation, experience or generation
         self._frozen = self._samplers(self.lm)
@@ -101,6 +103,8 @@ class RolloutWorker:
             trials=self._scorer.try_elsewhere(written, table, request.try_on, request.seed),
             instruction=written.instruction,
             token_rewards=token_rewards([row[0] for row in table], mask) if request.score_on == "own" else None,
+            descriptors=descriptors_of(table, self._niches, f"the world {getattr(self.world, 'name', '')}"),
+            identity=identities(written.programs, table),
             metrics={} if request.measure_on == "none" else self._scorer.measure(written, request.measure_on),
             seconds={"generate": generated - began, "score": time.perf_counter() - generated},
             counts={name: count - before[name] for name, count in self._counts().items()},

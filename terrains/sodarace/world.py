@@ -8,12 +8,13 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import TracebackType
 
 from terrains.base import Attempt, Score, Terrain
 from terrains.scene import Scene
 from terrains.sodarace import failures
+from terrains.sodarace.canonical import NICHES, descriptors, identity
 from terrains.sodarace.ground import catalogue
 from terrains.sodarace.ground.geometry import PROFILES, Ground
 from terrains.sodarace.ground.names import canonical_name, grounds_from_files, make_ground
@@ -40,6 +41,7 @@ class SodaraceWorld:
 
     name = "sodarace"
     fitness_unit = "units"
+    niches = NICHES
     Config = WorldConfig
     canonical_name = staticmethod(catalogue.canonical_name)
     sample_terrains = staticmethod(catalogue.sample_terrains)
@@ -178,6 +180,9 @@ class SodaraceWorld:
         if isinstance(walker, Walker) and runs:
             ways = simulate([walker] * len(runs), list(runs.values()), self.config.seconds)
             scores |= {key: self._travelled(float(way)) for key, way in zip(runs, ways, strict=True)}
+        if isinstance(walker, Walker):
+            told = {"descriptors": descriptors(walker), "identity": identity(walker)}
+            scores = {key: replace(score, **told) for key, score in scores.items()}
         return Done(scores, len(runs), ran - began, time.perf_counter() - ran)
 
     def _walker(self, outcome: Outcome) -> Walker | Score:

@@ -8,17 +8,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from terrains.sodarace.canonical import NICHES
+
 
 class NicheConfig(BaseModel):
     """The grid of niches: what counts as the same kind of walker."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    cells: tuple[int, int, int] = (12, 20, 15)
+    cells: tuple[int, int, int] = (NICHES.cells[0], NICHES.cells[1], NICHES.cells[2])
     """Cells along height, width and mass."""
-    low: tuple[float, float, float] = (0.0, 0.0, 4.0)
+    low: tuple[float, float, float] = (NICHES.low[0], NICHES.low[1], NICHES.low[2])
     """Lower ends, program units; what lies below belongs to the first cell."""
-    high: tuple[float, float, float] = (12.0, 20.0, 64.0)
+    high: tuple[float, float, float] = (NICHES.high[0], NICHES.high[1], NICHES.high[2])
     """Upper ends; what lies above belongs to the last cell."""
     keep_above: float = Field(0.5, ge=0, le=1)
     """A program is kept while its fitness is at least this share of its niche's best, in one archive or more (ELM's

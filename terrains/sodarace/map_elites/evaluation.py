@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from terrains.base import Attempt
+from terrains.sodarace.canonical import descriptors
 from terrains.sodarace.world import SodaraceWorld
 
 
@@ -65,5 +66,4 @@ class WorldEvaluator:
         return found
 
     def _descriptors(self, program: str) -> tuple[float, float, float]:
-        walker = self.world.walker(program)
-        return round(walker.height, 3), round(walker.width, 3), round(walker.mass, 3)
+        return descriptors(self.world.walker(program))

@@ -72,7 +72,7 @@ def worker(arguments: Arguments) -> RolloutWorker:
 
 def assert_same(left: Rollouts, right: Rollouts) -> None:
     """Equal to the bit in all but the time they took."""
-    for name in ("ids", "mask", "logprobs", "terrain", "rewards", "fitness"):
+    for name in ("ids", "mask", "logprobs", "terrain", "rewards", "fitness", "descriptors", "identity"):
         one, other = getattr(left, name), getattr(right, name)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other, err_msg=name)
