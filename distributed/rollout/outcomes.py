@@ -18,7 +18,7 @@ def identities(programs: Sequence[str], scores: Sequence[Sequence[Score | None]]
 
     Args:
         programs: b whole texts.
-        scores: of each, on one terrain or more; left out, and for programs whose world says nothing, texts are compared.
+        scores: of each, on one terrain or more. Left out, and where the world says nothing, texts are compared.
     """
     said = [next((s.identity for s in row if s and s.identity), "") for row in scores] or [""] * len(programs)
     # A text and a world's name for an outcome are told apart by what stands before them.

@@ -181,8 +181,8 @@ class SodaraceWorld:
             ways = simulate([walker] * len(runs), list(runs.values()), self.config.seconds)
             scores |= {key: self._travelled(float(way)) for key, way in zip(runs, ways, strict=True)}
         if isinstance(walker, Walker):
-            told = {"descriptors": descriptors(walker), "identity": identity(walker)}
-            scores = {key: replace(score, **told) for key, score in scores.items()}
+            numbers, name = descriptors(walker), identity(walker)
+            scores = {key: replace(score, descriptors=numbers, identity=name) for key, score in scores.items()}
         return Done(scores, len(runs), ran - began, time.perf_counter() - ran)
 
     def _walker(self, outcome: Outcome) -> Walker | Score:
