@@ -138,3 +138,8 @@ def fitness_unit(world: object) -> str:
     """Returns what a world's fitness is counted in, behind a space, or nothing: its attribute ``fitness_unit``."""
     unit = getattr(world, "fitness_unit", "")
     return f" {unit}" if isinstance(unit, str) and unit else ""
+
+
+def niches_of(world: object) -> Niches | None:
+    """Returns a world's grid, None for a world whose programs have no descriptors."""
+    return world.niches if isinstance(world, Describing) else None

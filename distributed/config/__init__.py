@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import model_validator
 
-from distributed.config.method import GROUPED, GenKwargs, MethodConfig
+from distributed.config.generation import GenKwargs
+from distributed.config.method import GROUPED, MethodConfig
 from distributed.config.renamed import with_current_names
 from distributed.config.search import Range, SearchConfig
 from distributed.config.section import Section

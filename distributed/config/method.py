@@ -2,92 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distributed.config.section import Arguments, Section, unused
+from distributed.config.generation import GenKwargs
+from distributed.config.section import Section, unused
 
-DEFAULT_NEW_TOKENS = 160
 GROUPED = ("rloo", "grpo", "dr_grpo")
-
-
-class GenKwargs(Arguments):
-    """How programs are sampled; the names are those of transformers."""
-
-    max_new_tokens: int | None = Field(None, ge=1)
-    """Most tokens of a program behind its instruction, its end token included; 160 without max_length either."""
-    max_length: int | None = Field(None, ge=2)
-    """Most tokens of instruction and program together; max_new_tokens comes before it. Soft tokens do not count."""
-    min_new_tokens: int | None = Field(None, ge=0)
-    """Fewest tokens of a program; before, its end token cannot be drawn."""
-    min_length: int = Field(0, ge=0)
-    """Fewest tokens of instruction and program together; min_new_tokens comes before it. Soft tokens do not count."""
-    temperature: float = Field(1.0, gt=0)
-    """Logits are divided by it."""
-    top_k: int = Field(0, ge=0)
-    """Only the k likeliest tokens are drawn; 0 for all."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    """Only the fewest tokens that hold this much probability are drawn."""
-    do_sample: bool = True
-    """False takes the likeliest token every time."""
-    stop_strings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Texts at which a program ends, behind the token that completes one of them; it may end before its min_length."""
-    eos_token_id: int | tuple[int, ...] | None = None
-    """Tokens that end a program, by their numbers; null for the language model's own, -1 for none."""
-    num_beams: int = Field(1, ge=1)
-    """Only 1, as programs are drawn one by one."""
-
-    @field_validator("num_beams")
-    @classmethod
-    def _is_one(cls, beams: int) -> int:
-        if beams > 1:
-            raise ValueError(
-                f"must be 1, not {beams}: the best of many beams is no sample of the policy, which PPO needs"
-            )
-        return beams
-
-    @property
-    def end_tokens(self) -> tuple[int, ...] | None:
-        """The tokens that end a program, None for the language model's own; no number below 0 is a token."""
-        said = self.eos_token_id
-        return None if said is None else tuple(t for t in ((said,) if isinstance(said, int) else said) if t >= 0)
-
-    @field_validator("stop_strings", mode="before")
-    @classmethod
-    def _may_be_one_or_none(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else () if value is None else value
-
-    @model_validator(mode="after")
-    def _shortest_is_no_longer_than_the_longest(self) -> GenKwargs:
-        for low, high in (("min_new_tokens", "max_new_tokens"), ("min_length", "max_length")):
-            least, most = getattr(self, low), getattr(self, high)
-            if least is not None and most is not None and least > most:
-                raise ValueError(f"{low} is {least}, which is above {high}, {most}")
-        return self
-
-    def new_tokens(self, instruction_tokens: int) -> int:
-        """Most tokens of a program whose instruction has so many tokens; at least 1."""
-        if self.max_new_tokens is not None:
-            return self.max_new_tokens
-        if self.max_length is not None:
-            return max(1, self.max_length - instruction_tokens)
-        return DEFAULT_NEW_TOKENS
-
-    def sampler_settings(self, instruction_tokens: int) -> dict[str, Any]:
-        """The arguments of ``softprompt.sampling.draw.GenerationConfig``."""
-        longest = self.new_tokens(instruction_tokens)
-        least = self.min_length - instruction_tokens if self.min_new_tokens is None else self.min_new_tokens
-        return {
-            "max_new_tokens": longest,
-            "min_new_tokens": min(max(0, least), longest),
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "do_sample": self.do_sample,
-            "stop_strings": self.stop_strings,
-            "end_tokens": self.end_tokens,
-        }
 
 
 class MethodConfig(Section):
@@ -140,6 +62,11 @@ class MethodConfig(Section):
     replay_size: int = Field(1, ge=1)
     """How many of a terrain's best programs are replayed. One is learnt fastest; more keep programs varied."""
 
+    replay_from: Literal["best", "cells", "spread"] = "best"
+    """Which programs are replayed: a terrain's best; the best of cells, that is of its best kinds of programs; or the
+    best and others of the archive that are far from it and from one another."""
+    replay_bar: float = Field(0.5, ge=0, le=1)
+    """Share of a terrain's best fitness that programs of cells need to be replayed; the bar rises with the best."""
     replay_steps: int = Field(0, ge=0)
     """Steps of likelihood alone, on the replayed programs, after each PPO step; cheap, as they are few."""
 
@@ -158,6 +85,28 @@ class MethodConfig(Section):
     samples_per_instruction: int = Field(1, ge=1)
     """Programs drawn side by side behind an instruction of a terrain that has several. Above 1, a program is compared
     with the others of its instruction, else with all of its terrain."""
+    repeat_discount: float = Field(0.0, ge=0, le=4)
+    """Of a program that stands k times in its group, each keeps 1/k^this of its reward (1 shares it out, as fitness
+    sharing does: Goldberg & Richardson 1987); 0 lets a prompt come to write one program alone."""
+    unique_target: float | None = Field(None, gt=0, le=1)
+    """Share of unique programs in a group that repeat_discount is steered to, once a step; null keeps it."""
+    unique_rate: float = Field(1.0, gt=0)
+    """How fast repeat_discount is steered: a share that is off by 20% or more moves it by a fifth of this."""
+    repeats_by: Literal["outcome", "program", "cell"] = "outcome"
+    """What makes a program a repeat: an equal outcome, as the world tells (in sodarace a walker, whatever text makes
+    it), an equal text, or a place in the same cell of the world's niches."""
+    distinct_by: Literal["none", "tokens", "descriptors"] = "none"
+    """Rewards are multiplied by a program's mean distance from its group, in tokens (Levenshtein) or the world's
+    descriptors, as a share of the longest possible: quality times distinctness (Li et al. 2025, arXiv 2509.02534)."""
+    novelty_weight: float = Field(0.0, ge=0)
+    """Weight of a reward for valid programs whose descriptors are far from those of the archive's, in [0, 1]
+    (Lehman & Stanley 2011)."""
+    novelty_neighbours: int = Field(10, ge=1)
+    """To how many of the nearest of the archive's programs that distance is taken."""
+    entropy_coef: float = Field(0.0, ge=0)
+    """Reward of each nat by which a token was unlikely under the policy that drew it: maximum-entropy RL (Haarnoja et
+    al. 2017, arXiv 1702.08165, section 2)."""
+
     chunk_size: int = unused(128)
     """Programs trlx samples at a time; here rollouts.request_size says it."""
 
@@ -227,6 +176,21 @@ class MethodConfig(Section):
     def _evolution_moves_rows(self) -> MethodConfig:
         if self.estimator == "es" and (self.prompt_source != "table" or self.reparameterize != "none"):
             raise ValueError("estimator es moves rows: set prompt_source to table and reparameterize to none")
+        return self
+
+    @property
+    def pays_for_variety(self) -> bool:
+        """Whether a program's reward depends on the other programs of its step, or on the archive."""
+        discounts = self.repeat_discount > 0 or self.unique_target is not None
+        return discounts or self.distinct_by != "none" or self.novelty_weight > 0
+
+    @model_validator(mode="after")
+    def _evolution_compares_rewards_as_they_are(self) -> MethodConfig:
+        if self.estimator == "es" and (self.pays_for_variety or self.entropy_coef):
+            raise ValueError(
+                "estimator es compares rewards as they are: leave repeat_discount, unique_target, distinct_by, "
+                "novelty_weight and entropy_coef as they were"
+            )
         return self
 
     @model_validator(mode="after")

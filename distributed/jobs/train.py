@@ -42,6 +42,7 @@ from distributed.training.setup import (
 )
 from distributed.training.trlx_settings import by_trlx, check_for_trlx
 from terrains.base import World
+from terrains.optional import niches_of
 
 
 def run_training(config: RunConfig, resume: Path | None = None) -> int:
@@ -78,7 +79,7 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         check_positions(config, lm, instructions)
         connect(config)
         torch.set_num_threads(os.cpu_count() or 1)
-        learner = Learner(config, lm, instructions, tasks)
+        learner = Learner(config, lm, instructions, tasks, niches_of(world))
         directory = _directory(config, start, held)
         with interruptible() as received:
             try:

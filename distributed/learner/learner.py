@@ -19,16 +19,19 @@ from distributed.learner.imitation import Imitation
 from distributed.learner.optimizers import make_optimizer, make_schedule, make_step, trained
 from distributed.learner.policy import Policy
 from distributed.learner.snapshot import Snapshot
+from distributed.learner.variety import VarietyRewards
 from distributed.rollout.instructions import Tokens, longest
 from distributed.rollout.types import PromptState, Rollouts
 from softprompt.finite import check_parameters
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.stats import nearest_tokens, prompt_drift, relative_step
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
+from softprompt.rl.archive import CellArchive
 from softprompt.rl.elites import EliteBuffer
 from softprompt.rl.kl import k1, k3, make_kl_controller
 from softprompt.rl.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
 from terrains.base import Terrain
+from terrains.niches import Niches
 
 
 class Learner:
@@ -40,6 +43,7 @@ class Learner:
         instructions: token ids of each terrain's instructions, all of them.
         terrains: the terrains themselves, for prompts that come from their features or from another run, and for a
             loop that is to train on them.
+        niches: the world's grid, where its programs have descriptors.
 
     Attributes:
         instructions: token ids of each terrain's instructions, all of them.
@@ -47,6 +51,9 @@ class Learner:
         policy: what is trained.
         source: where its prompts come from.
         elites: each terrain's best programs so far.
+        niches: the world's grid, or None.
+        archive: the best program of each cell of that grid; empty without one.
+        variety: what makes rewards depend on the other programs of a step.
         imitation: steps of likelihood on the elites.
         version: updates made so far.
 
@@ -60,6 +67,7 @@ class Learner:
         lm: FrozenLM,
         instructions: Sequence[Sequence[Tokens]],
         terrains: Sequence[Terrain] = (),
+        niches: Niches | None = None,
     ) -> None:
         self.config, self.lm = config, lm
         self.instructions, self.terrains = list(instructions), list(terrains)
@@ -73,6 +81,8 @@ class Learner:
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
         self._scaling = make_scaling(method, len(instructions))
         self.elites = EliteBuffer(len(instructions), max(method.replay_size, config.warm_start.elites))
+        self.niches, self.archive = niches, CellArchive(len(instructions))
+        self.variety = VarietyRewards(method, niches)
         self.imitation = Imitation(config, self.policy, self.elites)
         self.version = 0
         self._reward_gradient = torch.zeros_like(self._start)
@@ -181,6 +191,8 @@ class Learner:
             "kl": self._kl.state_dict(),
             "moments": self._scaling.state_dict(),
             "elites": self.elites.state_dict(),
+            "archive": self.archive.state_dict(),
+            "variety": self.variety.controller.state_dict(),
             "version": self.version,
         }
         return copied(state)
@@ -198,6 +210,9 @@ class Learner:
         self._kl.load_state_dict(state["kl"])
         self._scaling.load_state_dict(state["moments"])
         self.elites.load_state_dict(state["elites"])
+        if "archive" in state:  # not in checkpoints of before there were archives
+            self.archive.load_state_dict(state["archive"])
+            self.variety.controller.load_state_dict(state["variety"])
         self.version = state["version"]
 
     @torch.no_grad()
@@ -216,10 +231,14 @@ class Learner:
         policy, values = self.policy, torch.zeros_like(logprobs)
         if policy.value_head:
             values = policy.evaluate(ids, mask, terrain, known, instruction)[1]
-        scores = self._scaling(rewards_of(rollouts).float().to(self.lm.device), terrain)
+        group = groups_of(method, terrain, instruction)
+        earned = rewards_of(rollouts).float().to(self.lm.device)
+        earned, variety = self.variety(earned, rollouts, (ids, mask), group, self.archive)
+        scores = self._scaling(earned, terrain)
         kl_price = self._kl.value if method.kl_in == "reward" else 0.0
         token_level = token_rewards(scores, logprobs, ref_logprobs, mask, kl_price)
-        group = groups_of(method, terrain, instruction)
+        if method.entropy_coef:
+            token_level = token_level - method.entropy_coef * logprobs * mask
         advantages, returns = estimate(method, token_level, values, mask, group, valid)
         info = {
             "kl_ctl_value": self._kl.value,
@@ -231,6 +250,8 @@ class Learner:
             "rollout_scores/running_mean": self._scaling.moments.mean,
             "rollout_scores/running_std": self._scaling.moments.std,
             "reward/mean": rewards.mean().item(),
+            "policy/entropy_per_program": -(logprobs * mask).sum(1).mean().item(),
+            **variety,
             **{f"reward_std/{k}": reward_std(rewards[terrain == k]) for k in range(len(self.instructions))},
         }
         return Batch(terrain, instruction, ids, mask, logprobs, ref_logprobs, advantages, values, returns), info

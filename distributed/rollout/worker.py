@@ -21,7 +21,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 from terrains.base import Instruction, Score, World
-from terrains.optional import Counting, Describing, Tokenizing
+from terrains.optional import Counting, Tokenizing, niches_of
 
 
 class RolloutWorker:
@@ -57,7 +57,7 @@ class RolloutWorker:
         self.world = make_world()
         if isinstance(self.world, Tokenizing):
             self.world.use_tokenizer(self.lm.tokenizer)
-        self._niches = self.world.niches if isinstance(self.world, Describing) else None
+        self._niches = niches_of(self.world)
         self._scorer = Scorer(self.world, terrains)
         self._drawing = generation, experience or generation
         self._frozen = self._samplers(self.lm)

@@ -26,6 +26,7 @@ from distributed.training.requests import runs
 from softprompt.models.frozen import FrozenLM
 from softprompt.resize.distillation import StoredPrograms
 from terrains.base import Terrain, World
+from terrains.niches import Niches
 
 FIXED = 7
 """Part of the evaluation set's seeds, so that no request of a `TrainingLoop` has one of them."""
@@ -43,6 +44,7 @@ class Population:
         model: what ``FrozenLM.export`` returned, or a reference to it in Ray's object store.
         untuned: state of a loop that has sampled the untuned model, or a reference to it.
         tasks: the terrains themselves, for prompts that come from their features or from another run.
+        niches: the world's grid, where its programs have descriptors.
     """
 
     config: RunConfig
@@ -52,6 +54,7 @@ class Population:
     model: Any
     untuned: Any
     tasks: tuple[Terrain, ...] = ()
+    niches: Niches | None = None
 
 
 class Member:
@@ -164,7 +167,9 @@ class Member:
         self.inherited = event
 
     def _loop(self, config: RunConfig) -> TrainingLoop:
-        learner = Learner(config, self._lm, self._population.instructions, self._population.tasks)
+        learner = Learner(
+            config, self._lm, self._population.instructions, self._population.tasks, self._population.niches
+        )
         display = Display(self._population.terrains, Console(quiet=True), live=False)
         return TrainingLoop(config, self._population.terrains, learner, self._pool, Tracker(), display)
 

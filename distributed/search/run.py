@@ -53,6 +53,7 @@ from distributed.training.setup import (
     with_names,
 )
 from terrains.base import World
+from terrains.optional import niches_of
 
 logger = logging.getLogger("terraprompt")
 
@@ -107,8 +108,9 @@ class _Search:
         self.lm = load_lm(config)
         self.tasks = [world.terrain(t) for t in self.terrains]
         self.instructions = all_instruction_ids(self.lm, self.tasks)
+        self.niches = niches_of(world)
         check_positions(config, self.lm, self.instructions)
-        Learner(config, self.lm, self.instructions, self.tasks)  # raises now what would fail in every member
+        self._learner(config)  # raises now what would fail in every member
         connect_ray(config.ray)
         self.fitting = members_that_fit(config, [n["Resources"] for n in ray.nodes() if n["Alive"]])
         self.directory = resume.resolve() if resume else new_directory(config)
@@ -172,7 +174,14 @@ class _Search:
         untuned = ray.put(self._untuned())
         tasks = tuple(self.tasks)
         return Population(
-            self.config, tuple(self.terrains), tuple(self.instructions), self.factory, model, untuned, tasks
+            self.config,
+            tuple(self.terrains),
+            tuple(self.instructions),
+            self.factory,
+            model,
+            untuned,
+            tasks,
+            self.niches,
         )
 
     def _untuned(self) -> dict[str, Any]:
@@ -194,8 +203,11 @@ class _Search:
         torch.set_num_threads(os.cpu_count() or 1)
         wide = with_settings(config, {"rollouts.workers": config.rollouts.workers * self.fitting})
         pool = make_pool(wide, self.terrains, self.instructions, exported(self.lm), self.factory)
-        learner = Learner(config, self.lm, self.instructions, self.tasks)
-        return TrainingLoop(config, self.terrains, learner, pool, tracker, Display(self.terrains, self.console))
+        display = Display(self.terrains, self.console)
+        return TrainingLoop(config, self.terrains, self._learner(config), pool, tracker, display)
+
+    def _learner(self, config: RunConfig) -> Learner:
+        return Learner(config, self.lm, self.instructions, self.tasks, self.niches)
 
     def _fit(self, population: Population, received: list[int]) -> None:
         """Lets Tune run the members; the number of a signal that interrupts it is added to those received."""

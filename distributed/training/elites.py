@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from distributed.config import RunConfig
+from distributed.learner.learner import Learner
 from distributed.rollout.types import Rollouts
 from distributed.training.evaluation import scored_on
 from distributed.training.instructions import InstructionOrder
-from softprompt.rl.elites import EliteBuffer
+from softprompt.rl.archive import CellElite
 
 
 def learns_from_elites(config: RunConfig) -> bool:
@@ -20,7 +21,7 @@ def learns_from_elites(config: RunConfig) -> bool:
     return replays or warm.steps > 0 or warm.init_from_elite or method.closing_steps > 0
 
 
-def offer_untuned(elites: EliteBuffer, results: Sequence[Rollouts], order: InstructionOrder) -> None:
+def offer_untuned(learner: Learner, results: Sequence[Rollouts], order: InstructionOrder) -> None:
     """Offers programs of the bare language model to every terrain that they were scored on.
 
     Those written behind instructions for evaluation alone are left out: nothing is learnt from them.
@@ -31,25 +32,42 @@ def offer_untuned(elites: EliteBuffer, results: Sequence[Rollouts], order: Instr
             chosen = [
                 i for i in rows.tolist() if r.failures[i][column] is None and int(r.instruction[i]) < order.trained[k]
             ]
-            _offer(elites, k, r, chosen, r.fitness[:, column])
+            _offer(learner, k, r, chosen, r.fitness[:, column])
 
 
-def offer_step(elites: EliteBuffer, results: Sequence[Rollouts], n_terrains: int) -> int:
+def offer_step(learner: Learner, results: Sequence[Rollouts], n_terrains: int) -> int:
     """Offers a step's programs to their own terrains, then those tried elsewhere; returns how many entered there."""
     for r in results:
         valid = np.array([row[0] is None for row in r.failures])
         for k in range(n_terrains):
-            _offer(elites, k, r, np.flatnonzero(valid & (r.terrain == k)).tolist(), r.fitness[:, 0])
+            _offer(learner, k, r, np.flatnonzero(valid & (r.terrain == k)).tolist(), r.fitness[:, 0])
     entered = 0
     for r in results:
+        cells = _cells(learner, r)
         for row, terrain, fitness in r.trials:
-            entered += fitness is not None and elites.add(terrain, _ids(r, row), fitness, int(r.instruction[row]))
+            entered += fitness is not None and _add(learner, terrain, r, row, fitness, int(cells[row]))
     return entered
 
 
-def _offer(elites: EliteBuffer, terrain: int, rollouts: Rollouts, rows: Iterable[int], fitness: np.ndarray) -> None:
+def _offer(learner: Learner, terrain: int, rollouts: Rollouts, rows: Sequence[int], fitness: np.ndarray) -> None:
+    cells = _cells(learner, rollouts)
     for i in rows:
-        elites.add(terrain, _ids(rollouts, i), float(fitness[i]), int(rollouts.instruction[i]))
+        _add(learner, terrain, rollouts, i, float(fitness[i]), int(cells[i]))
+
+
+def _add(learner: Learner, terrain: int, rollouts: Rollouts, row: int, fitness: float, cell: int) -> bool:
+    """Offers one program to a terrain; returns whether it is among its best programs now."""
+    ids, instruction = tuple(_ids(rollouts, row)), int(rollouts.instruction[row])
+    told = tuple(rollouts.descriptors[row].tolist())
+    learner.archive.add(terrain, CellElite(ids, fitness, instruction, cell=cell, descriptors=told))
+    return learner.elites.add(terrain, ids, fitness, instruction)
+
+
+def _cells(learner: Learner, rollouts: Rollouts) -> np.ndarray:
+    """The cell of each program, shape (b,); -1 for those without one."""
+    if learner.niches is None:
+        return np.full(len(rollouts.programs), -1)
+    return learner.niches.cell(rollouts.descriptors)
 
 
 def _ids(rollouts: Rollouts, row: int) -> list[int]:

@@ -165,7 +165,7 @@ class TrainingLoop:
         results = evaluation.sample_untuned(self.config, self._order, self.pool, self.display)
         taught = learns_from_elites(self.config)
         teachers = evaluation.sample_teachers(self.config, self._order, self.pool, self.display) if taught else []
-        offer_untuned(self.learner.elites, [*results, *teachers], self._order)
+        offer_untuned(self.learner, [*results, *teachers], self._order)
         self.untuned = evaluation.untuned_of(results, len(self.terrains))
         aside = sum(self._order.has_evaluation(k) for r in results for k in r.terrain.tolist())
         self.rollouts += sum(r.size for r in [*results, *teachers]) - aside
@@ -204,7 +204,7 @@ class TrainingLoop:
         collected = time.monotonic()
         own = self._own_fitness(results)
         self._best.note(snapshot, [f.mean() for f in own])
-        moved = offer_step(self.learner.elites, results, len(self.terrains))
+        moved = offer_step(self.learner, results, len(self.terrains))
         stats = self.learner.evolve(parts) if evolves else self.learner.update(results)
         self.step += 1
         self.rollouts += sum(r.size for r in results)

@@ -63,7 +63,9 @@ def loop_of(run: RunConfig, lm: FrozenLM, pool: Pool | None = None) -> TrainingL
     pool = pool or LocalPool(RolloutWorker, *worker_arguments(run, lm))
     display = Display(LETTERS, Console(quiet=True))
     tasks = [LetterWorld().terrain(name) for name in LETTERS]
-    return TrainingLoop(run, LETTERS, Learner(run, lm, instructions(lm), tasks), pool, Tracker(), display)
+    return TrainingLoop(
+        run, LETTERS, Learner(run, lm, instructions(lm), tasks, LetterWorld.niches), pool, Tracker(), display
+    )
 
 
 def finish(loop: TrainingLoop) -> TrainingLoop:

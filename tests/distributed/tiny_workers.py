@@ -12,6 +12,7 @@ import numpy as np
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
 from terrains.base import Attempt, Score, Terrain
+from terrains.niches import Niches
 
 INSTRUCTION = "import math\n"
 
@@ -85,9 +86,13 @@ class DrawingWorker:
 
 
 class LetterWorld:
-    """Pays for every occurrence of the terrain's letter; a program without it has failed."""
+    """Pays for every occurrence of the terrain's letter; a program without it has failed.
+
+    Programs are told apart by how many of the letters a and e they have.
+    """
 
     name = "letters"
+    niches = Niches(names=("a", "e"), cells=(4, 4), low=(0, 0), high=(8, 8))
 
     def terrain(self, name: str) -> Terrain:
         """The terrain of a letter."""
@@ -96,8 +101,13 @@ class LetterWorld:
 
     def score(self, attempts: Sequence[Attempt]) -> list[Score]:
         """Counts letters behind the instruction."""
-        counts = [attempt.program.removeprefix(INSTRUCTION).count(attempt.terrain) for attempt in attempts]
-        return [Score(float(count), count / 2, None if count else "no letter") for count in counts]
+        written = [attempt.program.removeprefix(INSTRUCTION) for attempt in attempts]
+        counts = [text.count(attempt.terrain) for text, attempt in zip(written, attempts, strict=True)]
+        told = [(float(text.count("a")), float(text.count("e"))) for text in written]
+        return [
+            Score(float(count), count / 2, None if count else "no letter", descriptors=numbers)
+            for count, numbers in zip(counts, told, strict=True)
+        ]
 
     def close(self) -> None:
         """There is nothing to end."""
