@@ -24,6 +24,11 @@ class MethodConfig(Section):
 
     n_soft_tokens: int = Field(20, ge=1)
     """Rows of the soft prompt of each terrain."""
+    prompts_per_terrain: int = Field(1, ge=1)
+    """Soft prompts of each terrain. Above 1, each owns a cell of the archive of elites and learns the cell's best
+    program, and a terrain's programs are written behind all of them evenly."""
+    prompt_rests_at: float = Field(0.0, ge=0)
+    """Nats of its own program at which one of several prompts learns that no further, until a better one is found."""
     prompt_source: Literal["table", "ten"] = "table"
     """What prompts come from: table has rows for each terrain; ten is a network that makes them from its features."""
     initialize_from_vocab: bool = True
@@ -183,6 +188,16 @@ class MethodConfig(Section):
         """Whether a program's reward depends on the other programs of its step, or on the archive."""
         discounts = self.repeat_discount > 0 or self.unique_target is not None
         return discounts or self.distinct_by != "none" or self.novelty_weight > 0
+
+    @model_validator(mode="after")
+    def _several_prompts_are_rows(self) -> MethodConfig:
+        if self.prompts_per_terrain > 1 and (self.prompt_source, self.reparameterize) != ("table", "none"):
+            raise ValueError(
+                "prompts_per_terrain above 1 is for rows: set prompt_source to table and reparameterize to none"
+            )
+        if self.prompts_per_terrain > 1 and self.estimator == "es":
+            raise ValueError("estimator es moves one prompt a terrain: set prompts_per_terrain to 1")
+        return self
 
     @model_validator(mode="after")
     def _evolution_compares_rewards_as_they_are(self) -> MethodConfig:

@@ -16,7 +16,7 @@ from distributed.rollout.types import Rollouts
 class Batch:
     """The programs of one step, with what PPO needs of each token; every shape is (b, l) but those of the first two."""
 
-    terrain: Tensor  # (b,)
+    prompt: Tensor  # (b,)
     instruction: Tensor  # (b,)
     ids: Tensor
     mask: Tensor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +11,10 @@ from torch.optim.lr_scheduler import LinearLR
 from distributed.config import RunConfig
 from distributed.learner.optimizers import make_imitator, make_step, trained
 from distributed.learner.policy import Policy
+from distributed.learner.teachers import Teachers
 from softprompt.finite import check_parameters
 from softprompt.prompts.init import text_rows
-from softprompt.rl.elites import EliteBuffer, likelihood_loss
+from softprompt.rl.elites import EliteBatch, likelihood_loss
 
 
 class Imitation:
@@ -23,23 +23,22 @@ class Imitation:
     Args:
         config: settings of the run.
         policy: whose prompts are trained.
-        elites: each terrain's best programs.
+        teachers: what they learn.
 
     Attributes:
-        gradient: of the prompts in the last step, shape (n_terrains, n_soft_tokens, d).
+        gradient: of the prompts in the last step, shape (n_prompts, n_soft_tokens, d).
     """
 
-    def __init__(self, config: RunConfig, policy: Policy, elites: EliteBuffer) -> None:
-        self._config, self._policy, self._elites = config, policy, elites
+    def __init__(self, config: RunConfig, policy: Policy, teachers: Teachers) -> None:
+        self._config, self._policy, self._teachers = config, policy, teachers
         self.gradient = torch.zeros_like(policy.gradient)
 
     @torch.no_grad()
     def start_from_elites(self) -> None:
-        """Sets the rows of each prompt to the tokens of its terrain's best program, where there is one."""
-        lm = self._policy.lm
-        for terrain, rows in enumerate(self._policy.source.rows):
-            for elite in self._elites.best(terrain)[:1]:
-                rows.copy_(text_rows(lm.embedding, list(elite.ids), len(rows)))
+        """Sets the rows of each prompt to the tokens of the program that it learns, where there is one."""
+        lm, rows, batch = self._policy.lm, self._policy.source.rows, self._teachers.batch(1)
+        for prompt, ids, real in zip(batch.prompt.tolist(), batch.ids, batch.mask, strict=True):
+            rows[prompt] = text_rows(lm.embedding, ids[real].tolist(), rows.shape[1])
 
     def steps(self, best: int, steps: int, version: int, falls: bool = False) -> Iterator[float]:
         """Makes steps on the best programs of each terrain; yields the nats a token after each.
@@ -50,7 +49,7 @@ class Imitation:
             version: updates of the policy before.
             falls: whether the learning rate falls to zero.
         """
-        batch = self._elites.batch(best=best)
+        batch = self._teachers.batch(best)
         if len(batch.ids) == 0:
             return
         policy, optimizer = self._policy, make_imitator(self._config, self._policy.source)
@@ -64,8 +63,16 @@ class Imitation:
             yield loss.item()
         check_parameters(trained(optimizer))
 
-    def loss(self, batch: Any, known: Tensor | None = None) -> Tensor:
-        """Nats a token of elites behind their terrain's prompt; ``known`` as in `Policy`."""
-        of_rows = (batch.ids, batch.mask, batch.terrain, batch.instruction)
-        ids, mask, terrain, instruction = (each.to(self._policy.lm.device) for each in of_rows)
-        return likelihood_loss(self._policy.evaluate(ids, mask, terrain, known, instruction)[0], mask)
+    def loss(self, batch: EliteBatch, known: Tensor | None = None) -> Tensor:
+        """Nats a token of programs behind the prompts that learn them; ``known`` as in `Policy`.
+
+        Those that a resting prompt knows well enough do not count (``method.prompt_rests_at``).
+        """
+        of_rows = (batch.ids, batch.mask, batch.prompt, batch.instruction)
+        ids, mask, prompt, instruction = (each.to(self._policy.lm.device) for each in of_rows)
+        logprobs, _ = self._policy.evaluate(ids, mask, prompt, known, instruction)
+        method = self._config.method
+        if method.prompts_per_terrain > 1 and method.prompt_rests_at > 0:
+            awake = -(logprobs.detach() * mask).sum(dim=1) > method.prompt_rests_at
+            mask = mask & awake[:, None]
+        return likelihood_loss(logprobs, mask)

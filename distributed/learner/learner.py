@@ -19,6 +19,7 @@ from distributed.learner.imitation import Imitation
 from distributed.learner.optimizers import make_optimizer, make_schedule, make_step, trained
 from distributed.learner.policy import Policy
 from distributed.learner.snapshot import Snapshot
+from distributed.learner.teachers import Teachers
 from distributed.learner.variety import VarietyRewards
 from distributed.rollout.instructions import Tokens, longest
 from distributed.rollout.types import PromptState, Rollouts
@@ -26,7 +27,6 @@ from softprompt.finite import check_parameters
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.stats import nearest_tokens, prompt_drift, relative_step
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
-from softprompt.rl.archive import CellArchive
 from softprompt.rl.elites import EliteBuffer
 from softprompt.rl.kl import k1, k3, make_kl_controller
 from softprompt.rl.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
@@ -50,9 +50,8 @@ class Learner:
         terrains: the terrains themselves, where they were given.
         policy: what is trained.
         source: where its prompts come from.
-        elites: each terrain's best programs so far.
         niches: the world's grid, or None.
-        archive: the best program of each cell of that grid; empty without one.
+        teachers: the best programs so far, and which of them each prompt learns.
         variety: what makes rewards depend on the other programs of a step.
         imitation: steps of likelihood on the elites.
         version: updates made so far.
@@ -80,12 +79,16 @@ class Learner:
         self._schedule = make_schedule(self._optimizer, config)
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
         self._scaling = make_scaling(method, len(instructions))
-        self.elites = EliteBuffer(len(instructions), max(method.replay_size, config.warm_start.elites))
-        self.niches, self.archive = niches, CellArchive(len(instructions))
+        self.niches, self.teachers = niches, Teachers(config, len(instructions), niches)
         self.variety = VarietyRewards(method, niches)
-        self.imitation = Imitation(config, self.policy, self.elites)
+        self.imitation = Imitation(config, self.policy, self.teachers)
         self.version = 0
         self._reward_gradient = torch.zeros_like(self._start)
+
+    @property
+    def elites(self) -> EliteBuffer:
+        """Each terrain's best programs so far."""
+        return self.teachers.elites
 
     @property
     def shares_parameters(self) -> bool:
@@ -103,16 +106,18 @@ class Learner:
     def warm_start(self) -> Iterator[float]:
         """Learns each terrain's best programs by likelihood; yields the nats a token after each step."""
         warm = self.config.warm_start
+        self._settle()
         if warm.init_from_elite:
             self.imitation.start_from_elites()
         yield from self.imitation.steps(warm.elites, warm.steps, self.version)
         self.version += 1
 
     def imitate_best(self) -> Iterator[float]:
-        """Learns each terrain's best program of the whole run by likelihood; yields the nats a token after each step.
+        """Learns the best program of the whole run behind each prompt by likelihood; yields the nats a token each step.
 
         The learning rate falls to zero, since no rollouts follow that would average out the last steps' noise.
         """
+        self._settle()
         yield from self.imitation.steps(1, self.config.method.closing_steps, self.version, falls=True)
         self.version += 1
 
@@ -190,8 +195,8 @@ class Learner:
             "schedule": self._schedule.state_dict(),
             "kl": self._kl.state_dict(),
             "moments": self._scaling.state_dict(),
-            "elites": self.elites.state_dict(),
-            "archive": self.archive.state_dict(),
+            "elites": self.teachers.elites.state_dict(),
+            "teachers": self.teachers.state_dict(),
             "variety": self.variety.controller.state_dict(),
             "version": self.version,
         }
@@ -209,9 +214,8 @@ class Learner:
         self._schedule.load_state_dict(state["schedule"])
         self._kl.load_state_dict(state["kl"])
         self._scaling.load_state_dict(state["moments"])
-        self.elites.load_state_dict(state["elites"])
-        if "archive" in state:  # not in checkpoints of before there were archives
-            self.archive.load_state_dict(state["archive"])
+        self.teachers.load_state_dict(state["elites"], state.get("teachers"))
+        if "variety" in state:  # not in checkpoints of before rewards could pay for it
             self.variety.controller.load_state_dict(state["variety"])
         self.version = state["version"]
 
@@ -221,19 +225,19 @@ class Learner:
         method = self.config.method
         ids, mask, logprobs = (join([getattr(r, name) for r in rollouts]) for name in ("ids", "mask", "logprobs"))
         ids, mask, logprobs = (t.to(self.lm.device) for t in (ids, mask, logprobs))
-        terrain, instruction = (
-            torch.from_numpy(np.concatenate(each)).to(self.lm.device)
-            for each in ([r.terrain for r in rollouts], [r.instruction for r in rollouts])
+        terrain, prompt, instruction = (
+            torch.from_numpy(np.concatenate([getattr(r, name) for r in rollouts])).to(self.lm.device)
+            for name in ("terrain", "prompt", "instruction")
         )
         rewards = torch.from_numpy(np.concatenate([r.rewards[:, 0] for r in rollouts])).float().to(self.lm.device)
         valid = torch.tensor([row[0] is None for r in rollouts for row in r.failures], device=self.lm.device)
-        ref_logprobs = self.policy.reference(ids, mask, terrain, instruction)
+        ref_logprobs = self.policy.reference(ids, mask, prompt, instruction)
         policy, values = self.policy, torch.zeros_like(logprobs)
         if policy.value_head:
-            values = policy.evaluate(ids, mask, terrain, known, instruction)[1]
+            values = policy.evaluate(ids, mask, prompt, known, instruction)[1]
         group = groups_of(method, terrain, instruction)
         earned = rewards_of(rollouts).float().to(self.lm.device)
-        earned, variety = self.variety(earned, rollouts, (ids, mask), group, self.archive)
+        earned, variety = self.variety(earned, rollouts, (ids, mask), group, self.teachers.archive)
         scores = self._scaling(earned, terrain)
         kl_price = self._kl.value if method.kl_in == "reward" else 0.0
         token_level = token_rewards(scores, logprobs, ref_logprobs, mask, kl_price)
@@ -254,7 +258,7 @@ class Learner:
             **variety,
             **{f"reward_std/{k}": reward_std(rewards[terrain == k]) for k in range(len(self.instructions))},
         }
-        return Batch(terrain, instruction, ids, mask, logprobs, ref_logprobs, advantages, values, returns), info
+        return Batch(prompt, instruction, ids, mask, logprobs, ref_logprobs, advantages, values, returns), info
 
     def _step(self, batch: Batch, rows: Tensor, known: Tensor | None) -> PolicyStats:
         """One step of the optimizer on some rows of the batch; gradients are accumulated over minibatches."""
@@ -268,8 +272,9 @@ class Learner:
             (loss * share).backward()
             totals = {key: totals.get(key, 0.0) + share * value for key, value in stats.items()}
         self._reward_gradient.copy_(self.policy.gradient)
-        if method.replay_weight > 0 and len(self.elites):
-            imitation = self.imitation.loss(self.elites.batch(best=method.replay_size), known)
+        taught = self.teachers.batch(method.replay_size) if method.replay_weight > 0 else None
+        if taught is not None and len(taught.ids):
+            imitation = self.imitation.loss(taught, known)
             (method.replay_weight * imitation).backward()
             self.imitation.gradient.copy_(self.policy.gradient - self._reward_gradient)
             totals["losses/replay_loss"] = imitation.item()
@@ -279,7 +284,7 @@ class Learner:
     def _loss(self, batch: Batch, known: Tensor | None) -> tuple[Tensor, PolicyStats]:
         """The loss of a minibatch, and its statistics under trlx's names."""
         method = self.config.method
-        logprobs, values = self.policy.evaluate(batch.ids, batch.mask, batch.terrain, known, batch.instruction)
+        logprobs, values = self.policy.evaluate(batch.ids, batch.mask, batch.prompt, known, batch.instruction)
         most = method.rollout_kwargs.new_tokens(longest(self.instructions))
         divisor = len(batch.ids) * most if method.estimator == "dr_grpo" else None
         loss, stats = policy_loss(logprobs, batch.logprobs, batch.advantages, batch.mask, method.cliprange, divisor)
@@ -294,11 +299,22 @@ class Learner:
     def _conclude(self, info: PolicyStats, before: Tensor) -> PolicyStats:
         """Ends an update: the steps of replay, where there are any, and what all of it did to the prompts."""
         method = self.config.method
+        if method.prompts_per_terrain > 1:
+            info["prompts/born"] = float(self._settle())
         imitation = list(self.imitation.steps(method.replay_size, method.replay_steps, self.version))
         if imitation:
             info["losses/replay_steps_loss"] = imitation[-1]
         self.version += 1
         return info | self._movement(before)
+
+    def _settle(self) -> int:
+        """Gives prompts cells of their own, where there are several a terrain; returns how many were born anew.
+
+        Not while rollouts are learnt from, which the prompts of before have written.
+        """
+        rows = self.source.rows
+        moments = [m for m in self._optimizer.state.get(rows, {}).values() if m.shape == rows.shape]
+        return self.teachers.settle(rows.data, moments)
 
     def _movement(self, before: Tensor) -> PolicyStats:
         """Of each terrain's prompt: drift, how far this update has moved it, and the norms of its last gradients.
@@ -310,10 +326,11 @@ class Learner:
         watched = {"grad_norm": self._reward_gradient.flatten(1).norm(dim=1), "moved": relative_step(prompts, before)}
         method = self.config.method
         in_the_loss = method.replay_weight > 0 and method.estimator != "es"
-        if len(self.elites) and (in_the_loss or method.replay_steps):
+        if len(self.teachers) and (in_the_loss or method.replay_steps):
             watched["replay_grad_norm"] = self.imitation.gradient.flatten(1).norm(dim=1)
         if method.measure_soft_embedding_drift:
             watched["drift"] = prompt_drift(prompts, self._start)
-        stats = {f"{name}/{k}": float(v) for name, values in watched.items() for k, v in enumerate(values)}
+        by_terrain = {name: values.view(len(self.instructions), -1).mean(dim=1) for name, values in watched.items()}
+        stats = {f"{name}/{k}": float(v) for name, values in by_terrain.items() for k, v in enumerate(values)}
         groups = enumerate(self._optimizer.param_groups)
         return stats | {f"learning_rate_group_{k}": float(group["lr"]) for k, group in groups}

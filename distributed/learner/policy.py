@@ -44,7 +44,7 @@ class Policy:
         source: where the prompts come from.
         layers: the language model with trained layers, or None.
         value_head: the critic, or None.
-        gradient: sum of the prompts' gradients since `zero_gradients`, shape (n_terrains, n_soft_tokens, d).
+        gradient: sum of the prompts' gradients since `zero_gradients`, shape (n_prompts, n_soft_tokens, d).
 
     Raises:
         UserError: the settings ask for what this language model or these terrains do not have.
@@ -54,7 +54,8 @@ class Policy:
         self, config: RunConfig, lm: FrozenLM, instructions: Sequence[Sequence[Tokens]], terrains: Sequence[Terrain]
     ) -> None:
         self._config, self.lm, self._instructions = config, lm, instructions
-        self.source = make_source(config, lm, len(instructions), terrains)
+        self._per_terrain = config.method.prompts_per_terrain
+        self.source = make_source(config, lm, len(instructions) * self._per_terrain, terrains)
         self.gradient = torch.zeros_like(self.materialised())
         self.layers = _unfreeze(lm, config.model.num_layers_unfrozen)
         self.model: FrozenLM = self.layers or lm
@@ -67,7 +68,7 @@ class Policy:
         return self.layers is not None or isinstance(self.source, TerrainEmbeddingNetwork)
 
     def materialised(self, known: Tensor | None = None) -> Tensor:
-        """A copy of the prompts as they are now, shape (n_terrains, n_soft_tokens, d)."""
+        """A copy of the prompts as they are now, shape (n_prompts, n_soft_tokens, d)."""
         with torch.no_grad():
             return self.source.prompts(known).clone()
 
@@ -116,7 +117,7 @@ class Policy:
         self,
         ids: Tensor,
         mask: Tensor,
-        terrain: Tensor,
+        prompt: Tensor,
         known: Tensor | None = None,
         instruction: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -125,22 +126,23 @@ class Policy:
         Args:
             ids: tokens of programs, right-padded, shape (b, l).
             mask: which of them are real, shape (b, l) bool.
-            terrain: each program's terrain, shape (b,).
+            prompt: index of the prompt each stands behind, shape (b,).
             known: of which terrains a network is told the id; see `Policy`.
             instruction: which of its terrain's instructions each stands behind, shape (b,); None for the first.
         """
         prompts, critic = self.prompts(known), self.value_head
-        before = self._before(terrain, instruction)
-        logprobs, hidden = evaluate(self.model, prompts, before, ids, mask, critic is not None, terrain)
+        before = self._before(prompt, instruction)
+        logprobs, hidden = evaluate(self.model, prompts, before, ids, mask, critic is not None, prompt)
         return logprobs, torch.zeros_like(logprobs) if critic is None or hidden is None else critic(hidden.detach())
 
-    def reference(self, ids: Tensor, mask: Tensor, terrain: Tensor, instruction: Tensor | None = None) -> Tensor:
+    def reference(self, ids: Tensor, mask: Tensor, prompt: Tensor, instruction: Tensor | None = None) -> Tensor:
         """Log-probabilities (b, l) of the frozen language model, without a prompt; arguments as for `evaluate`."""
-        return evaluate(self.lm, None, self._before(terrain, instruction), ids, mask)[0]
+        return evaluate(self.lm, None, self._before(prompt, instruction), ids, mask)[0]
 
-    def _before(self, terrain: Tensor, instruction: Tensor | None) -> list[Tokens]:
+    def _before(self, prompt: Tensor, instruction: Tensor | None) -> list[Tokens]:
         """The instruction of each row."""
-        which = torch.zeros_like(terrain) if instruction is None else instruction
+        which = torch.zeros_like(prompt) if instruction is None else instruction
+        terrain = prompt // self._per_terrain
         return [self._instructions[k][i] for k, i in zip(terrain.tolist(), which.tolist(), strict=True)]
 
     def zero_gradients(self) -> None:

@@ -50,6 +50,7 @@ class BestTracker:
 
     Args:
         first: the policy as it was at the start.
+        per_terrain: how many prompts a terrain has; they are kept together.
         whole: whether a snapshot is kept as a whole, by its mean over the terrains.
 
     Attributes:
@@ -57,10 +58,10 @@ class BestTracker:
         fitness: mean fitness by terrain of the best, shape (n_terrains,); minus infinity before the first `note`.
     """
 
-    def __init__(self, first: Snapshot, whole: bool) -> None:
+    def __init__(self, first: Snapshot, whole: bool, per_terrain: int = 1) -> None:
         assert first.state.prompts is not None
-        self.snapshot, self._whole = first, whole
-        self.fitness = np.full(len(first.state.prompts), -np.inf)
+        self.snapshot, self._whole, self._per_terrain = first, whole, per_terrain
+        self.fitness = np.full(len(first.state.prompts) // per_terrain, -np.inf)
 
     def note(self, snapshot: Snapshot, means: Sequence[float]) -> None:
         """Keeps what is better than anything before; a mean that is not finite never is.
@@ -76,7 +77,7 @@ class BestTracker:
         better = np.isfinite(means) & (np.array(means) > self.fitness)
         new, old = snapshot.state.prompts, self.snapshot.state.prompts
         assert new is not None and old is not None
-        prompts = np.where(better[:, None, None], new, old)
+        prompts = np.where(np.repeat(better, self._per_terrain)[:, None, None], new, old)
         state = PromptState(snapshot.state.version, prompts)
         self.snapshot = Snapshot(state, state)
         self.fitness = np.where(better, means, self.fitness)

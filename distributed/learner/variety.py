@@ -50,6 +50,7 @@ class VarietyRewards:
             "distinct_by": method.distinct_by == "descriptors",
             "novelty_weight": method.novelty_weight > 0,
             "replay_from": method.replay_from != "best",
+            "prompts_per_terrain": method.prompts_per_terrain > 1,
         }
         if niches is None and any(asked.values()):
             name = next(name for name, wanted in asked.items() if wanted)

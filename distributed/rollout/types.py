@@ -41,7 +41,8 @@ class PromptState:
 
     Attributes:
         version: how many updates the learner had made; a rollout carries it back, which tells its staleness.
-        prompts: soft prompts, shape (n_terrains, n_soft_tokens, d), float32; None for the bare language model.
+        prompts: soft prompts, shape (n_prompts, n_soft_tokens, d), float32; None for the bare language model. Every
+            terrain has equally many, which stand side by side in the order of the terrains.
         layers: layers of the language model that are trained too; None where all of it is frozen.
     """
 
@@ -51,7 +52,7 @@ class PromptState:
 
     def __post_init__(self) -> None:
         if self.prompts is not None and self.prompts.ndim != 3:
-            raise ValueError(f"prompts must be (n_terrains, n_soft_tokens, d), not {self.prompts.shape}")
+            raise ValueError(f"prompts must be (n_prompts, n_soft_tokens, d), not {self.prompts.shape}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class RolloutRequest:
         groups: (terrain index, number of programs) pairs; the rows of the answer follow this order.
         instructions: of each group, which of its terrain's ``all_instructions`` its programs are written behind; left
             out, the first.
+        slots: of each group, which of its terrain's prompts its programs are written behind; left out, the first.
         use_prompt: False asks the bare language model, which is the baseline of every comparison.
         explore: True draws tokens as training rollouts are drawn (gen_experience_kwargs), False as a user draws them.
         score_on: ``own`` scores a program on its own terrain, ``all`` on every terrain that has the same instructions
@@ -81,6 +83,7 @@ class RolloutRequest:
     explore: bool = False
     try_on: int = 0
     measure_on: Literal["none", "own", "all"] = "none"
+    slots: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.groups:
@@ -91,6 +94,8 @@ class RolloutRequest:
             raise ValueError(
                 f"request {self.id}: an instruction >= 0 for each of {len(self.groups)} groups, not {self.instructions}"
             )
+        if self.slots and (len(self.slots) != len(self.groups) or min(self.slots) < 0):
+            raise ValueError(f"request {self.id}: a slot >= 0 for each of {len(self.groups)} groups, not {self.slots}")
         if self.measure_on not in ("none", "own", "all"):
             raise ValueError(f"request {self.id}: measure_on is 'none', 'own' or 'all', not {self.measure_on!r}")
         if self.score_on not in ("own", "all"):
@@ -102,6 +107,11 @@ class RolloutRequest:
     def behind(self) -> tuple[int, ...]:
         """Of each group, which of its terrain's instructions its programs are written behind."""
         return self.instructions or (0,) * len(self.groups)
+
+    @property
+    def prompted(self) -> tuple[int, ...]:
+        """Of each group, which of its terrain's prompts its programs are written behind."""
+        return self.slots or (0,) * len(self.groups)
 
     @property
     def size(self) -> int:
@@ -174,6 +184,8 @@ class Rollouts:
             float64; NaN where there is no number.
         descriptors: numbers that tell kinds of programs apart, as the world's ``niches`` name them, shape
             (b, n_descriptors), float64; NaN for a program without. A world that has none: shape (b, 0).
+        prompt: index of the prompt each program was written behind, among those of all terrains, shape (b,), int64; -1
+            for the bare language model. Left out, that of its terrain where each has one.
         identity: a number that programs with the same outcome share, shape (b,), int64; left out, of the same text.
         seconds: wall-clock time by part, ``generate`` and ``score``.
         counts: the world's counters for this request, where it has any. Only these and the seconds differ between two
@@ -196,6 +208,7 @@ class Rollouts:
     metrics: Mapping[str, np.ndarray] = field(default_factory=dict)
     descriptors: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     identity: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    prompt: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     seconds: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
 
@@ -203,6 +216,8 @@ class Rollouts:
         b = len(self.programs)
         if not len(self.instruction):
             object.__setattr__(self, "instruction", np.zeros(b, dtype=np.int64))
+        if not len(self.prompt):
+            object.__setattr__(self, "prompt", self.terrain)
         if not len(self.descriptors):
             object.__setattr__(self, "descriptors", np.empty((b, 0)))
         if not len(self.identity):
@@ -218,7 +233,12 @@ class Rollouts:
             raise ValueError(
                 f"rollouts of request {self.request_id}: instructions or metrics do not match {b} programs"
             )
-        if self.identity.shape != (b,) or self.descriptors.ndim != 2 or len(self.descriptors) != b:
+        if (
+            self.prompt.shape != (b,)
+            or self.identity.shape != (b,)
+            or self.descriptors.ndim != 2
+            or len(self.descriptors) != b
+        ):
             raise ValueError(f"rollouts of request {self.request_id}: outcomes do not match {b} programs")
         if self.token_rewards is not None and self.token_rewards.shape != self.ids.shape:
             raise ValueError(f"rollouts of request {self.request_id}: token rewards do not match the tokens")

@@ -58,7 +58,7 @@ class RolloutWorker:
         if isinstance(self.world, Tokenizing):
             self.world.use_tokenizer(self.lm.tokenizer)
         self._niches = niches_of(self.world)
-        self._scorer = Scorer(self.world, terrains)
+        self._scorer, self._n_terrains = Scorer(self.world, terrains), len(terrains)
         self._drawing = generation, experience or generation
         self._frozen = self._samplers(self.lm)
         self._unfrozen: tuple[UnfrozenLM, str, tuple[Sampler, Sampler]] | None = None
@@ -105,6 +105,7 @@ class RolloutWorker:
             token_rewards=token_rewards([row[0] for row in table], mask) if request.score_on == "own" else None,
             descriptors=descriptors_of(table, self._niches, f"the world {getattr(self.world, 'name', '')}"),
             identity=identities(written.programs, table),
+            prompt=np.repeat(self._prompt_indices(request, state), [count for _, count in request.groups]),
             metrics={} if request.measure_on == "none" else self._scorer.measure(written, request.measure_on),
             seconds={"generate": generated - began, "score": time.perf_counter() - generated},
             counts={name: count - before[name] for name, count in self._counts().items()},
@@ -143,8 +144,15 @@ class RolloutWorker:
         """The prompt of each group, shape (n_groups, n_soft_tokens, d); a copy, since a message is read-only."""
         if state.prompts is None or not request.use_prompt:
             return None
-        rows = state.prompts[[terrain for terrain, _ in request.groups]]
+        rows = state.prompts[self._prompt_indices(request, state)]
         return torch.from_numpy(rows).to(self.lm.device)
+
+    def _prompt_indices(self, request: RolloutRequest, state: PromptState) -> list[int]:
+        """Of each group, the index of its prompt among those of all terrains; -1 without one."""
+        if state.prompts is None or not request.use_prompt:
+            return [-1] * len(request.groups)
+        per_terrain = len(state.prompts) // self._n_terrains
+        return [t * per_terrain + slot for (t, _), slot in zip(request.groups, request.prompted, strict=True)]
 
     def _sample_requests(self, request: RolloutRequest) -> list[SampleRequest]:
         """One for each group. The n-th group of a terrain has the same seed whatever other terrains are asked for."""

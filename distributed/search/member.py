@@ -187,7 +187,8 @@ class Member:
         device = self._lm.device
         ids, mask, terrain = (torch.as_tensor(np.array(stored[n])).to(device) for n in ("ids", "mask", "terrain"))
         which = stored.get("instruction", np.zeros(len(terrain), dtype=np.int64))  # older states have none
-        rows = zip(terrain.tolist(), np.asarray(which).tolist(), strict=True)
+        own = terrain // self._population.config.method.prompts_per_terrain
+        rows = zip(own.tolist(), np.asarray(which).tolist(), strict=True)
         return StoredPrograms(ids, mask, terrain, tuple(self._population.instructions[k][i] for k, i in rows))
 
 
@@ -254,11 +255,13 @@ class _LastStep(Pool):
 
 
 def _stored(latest: Sequence[Rollouts], loop: TrainingLoop, most: int) -> dict[str, np.ndarray]:
-    """Each terrain's best program, and the first of the last step's, at most ``most`` of them, as padded arrays."""
+    """The program each prompt learns, and the first of its last step, at most ``most``, as padded arrays."""
     rows: list[tuple[int, int, np.ndarray]] = []
-    for k in range(len(loop.terrains)):
-        rows += [(k, elite.instruction, np.array(elite.ids)) for elite in loop.learner.elites.best(k)[:1]]
-        own = [(k, int(r.instruction[i]), r.ids[i][r.mask[i]]) for r in latest for i in np.flatnonzero(r.terrain == k)]
+    taught = loop.learner.teachers.batch(1)
+    for k in range(len(loop.prompts)):
+        for i in np.flatnonzero(taught.prompt.numpy() == k):
+            rows.append((k, int(taught.instruction[i]), taught.ids[i][taught.mask[i]].numpy()))
+        own = [(k, int(r.instruction[i]), r.ids[i][r.mask[i]]) for r in latest for i in np.flatnonzero(r.prompt == k)]
         rows += [row for row in own if len(row[2])][:most]
     width = max(len(ids) for _, _, ids in rows)
     return {

@@ -33,8 +33,8 @@ COMMON = {
     "method.gen_experience_kwargs": "belongs to the rollout workers, which outlive a member",
     "warm_start.samples": "is drawn once for all members",
 }
-KINDS = ("method.prompt_source", "method.reparameterize", "method.residual_width")
-"""Settings that decide what makes the prompts: a table, or which network."""
+KINDS = ("method.prompt_source", "method.reparameterize", "method.residual_width", "method.prompts_per_terrain")
+"""Settings that decide what makes the prompts, a table or which network, and how many there are."""
 
 SIZE = "method.n_soft_tokens"
 BATCHES = ("train.batch_size", "train.minibatch_size")

@@ -58,9 +58,9 @@ def _offer(learner: Learner, terrain: int, rollouts: Rollouts, rows: Sequence[in
 def _add(learner: Learner, terrain: int, rollouts: Rollouts, row: int, fitness: float, cell: int) -> bool:
     """Offers one program to a terrain; returns whether it is among its best programs now."""
     ids, instruction = tuple(_ids(rollouts, row)), int(rollouts.instruction[row])
-    told = tuple(rollouts.descriptors[row].tolist())
-    learner.archive.add(terrain, CellElite(ids, fitness, instruction, cell=cell, descriptors=told))
-    return learner.elites.add(terrain, ids, fitness, instruction)
+    told, origin = tuple(rollouts.descriptors[row].tolist()), int(rollouts.prompt[row])
+    learner.teachers.archive.add(terrain, CellElite(ids, fitness, instruction, cell, told, origin))
+    return learner.teachers.elites.add(terrain, ids, fitness, instruction)
 
 
 def _cells(learner: Learner, rollouts: Rollouts) -> np.ndarray:

@@ -131,12 +131,13 @@ def evaluate_prompts(
     pool: Pool,
     display: Display,
     state: PromptState,
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], list[Rollouts]]:
     """Samples every final prompt anew and scores its programs on every terrain that has the same instructions.
 
     Returns:
-        By terrain, ``fitness`` and ``valid``, each (m, n_terrains), ``programs`` of its prompt, and ``metrics`` of
-        these, means by name. The fitness on terrains with other instructions is NaN.
+        What a loop keeps of the answers, and the answers themselves. It keeps by terrain ``fitness`` and ``valid``,
+        each (m, n_terrains), ``programs`` of its prompt, and ``metrics`` of these, means by name. The fitness on
+        terrains with other instructions is NaN.
     """
     requests = []
     for place, own in enumerate(order.together()):
@@ -158,7 +159,7 @@ def evaluate_prompts(
             "programs": [r.programs[i] for r, i in chosen],
             "metrics": {metric: each[k] for metric, each in means.items()},
         }
-    return tuned
+    return tuned, results
 
 
 WHERE: tuple[Literal["all", "own"], ...] = ("all", "own")

@@ -23,6 +23,7 @@ from distributed.training.diagnostics import diagnostics, divergence
 from distributed.training.elites import learns_from_elites, offer_step, offer_untuned
 from distributed.training.instructions import InstructionOrder
 from distributed.training.requests import CHECK, CLOSED, STEP, WARM, equal_groups, make_requests, step_options
+from distributed.training.variety import bars, variety_metrics, variety_of
 from softprompt.finite import NotFiniteError
 
 STAGES = ("untuned", "warm_start", "steps", "closing", "evaluation", "done")
@@ -70,7 +71,7 @@ class TrainingLoop:
         self.warm: list[np.ndarray] | None = None
         self.tuned: dict[str, dict[str, Any]] = {}
         self._seconds, self._since = 0.0, time.monotonic()
-        self._best = BestTracker(learner.snapshot(), learner.shares_parameters)
+        self._best = _best_tracker(learner)
         self._ahead: deque[Snapshot] = deque()
         self._tickets: deque[Any] = deque()
 
@@ -139,7 +140,7 @@ class TrainingLoop:
         self.history = [dict(h) for h in state["history"]]
         self.untuned, self.warm, self.tuned = state["untuned"], state["warm"], state["tuned"]
         self._seconds, self._since = state["seconds"], time.monotonic()
-        self._best = BestTracker(self.learner.snapshot(), self.learner.shares_parameters)
+        self._best = _best_tracker(self.learner)
         if state["best"]:
             self._best.load_state_dict(state["best"])
         self._ahead = deque(map(Snapshot.from_state, state["ahead"]))
@@ -155,7 +156,7 @@ class TrainingLoop:
 
     @property
     def prompts(self) -> np.ndarray:
-        """The prompts that a run exports, shape (n_terrains, n_soft_tokens, d); with save_best, each terrain's best."""
+        """The prompts that a run exports, shape (n_prompts, n_soft_tokens, d); with save_best, each terrain's best."""
         prompts = self.final.state.prompts
         assert prompts is not None
         return prompts
@@ -167,6 +168,7 @@ class TrainingLoop:
         teachers = evaluation.sample_teachers(self.config, self._order, self.pool, self.display) if taught else []
         offer_untuned(self.learner, [*results, *teachers], self._order)
         self.untuned = evaluation.untuned_of(results, len(self.terrains))
+        self.untuned["variety"] = self._variety(results, prompted=False)
         aside = sum(self._order.has_evaluation(k) for r in results for k in r.terrain.tolist())
         self.rollouts += sum(r.size for r in [*results, *teachers]) - aside
         if self.untuned["metrics"]:
@@ -210,6 +212,7 @@ class TrainingLoop:
         self.rollouts += sum(r.size for r in results)
         entry = {"phase": "steps", **metrics.fitness_metrics(self.terrains, own)}
         entry |= metrics.program_metrics(self.terrains, results, self.history[-1] if self.history else ())
+        entry |= variety_metrics(self.terrains, self._variety(results))
         entry |= metrics.by_terrain(self.terrains, stats)
         entry |= {
             "staleness": self.learner.version - 1 - snapshot.state.version,
@@ -233,7 +236,9 @@ class TrainingLoop:
         """Samples every final prompt anew and scores it wherever it can be: the transfer matrix."""
         state = replace(self.final.state, version=self.learner.version)
         evaluated = self.config, self.terrains, self._order, self.pool, self.display
-        self.tuned = evaluation.evaluate_prompts(*evaluated, state)
+        self.tuned, results = evaluation.evaluate_prompts(*evaluated, state)
+        for name, found in zip(self.terrains, self._variety(results), strict=True):
+            self.tuned[name]["variety"] = found
         names = dict.fromkeys(name for tuned in self.tuned.values() for name in tuned["metrics"])
         measured = {name: [self.tuned[t]["metrics"][name] for t in self.terrains] for name in names}
         if measured:
@@ -280,6 +285,11 @@ class TrainingLoop:
             self.config, self._order, self.pool, self.display, state, purpose, place, phase
         )
 
+    def _variety(self, results: Sequence[Rollouts], prompted: bool = True) -> list[dict[str, Any]]:
+        """How varied the programs of each terrain are."""
+        limits = bars(self.untuned) if self.untuned else [0.0] * len(self.terrains)
+        return [variety_of(results, k, self.learner.niches, bar, prompted) for k, bar in enumerate(limits)]
+
     def _own_fitness(self, results: Sequence[Rollouts]) -> list[np.ndarray]:
         """Fitness of each terrain's programs."""
         return [metrics.own_fitness(results, k) for k in range(len(self.terrains))]
@@ -299,3 +309,8 @@ class TrainingLoop:
         for kind, words in diagnostics(steps, self.terrains).items():
             if kind not in before:
                 self.display.message(words)
+
+
+def _best_tracker(learner: Learner) -> BestTracker:
+    per_terrain = learner.config.method.prompts_per_terrain
+    return BestTracker(learner.snapshot(), learner.shares_parameters, per_terrain)

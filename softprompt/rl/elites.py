@@ -35,14 +35,14 @@ class EliteBatch:
     Attributes:
         ids: right-padded, shape (b, l) int64.
         mask: which cells are real, shape (b, l) bool.
-        terrain: shape (b,) int64.
+        prompt: index of the prompt that learns each, shape (b,) int64.
         fitness: shape (b,) float32.
         instruction: which of its terrain's instructions each was written behind, shape (b,) int64.
     """
 
     ids: Tensor
     mask: Tensor
-    terrain: Tensor
+    prompt: Tensor
     fitness: Tensor
     instruction: Tensor
 
@@ -101,18 +101,7 @@ class EliteBuffer:
             best: at most this many of each; None for all k.
         """
         chosen = range(len(self._elites)) if terrains is None else terrains
-        rows = [(terrain, elite) for terrain in chosen for elite in self._elites[terrain][:best]]
-        lengths = torch.tensor([len(elite.ids) for _, elite in rows], dtype=torch.int64)
-        mask = torch.arange(int(lengths.max()) if rows else 0) < lengths[:, None]
-        ids = torch.zeros(mask.shape, dtype=torch.int64)
-        ids[mask] = torch.tensor([token for _, elite in rows for token in elite.ids], dtype=torch.int64)
-        return EliteBatch(
-            ids,
-            mask,
-            torch.tensor([terrain for terrain, _ in rows], dtype=torch.int64),
-            torch.tensor([elite.fitness for _, elite in rows], dtype=torch.float32),
-            torch.tensor([elite.instruction for _, elite in rows], dtype=torch.int64),
-        )
+        return as_batch((terrain, elite) for terrain in chosen for elite in self._elites[terrain][:best])
 
     def state_dict(self) -> dict[str, Any]:
         """Returns plain lists and numbers from which :meth:`load_state_dict` continues."""
@@ -132,6 +121,22 @@ class EliteBuffer:
             [Elite(tuple(e["ids"]), e["fitness"], e.get("instruction", 0)) for e in elites][: self.k]
             for elites in saved
         ]
+
+
+def as_batch(elites: Iterable[tuple[int, Elite]]) -> EliteBatch:
+    """Returns programs as tensors, each with the index of the prompt that learns it."""
+    rows = list(elites)
+    lengths = torch.tensor([len(elite.ids) for _, elite in rows], dtype=torch.int64)
+    mask = torch.arange(int(lengths.max()) if rows else 0) < lengths[:, None]
+    ids = torch.zeros(mask.shape, dtype=torch.int64)
+    ids[mask] = torch.tensor([token for _, elite in rows for token in elite.ids], dtype=torch.int64)
+    return EliteBatch(
+        ids,
+        mask,
+        torch.tensor([prompt for prompt, _ in rows], dtype=torch.int64),
+        torch.tensor([elite.fitness for _, elite in rows], dtype=torch.float32),
+        torch.tensor([elite.instruction for _, elite in rows], dtype=torch.int64),
+    )
 
 
 def likelihood_loss(logprobs: Tensor, mask: Tensor) -> Tensor:

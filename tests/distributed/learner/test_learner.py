@@ -60,10 +60,10 @@ def test_a_step_moves_only_the_prompts_of_terrains_that_had_programs_and_never_t
 def assert_the_ratio_is_one(learner, batch, known=None):
     """What the learner says of programs is what was said when they were drawn, both but for roundings the truth."""
     with torch.no_grad():
-        own, _ = learner.policy.evaluate(batch.ids, batch.mask, batch.terrain, known)
+        own, _ = learner.policy.evaluate(batch.ids, batch.mask, batch.prompt, known)
         prompts, asked = (
-            learner.policy.prompts(known)[batch.terrain],
-            [learner.instructions[k][0] for k in batch.terrain],
+            learner.policy.prompts(known)[batch.prompt],
+            [learner.instructions[k][0] for k in batch.prompt],
         )
         exact, _ = one_by_one(doubled(learner.policy.model), prompts, asked, batch.ids, batch.mask)
     assert_both_accurate(own * batch.mask, batch.logprobs * batch.mask, exact)
@@ -226,7 +226,7 @@ def test_an_unfrozen_policy_starts_as_the_reference_and_only_its_layers_change(l
     now = learner.prompt_state().layers
     assert now != start and now.arrays.keys() == start.arrays.keys()
     assert all(".1." in name for name in now.arrays) or kind == "all layers"
-    reference = learner.policy.reference(batch.ids, batch.mask, batch.terrain)
+    reference = learner.policy.reference(batch.ids, batch.mask, batch.prompt)
     assert torch.equal(reference, batch.ref_logprobs)
 
 

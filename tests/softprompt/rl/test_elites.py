@@ -49,7 +49,7 @@ def test_batch_pads_what_the_buffer_holds():
     batch = buffer.batch()
     assert batch.ids.tolist() == [[5, 6, 0], [4, 0, 0], [1, 2, 3]]
     assert batch.mask.sum(1).tolist() == [2, 1, 3]
-    assert batch.terrain.tolist() == [0, 2, 2]
+    assert batch.prompt.tolist() == [0, 2, 2]
     assert batch.fitness.tolist() == [3.0, 2.0, 1.0]
     assert buffer.batch(terrains=[2], best=1).ids.tolist() == [[4]]
     assert buffer.batch(terrains=[1]).ids.shape == (0, 0)
@@ -90,7 +90,7 @@ def test_adam_on_the_likelihood_of_elites_makes_each_terrain_write_its_own(llama
     instruction = torch.tensor([5, 9])
     losses = []
     for _ in range(60):
-        logprobs, _ = evaluate(llama, table(batch.terrain), instruction, batch.ids, batch.mask)
+        logprobs, _ = evaluate(llama, table(batch.prompt), instruction, batch.ids, batch.mask)
         loss = likelihood_loss(logprobs, batch.mask)
         optimizer.zero_grad()
         loss.backward()
@@ -98,5 +98,5 @@ def test_adam_on_the_likelihood_of_elites_makes_each_terrain_write_its_own(llama
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     with torch.no_grad():
-        swapped, _ = evaluate(llama, table(1 - batch.terrain), instruction, batch.ids, batch.mask)
+        swapped, _ = evaluate(llama, table(1 - batch.prompt), instruction, batch.ids, batch.mask)
     assert likelihood_loss(swapped, batch.mask).item() > 2 * losses[-1]
