@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from distributed.config import RunConfig
@@ -64,7 +64,8 @@ class Teachers:
         found = self.archive.elites(terrain, self._method.replay_bar)
         if self._method.replay_from != "spread" or self._niches is None:
             return list(found[:count])
-        points = self._niches.scaled(torch.tensor([each.descriptors for each in found]).reshape(len(found), -1).numpy())
+        told = np.array([each.descriptors for each in found]).reshape(-1, len(self._niches.names))
+        points = self._niches.scaled(told)
         return list(spread(found, points.tolist(), count))
 
     def settle(self, rows: Tensor, moments: Iterable[Tensor]) -> int:

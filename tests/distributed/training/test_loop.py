@@ -195,6 +195,23 @@ KINDS = {
     "both": {"method__prompt_source": "ten", "model__num_layers_unfrozen": -1, "train__save_best": False},
     "residual": {"method__reparameterize": "residual"},
     "es": {"method__estimator": "es", "method__es_pairs": 2, "scheduler__name": "cosine_annealing"},
+    "many prompts": {
+        "method__prompts_per_terrain": 3,
+        "method__repeat_discount": 1.0,
+        "method__unique_target": 0.8,
+        "method__replay_steps": 2,
+        "method__replay_bar": 0.0,
+        "method__closing_steps": 2,
+        "method__num_rollouts": 18,
+    },
+    "variety": {
+        "method__distinct_by": "tokens",
+        "method__novelty_weight": 0.5,
+        "method__entropy_coef": 0.01,
+        "method__replay_from": "spread",
+        "method__replay_size": 2,
+        "method__repeats_by": "cell",
+    },
 }
 
 
