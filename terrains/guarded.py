@@ -28,7 +28,11 @@ def guarded(world: World, name: str, files: Sequence[str] = (), deadline_s: floa
         files: the user's files, whose lines messages name.
         deadline_s: longest that scoring may take, in seconds.
     """
-    members = {each for protocol in PROTOCOLS for each in _members(protocol)} | {"fitness_unit", "config"}
+    members = {each for protocol in PROTOCOLS for each in _members(protocol)} | {
+        "fitness_unit",
+        "metric_units",
+        "config",
+    }
     added = {each: _passed_on(each) for each in sorted(members) if hasattr(world, each)}
     kind: type[Guarded] = type("Guarded", (Guarded,), added)
     return kind(world, name, files, deadline_s)

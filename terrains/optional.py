@@ -29,7 +29,10 @@ class Tokenizing(Protocol):
 
 @runtime_checkable
 class Measuring(Protocol):
-    """A world that measures more of what is evaluated than its score; the means become metrics of a run."""
+    """A world that measures more of what is evaluated than its score; the means become metrics of a run.
+
+    Its attribute ``metric_units``, if it has one, says what they are counted in, by name.
+    """
 
     def metrics(self, attempts: Sequence[Attempt]) -> Mapping[str, Sequence[float]]:
         """Returns measures by name, each with a number per attempt, in order."""
@@ -141,3 +144,10 @@ def fitness_unit(world: object) -> str:
     """Returns what a world's fitness is counted in, behind a space, or nothing: its attribute ``fitness_unit``."""
     unit = getattr(world, "fitness_unit", "")
     return f" {unit}" if isinstance(unit, str) and unit else ""
+
+
+def units_of(world: object) -> dict[str, str]:
+    """Returns what a world's numbers are counted in, by name: ``fitness``, and what it measures, as far as it says."""
+    units = getattr(world, "metric_units", {})
+    known = {str(name): str(unit) for name, unit in units.items()} if isinstance(units, Mapping) else {}
+    return {**known, "fitness": fitness_unit(world).strip()}

@@ -74,15 +74,19 @@ def make_world(config: RunConfig, folder: Path | None = None) -> World:
         UserError: there is no such world, it cannot be made, or a setting of it is wrong.
     """
     source = source_of_world(config, folder)
-    kept = folder / KEPT_READ if folder is not None else None
-    try:
-        luggage = {"kept": json.loads(kept.read_text("utf-8"))} if kept is not None and kept.is_file() else None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {str(kept)!r}: {error}") from None
+    luggage = _luggage(folder / KEPT_READ if folder is not None else None)
     try:
         return make(source, options_of(config, source), luggage, WITHIN * config.rollouts.deadline_s)
     except WorldError as error:
         raise UserError(f"terrains.world: {error}") from None
+
+
+def _luggage(kept: Path | None) -> dict[str, Any] | None:
+    """What a world is given of a file with what it had read, if there is such a file."""
+    try:
+        return {"kept": json.loads(kept.read_text("utf-8"))} if kept is not None and kept.is_file() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {str(kept)!r}: {error}") from None
 
 
 def to_keep(config: RunConfig, world: World, folder: Path | None = None) -> dict[str, str]:
@@ -145,8 +149,12 @@ def world_metadata(config: RunConfig, folder: Path) -> dict[str, Any]:
     return said if text is None else {**said, "world_source": text}
 
 
-def world_of_metadata(said: Mapping[str, Any]) -> World:
+def world_of_metadata(said: Mapping[str, Any], kept: Path | None = None) -> World:
     """Makes the world of a registered model; one that says nothing is of sodarace.
+
+    Args:
+        said: what the model says of it.
+        kept: file with what the world had read of files, where the model brings one along.
 
     Raises:
         UserError: it cannot be made.
@@ -155,7 +163,7 @@ def world_of_metadata(said: Mapping[str, Any]) -> World:
     if "terrain_seconds" in said:
         options = {"seconds": said["terrain_seconds"]}
     try:
-        return make(find_world(said.get("world", "sodarace"), said.get("world_source")), options)
+        return make(find_world(said.get("world", "sodarace"), said.get("world_source")), options, _luggage(kept))
     except WorldError as error:
         raise UserError(f"the model's world: {error}") from None
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from distributed.config.worlds import world_metadata
+from distributed.config.worlds import KEPT_READ, to_keep, world_metadata
 from distributed.errors import UserError
 from distributed.export.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
-from distributed.infra.writing import temporary, told
+from distributed.infra.writing import temporary, told, write_text
 from distributed.observability.mlflow_store import store_uri
 from distributed.results.run_folder import FinishedRun
 from distributed.rollout.instructions import instruction_ids
@@ -32,8 +32,8 @@ from terrains.base import Terrain
 
 CODE = Path(__file__).with_name("prompt_model.py")
 REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "numpy", "pandas")
-PROMPT = "prompt"
-"""Name of a model's artifact that is the PEFT directory."""
+PROMPT, WORLD = "prompt", "world"
+"""Names of a model's artifacts: the PEFT directory, and what the run's world had read of files, where it keeps that."""
 
 BETTER, FIRST, NOT_BETTER, INCOMPARABLE, UNSCORED = "better", "first", "not better", "other rules", "unscored"
 """How a prompt's evaluation compares with the champion's; the first two make the prompt the champion."""
@@ -150,12 +150,16 @@ class Exporter:
 
         prompt = torch.from_numpy(self.run.prompts[terrain])
         save_prompt(scratch / PROMPT, prompt, self.run.base_model, self._lm.model.config)
+        artifacts = {PROMPT: str(scratch / PROMPT)}
+        if (read := to_keep(self.run.config, self._world, self.run.path).get(KEPT_READ)) is not None:
+            write_text(scratch / KEPT_READ, read)
+            artifacts[WORLD] = str(scratch / KEPT_READ)
         sampling = self._sampling(self._terrain(terrain))
         with _quiet():
             save_model(
                 path=str(scratch / "model"),
                 python_model=str(CODE),
-                artifacts={PROMPT: str(scratch / PROMPT)},
+                artifacts=artifacts,
                 signature=_signature(sampling),
                 pip_requirements=[f"{package}=={version_of(package)}" for package in REQUIREMENTS],
                 model_config={
@@ -169,6 +173,7 @@ class Exporter:
                 },
                 metadata={
                     "terrain": terrain,
+                    "instruction": self._terrain(terrain).instruction,
                     **world_metadata(self.run.config, self.run.path),
                     FINGERPRINT: self._fingerprint(terrain),
                 },

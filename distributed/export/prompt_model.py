@@ -31,8 +31,15 @@ class SoftPromptWriter(PythonModel):
 
     The model's config says ``base_model`` (directory or hub id), ``base_model_hash`` and its ``dtype``, and where
     programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. Its artifact ``prompt`` is a PEFT
-    prompt-tuning directory.
+    prompt-tuning directory. A second one, ``world``, is for those who score programs: it is not opened here.
+
+    Attributes:
+        tokenizer: the base model's, once it is loaded.
+        world_file: path of the artifact ``world``, None for a model without one.
     """
+
+    tokenizer: Any = None
+    world_file: str | None = None
 
     def load_context(self, context: Any) -> None:
         """Loads the base model, makes sure that it is the one the prompt was tuned for, and puts the prompt on it.
@@ -43,9 +50,10 @@ class SoftPromptWriter(PythonModel):
         from peft import PeftModel
 
         settings = context.model_config
+        self.world_file = context.artifacts.get("world")
         base = os.environ.get(BASE_MODEL_VARIABLE) or settings["base_model"]
-        self._base, self._tokenizer = _load_base(base, settings.get("dtype", "float32"))
-        end = self._tokenizer.eos_token_id
+        self._base, self.tokenizer = _load_base(base, settings.get("dtype", "float32"))
+        end = self.tokenizer.eos_token_id
         self._rows = self._base.get_input_embeddings().weight.shape[0]
         ends = settings.get("ends", [] if end is None or end >= self._rows else [end])
         self._ends = torch.tensor(ends, dtype=torch.int64)
@@ -92,8 +100,8 @@ class SoftPromptWriter(PythonModel):
     def _write(self, instruction: str, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
         """Programs of one instruction, one for each row of uniform numbers (n, max_new_tokens)."""
         # Tokens that were added to the tokenizer alone mean nothing to the model.
-        before = [token for token in self._tokenizer(instruction)["input_ids"] if token < self._rows]
-        if len(before) > 1 and before[-1] == self._tokenizer.eos_token_id:
+        before = [token for token in self.tokenizer(instruction)["input_ids"] if token < self._rows]
+        if len(before) > 1 and before[-1] == self.tokenizer.eos_token_id:
             before = before[:-1]
         written = self._decode(before, uniforms, options)
         start, *whole = self._texts([before, *(before + tokens for tokens in written)])
@@ -151,11 +159,11 @@ class SoftPromptWriter(PythonModel):
 
     def _has_stopped(self, tokens: list[int]) -> bool:
         """Whether the last token completes a stop string."""
-        known, text = (self._tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in (tokens[:-1], tokens))
+        known, text = (self.tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in (tokens[:-1], tokens))
         return any(text.find(s, max(0, len(known) - len(s) + 1)) >= 0 for s in self._stop_strings)
 
     def _texts(self, rows: Sequence[list[int]]) -> list[str]:
-        return self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def draw(logits: Tensor, uniforms: Tensor, options: dict[str, Any]) -> Tensor:

@@ -54,11 +54,7 @@ class FinishedRun:
     @property
     def base_model(self) -> str:
         """Directory, as an absolute path, or hub id of the language model."""
-        path = self.config.model.model_path
-        if path == BUNDLED:
-            return str(BUNDLED_LM)
-        local = Path(path).expanduser()
-        return str(local.resolve()) if local.is_dir() else path
+        return base_model_of(self.config)
 
     def mlflow_run_id(self) -> str | None:
         """Id of the MLflow run that recorded it, where its folder says so."""
@@ -178,6 +174,15 @@ class FinishedRun:
                 hint = did_you_mean(name, self.prompts) or f"; it has {', '.join(self.prompts)}"
                 raise UserError(f"--terrain: {str(self.path)!r} has no prompt for {name!r}{hint}")
         return list(chosen)
+
+
+def base_model_of(config: RunConfig) -> str:
+    """Directory, as an absolute path, or hub id of the language model that settings name."""
+    path = config.model.model_path
+    if path == BUNDLED:
+        return str(BUNDLED_LM)
+    local = Path(path).expanduser()
+    return str(local.resolve()) if local.is_dir() else path
 
 
 def open_run(path: str | Path) -> FinishedRun:

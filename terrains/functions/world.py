@@ -54,6 +54,16 @@ class FunctionsWorld:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.config, self._given, self.carried())
 
+    @property
+    def fitness_unit(self) -> str:
+        """What fitness is counted in; empty where the settings do not say."""
+        return self.config.units.get("fitness", "")
+
+    @property
+    def metric_units(self) -> dict[str, str]:
+        """What measures are counted in, by name."""
+        return dict(self.config.units)
+
     def carried(self) -> Carried:
         """Returns what was read of files."""
         return Carried({name: task.terrain for name, task in self._tasks.items()}, dict(self._finder.texts))
