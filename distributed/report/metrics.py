@@ -113,5 +113,5 @@ def described(name: str, units: Mapping[str, str] | None = None) -> Metric:
 
 
 def with_unit(name: str, unit: str) -> str:
-    """Returns the title of an axis or a column, with a unit in brackets if there is one."""
-    return f"{name} ({unit})" if unit else name
+    """Returns the title of an axis or a column, with a unit in brackets where that says more than the name."""
+    return f"{name} ({unit})" if unit not in ("", name) else name

@@ -59,7 +59,7 @@ def render_report(
         counted_in=parts.counted_in(summary),
         measured=parts.measured(summary),
         before_after=parts.before_after(summary),
-        transfer=parts.transfer_matrix(summary),
+        transfer=parts.transfer_section(summary),
         walkers=walkers_section(arenas, names, "The best programs"),
         config=parts.config_section(summary),
     )

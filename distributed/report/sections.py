@@ -83,10 +83,10 @@ def before_after(summary: Summary) -> str:
 
 
 def _reach(rows: Sequence[TerrainSummary]) -> tuple[float, float]:
-    """The ends of the small charts: 0, or the least of all means where it is below, and the greatest of all."""
-    least = [min(0.0, r.untuned_mean, r.tuned_interval[0], r.warm_start_mean or 0.0) for r in rows]
-    most = [max(r.best_of_n, r.tuned_interval[1], r.tuned_mean) for r in rows]
-    low, high = min(least, default=0.0), max(most, default=0.0)
+    """The ends of the small charts: 0, or the least of all marks where it is below, and the greatest of all."""
+    marks = [mark for r in rows for mark in (r.untuned_mean, r.warm_start_mean, *r.tuned_interval, r.tuned_mean)]
+    known = [mark for mark in marks if mark is not None] + [r.best_of_n for r in rows]
+    low, high = min(0.0, *known), max(known)
     return low, high if high > low else low + 1.0
 
 
@@ -138,11 +138,28 @@ def counted_in(summary: Summary) -> str:
     return f", in {escape(unit)}" if unit else ""
 
 
+def transfer_section(summary: Summary) -> str:
+    """The section of prompts on each other's terrains; one line where none was tried on another."""
+    alone = all(set(means) <= {prompt} for prompt, means in summary.transfer.items())
+    if len(summary.terrains) > 1 and alone:
+        return (
+            '<section><h2>Transfer</h2><p class="note">No prompt was tried on another terrain, as their instructions '
+            "differ.</p></section>"
+        )
+    return (
+        "<section>\n<h2>Transfer</h2>\n"
+        f'<p class="note">Each prompt\'s mean fitness on each terrain{counted_in(summary)}, and its 95% bootstrap '
+        "interval over the programs drawn. A column is shaded relative to its best prompt; a prompt's own terrain is "
+        "outlined.</p>\n"
+        '<div class="wide"><div class="frame"><div class="scroll" role="region" aria-label="Transfer">'
+        f'{transfer_matrix(summary)}</div></div><p class="hint">More columns: scroll the table sideways.</p></div>\n'
+        "</section>"
+    )
+
+
 def transfer_matrix(summary: Summary) -> str:
     """The heat map of prompts over terrains, under a row for the LM without a prompt."""
     names = list(summary.terrains)
-    if len(names) > 1 and all(set(means) <= {prompt} for prompt, means in summary.transfer.items()):
-        return "<p>No prompt was tried on another terrain, as their instructions differ.</p>"
     digits = fitness_decimals(summary)
     best = {t: max((row[t] for row in summary.transfer.values() if t in row), default=0.0) for t in names}
     untuned = {t: summary.terrains[t].untuned_mean for t in names}

@@ -97,7 +97,8 @@ def _before_and_after(summary: Summary, width: int) -> Table:
 def _measures(summary: Summary, width: int) -> Table:
     """What was measured before and after, a row a measure and terrain."""
     assert summary.metrics is not None
-    heads = [f"{name} ({unit})" if (unit := summary.unit(name)) else name for name in summary.metrics]
+    units = {name: summary.unit(name) for name in summary.metrics}
+    heads = [f"{name} ({unit})" if unit not in ("", name) else name for name, unit in units.items()]
     table = _table("measure", heads, width)
     table.add_column("terrain", overflow="fold", min_width=len("terrain"))
     for heading in ("untuned", "tuned"):
