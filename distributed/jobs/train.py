@@ -134,7 +134,8 @@ def _train(
     with display, make_pool(config, terrains, instructions, exported(lm), factory) as pool:
         loop = _loop(world, config, terrains, learner, pool, Tracker(), display)
         if start:
-            _check_facts(start.saved.state["run"], facts)
+            if note := _check_facts(start.saved.state["run"], facts):
+                display.message(note)
             _restore(loop, start.loop_state(config), start.saved.path)
             display.message(_resumed(loop, start, directory))
         # Written only when the checkpoint has been loaded: one that does not fit leaves the run's files unchanged.
@@ -221,8 +222,12 @@ def _restore(loop: TrainingLoop, state: dict, path: Path) -> None:
         raise UserError(f"--resume: {path} does not fit this configuration: {error}") from None
 
 
-def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Checks that terrains and language model are what they were when the run began: files may have changed since."""
+def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Checks that terrains and language model are what they were when the run began: files may have changed since.
+
+    Returns:
+        What a checkpoint of an older version does not say, in one line; empty where it says all.
+    """
     for name, fingerprint in now["terrains"].items():
         if before.get("terrains", {}).get(name, fingerprint) != fingerprint:
             raise UserError(
@@ -230,6 +235,10 @@ def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> None:
             )
     if before.get("lm", now["lm"]) != now["lm"]:
         raise UserError("--resume: model.model_path: the language model there is another one than when the run began")
+    unknown = [name for name in now["terrains"] if name not in before.get("terrains", {})]
+    unknown += [] if "lm" in before else ["the language model"]
+    said = "the checkpoint does not say what these were; they are taken as they are: "
+    return said + ", ".join(unknown) if unknown else ""
 
 
 def _tracker(config: RunConfig, directory: Path, start: Start | None) -> Tracker:
