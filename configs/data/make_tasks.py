@@ -18,16 +18,16 @@ from typing import Any
 Row = dict[str, Any]
 
 PEOPLE = {
-    "train": "Tom Anna Maria Peter Lucy Omar Ivan Nina Paul Rosa Sven Mia Leo Ruth Carl Jane Hugo Emma Noah Lena".split(),
-    "eval": "Clara Felix Sofia Max Greta Victor Alice Ben".split(),
+    "train": "Anna Carl Emma Hugo Ivan Jane Lena Leo Lucy Maria Mia Nina Noah Omar Paul Peter Rosa Ruth Sven Tom",
+    "eval": "Alice Ben Clara Felix Greta Max Sofia Victor",
 }
 CITIES = {
-    "train": "Paris London Berlin Madrid Rome Vienna Lisbon Oslo Dublin Prague Athens Boston Chicago Tokyo Cairo".split(),
-    "eval": "Warsaw Milan Toronto Sydney Seattle Moscow".split(),
+    "train": "Athens Berlin Boston Cairo Chicago Dublin Lisbon London Madrid Oslo Paris Prague Rome Tokyo Vienna",
+    "eval": "Milan Moscow Seattle Sydney Toronto Warsaw",
 }
 THINGS = {
-    "train": "apples books pencils coins stones cards eggs shells stamps cups".split(),
-    "eval": "marbles oranges balls keys".split(),
+    "train": "apples books cards coins cups eggs pencils shells stamps stones",
+    "eval": "balls keys marbles oranges",
 }
 ABOUT = (
     "{name} is {age} years old and lives in {city}.",
@@ -47,10 +47,14 @@ FEWER = (
 )
 
 
+def _one(words: str, chance: random.Random) -> str:
+    return chance.choice(words.split())
+
+
 def people(part: str, chance: random.Random) -> Iterator[Row]:
     """Sentences with a name, an age and a city, which are the answer."""
     while True:
-        row = {"name": chance.choice(PEOPLE[part]), "age": chance.randint(11, 79), "city": chance.choice(CITIES[part])}
+        row = {"name": _one(PEOPLE[part], chance), "age": chance.randint(11, 79), "city": _one(CITIES[part], chance)}
         yield {"prompt": chance.choice(ABOUT).format(**row), **row}
 
 
@@ -58,7 +62,7 @@ def problems(part: str, chance: random.Random) -> Iterator[Row]:
     """Sums up to 18 and differences of such, as stories."""
     while True:
         a, b = chance.randint(2, 9), chance.randint(1, 9)
-        story = {"name": chance.choice(PEOPLE[part]), "things": chance.choice(THINGS[part])}
+        story = {"name": _one(PEOPLE[part], chance), "things": _one(THINGS[part], chance)}
         if chance.random() < 0.5:
             text, answer = chance.choice(MORE).format(a=a, b=b, **story), a + b
         else:
@@ -88,6 +92,7 @@ def rows(kind: str, part: str, count: int, seed: int = 0) -> list[Row]:
 
 
 def main() -> None:
+    """Writes the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--seed", type=int, default=0)

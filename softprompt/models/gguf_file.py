@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import sys
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 
 import torch
@@ -39,7 +42,9 @@ def convert_gguf(file: Path, folder: Path) -> None:
     quiet_bars()
     where = {"gguf_file": file.name, "local_files_only": True}
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **where)
+        # Its bar is none of those that transformers can turn off.
+        with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+            model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **where)
         tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
     except Exception as error:  # gguf and transformers raise whatever comes of bytes they do not understand
         raise ValueError(f"{str(file)!r} holds no language model that can be read: {first_line(error)}") from error
