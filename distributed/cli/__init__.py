@@ -12,6 +12,7 @@ from distributed.cli import (
     config,
     corpus,
     export,
+    get_model,
     new_world,
     pretrain,
     replay,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(search.search)
 app.command(name="new-world")(new_world.new_world)
+app.command(name="get-model")(get_model.get_model)
 app.command()(corpus.corpus)
 app.command()(pretrain.pretrain)
 app.command()(export.export)

@@ -13,6 +13,7 @@ from transformers.utils import logging as hf_logging
 
 from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
 from distributed.config.load import with_settings
+from distributed.config.packaged_models import command_for
 from distributed.config.worlds import world_factory
 from distributed.errors import UserError
 from distributed.infra.paths import lasting
@@ -73,6 +74,8 @@ def load_lm(config: RunConfig) -> FrozenLM:
         UserError: it is not there, or its device is not, or it cannot be read behind soft prompts.
     """
     path = config.model.model_path
+    if command := command_for(path):
+        raise UserError(f"model.model_path: there is nothing at {path!r} yet: {command}")
     device = _device(config.compute.device)
     if path == BUNDLED:
         # It loads at once; a progress bar is for models that are downloaded.
