@@ -135,7 +135,8 @@ def world_factory(config: RunConfig, world: World | None = None, folder: Path | 
     finally:
         if world is None:
             here.close()
-    return partial(make, source, options, luggage, WITHIN * config.rollouts.deadline_s)
+    # Workers on Ray are watched by their pool.
+    return partial(make, source, options, luggage, WITHIN * config.rollouts.deadline_s, watched=not config.ray.enabled)
 
 
 def world_metadata(config: RunConfig, folder: Path) -> dict[str, Any]:
