@@ -35,24 +35,24 @@ def guarded(world: World, name: str, files: Sequence[str] = (), deadline_s: floa
     return guarded_by(Calls(name, files, deadline_s), world, name)
 
 
-def guarded_by(calls: Calls, world: World, name: str) -> World:
-    """The same, where there are calls to make it with already."""
+def guarded_by(calls: Calls, world: World, name: str, fingerprints: Mapping[str, str] | None = None) -> World:
+    """The same, where there are calls to make it with, and fingerprints of terrains that another process has."""
     members = {each for protocol in PROTOCOLS for each in _members(protocol)} - {"counters"}
     added: dict[str, Any] = {each: _passed_on(each) for each in sorted(members | {"fitness_unit", "config"})}
     added = {each: passed for each, passed in added.items() if hasattr(world, each)}
     if hasattr(world, "counters"):
         added["counters"] = _counters
     kind: type[Guarded] = type("Guarded", (Guarded,), added)
-    return kind(world, name, calls)
+    return kind(world, name, calls, fingerprints or {})
 
 
 class Guarded:
     """See `guarded`."""
 
-    def __init__(self, world: World, said: str, calls: Calls) -> None:
+    def __init__(self, world: World, said: str, calls: Calls, fingerprints: Mapping[str, str]) -> None:
         self.world, self.name = world, world.name
         self._said, self._calls = said, calls
-        self._fingerprints: dict[str, str] = {}
+        self._fingerprints = dict(fingerprints)
 
     def terrain(self, name: str) -> Terrain:
         """Returns the terrain of that name.
@@ -65,8 +65,8 @@ class Guarded:
         before = self._fingerprints.setdefault(name, found.fingerprint)
         if before != found.fingerprint:
             raise WorldError(
-                f"{self._said}: terrain({name!r}) is another terrain each time: its fingerprint, or the instructions "
-                "that it is made of, have to follow from its name and the settings alone"
+                f"{self._said}: terrain({name!r}) is another terrain each time, or in each process, as hash() of a "
+                "text is: its instructions and its fingerprint have to follow from its name and the settings alone"
             )
         return found
 

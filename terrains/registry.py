@@ -207,6 +207,7 @@ def make_world(
     luggage: Mapping[str, Any] | None = None,
     deadline_s: float = 300.0,
     watched: bool = True,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> World:
     """Makes a world, behind the checks of `terrains.guarded` where a user's code is called.
 
@@ -218,6 +219,7 @@ def make_world(
         luggage: more arguments of its class; see `terrains.optional.Travelling`.
         deadline_s: longest that a call may take, in seconds, where it is checked.
         watched: whether the process is ended when such a call holds Python's lock for longer; see `terrains.calls`.
+        fingerprints: of terrains, by their names, as another process has them, where that is checked.
 
     Raises:
         WorldError: as `load_world` and `read_options`, or its constructor raises, or takes too long.
@@ -229,7 +231,7 @@ def make_world(
         return make()
     # What comes along keeps the deadlines of functions itself.
     calls = Calls(source.name, _files(source), deadline_s, apart=built_in is None, watched=watched)
-    return guarded_by(calls, calls.do("its constructor", make), source.name)
+    return guarded_by(calls, calls.do("its constructor", make), source.name, fingerprints)
 
 
 @lru_cache(maxsize=32)

@@ -57,7 +57,7 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
     before = {each: signal.signal(each, interrupt) for each in heard}
     stdout = sys.stdout
     own = _own(stdout)
-    sys.stdout = _Output(own or stdout, received)  # type: ignore[assignment]
+    sys.stdout = _Output(own or stdout, received, also=1 if own else None)  # type: ignore[assignment]
     try:
         yield received
     finally:
@@ -128,8 +128,8 @@ class _Output:
     first write fails.
     """
 
-    def __init__(self, stream: TextIO, received: list[int]) -> None:
-        self._stream, self._received = stream, received
+    def __init__(self, stream: TextIO, received: list[int], also: int | None) -> None:
+        self._stream, self._received, self._also = stream, received, also
 
     def write(self, text: str) -> int:
         if not _unread.is_set():
@@ -155,7 +155,8 @@ class _Output:
             _broken.set()
         # What is still in buffers, and what is flushed when the interpreter ends, goes nowhere.
         with suppress(OSError), open(os.devnull, "w") as nowhere:
-            for number in {1, self._stream.fileno()}:
-                os.dup2(nowhere.fileno(), number)
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+            if self._also is not None:
+                os.dup2(nowhere.fileno(), self._also)
         if not self._received:
             os.kill(os.getpid(), signal.SIGHUP if hung_up else signal.SIGTERM)

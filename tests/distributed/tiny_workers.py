@@ -20,6 +20,7 @@ class DrawingWorker:
     """Draws its tokens from the request's seed, and can be told by a seed to misbehave.
 
     A seed below 0 is a bad deed, done while the file ``deeds/<request id>`` is not there, or every time without deeds.
+    The file says which process has done it.
     """
 
     RAISE, HANG, EXIT = -1, -2, -3
@@ -68,7 +69,9 @@ class DrawingWorker:
             return False
         mark = Path(self.deeds) / str(request_id)
         done = mark.exists()
-        mark.touch()
+        if not done:
+            (mark.parent / f".{mark.name}").write_text(str(os.getpid()))
+            (mark.parent / f".{mark.name}").rename(mark)  # whoever sees it can read it
         return done
 
     def _misbehave(self, deed: int) -> None:
