@@ -12,6 +12,7 @@ import numpy as np
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
 from terrains.base import Attempt, Score, Terrain
+from terrains.errors import WorldError
 
 INSTRUCTION = "import math\n"
 
@@ -115,6 +116,18 @@ class DivergingWorker(DrawingWorker):
         assert self.deeds is not None
         (Path(self.deeds) / f"asked-{time.monotonic_ns()}").touch()
         raise NotFiniteError("a token's log-probability", [1])
+
+
+class StuckWorker(DivergingWorker):
+    """Says at every request that the world cannot go on."""
+
+    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
+        """Never answers."""
+        try:
+            super().generate(request, state)
+        except NotFiniteError as cause:
+            raise WorldError("my_world.py:World: no answer\nfrom its server") from cause
+        raise AssertionError
 
 
 class NoNumbersWorld(LetterWorld):

@@ -20,7 +20,7 @@ from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
-from tests.distributed.tiny_workers import DrawingWorker
+from tests.distributed.tiny_workers import DrawingWorker, StuckWorker
 
 STATE = PromptState(version=5, prompts=np.zeros((3, 2, 4), dtype=np.float32))
 SHARED = {"weights": np.ones(1000)}
@@ -144,6 +144,14 @@ def test_request_that_always_raises_is_named_in_one_line_and_the_pool_lives_on(l
         assert message.startswith("request 3 (seed -1, terrains 0x2) failed 2 times; last: worker ")
         assert "KeyError: 'no such token" in message and "\n" not in message
         assert_answers(pool.run(requests(4), STATE), requests(4))
+
+
+def test_a_world_that_cannot_go_on_is_one_line_and_asked_once(local_ray: None, tmp_path: Path) -> None:
+    with RayPool(StuckWorker, {"deeds": str(tmp_path)}, SHARED, n_workers=1, cpus_per_worker=0.5, in_flight=1) as pool:
+        with pytest.raises(RolloutError, match="^my_world.py:World: no answer from its server$"):
+            pool.run(requests(3), STATE)
+        assert pool.counters == {"losses": 0, "errors": 0, "replacements": 0}
+        assert len(list(tmp_path.glob("asked-*"))) == 1
 
 
 def test_request_that_kills_its_workers_ends_in_an_error_not_in_a_loop(local_ray: None) -> None:
