@@ -30,7 +30,7 @@ def _end(code: int, threads: list[threading.Thread], processes: list[multiproces
     until = time.monotonic() + GRACE_S
     while time.monotonic() < until:
         time.sleep(0.1)
-        left = [each.name for each in (*threads, *processes) if each.is_alive()]
+        left = [each.name for each in threads if each.is_alive()] + [each.name for each in processes if each.is_alive()]
         if not left:
             return
     for process in processes:

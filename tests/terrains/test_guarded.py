@@ -178,7 +178,7 @@ def test_a_terrain_that_is_another_each_time_is_one_line() -> None:
     names = iter("abc")
     world = guarded(Hostile(terrain=lambda name: Terrain(name, next(names))), "w")
     world.terrain("a")
-    with pytest.raises(WorldError, match=r"w: terrain\('a'\) is another terrain each time: "):
+    with pytest.raises(WorldError, match=r"w: terrain\('a'\) is another terrain each time, "):
         world.terrain("a")
 
 
