@@ -30,6 +30,7 @@ MAY_CHANGE = (
     "rollouts.deadline_s",
     "rollouts.start_deadline_s",
     "rollouts.max_attempts",
+    "rollouts.max_worker_memory_gb",
     "rollouts.threads_per_worker",
     "rollouts.cpus_per_worker",
     "rollouts.gpus_per_worker",

@@ -27,6 +27,9 @@ class RolloutsConfig(Section):
     """Longest the first worker may take to start, in seconds; others that take longer are named and may come later."""
     max_attempts: int = Field(3, ge=1)
     """Failures of one request before the run ends with an error."""
+    max_worker_memory_gb: float | None = Field(None, gt=0)
+    """Memory that a worker may come to hold, in GB, before it is started anew, as where a world leaks; null for its
+    share of four fifths of its machine's. Without Ray there is a warning instead."""
     threads_per_worker: int = Field(1, ge=1)
     """Threads of the numerical libraries in a worker, and programs that it scores side by side. Another number can
     change what the language model writes, in the last digits; never a score."""

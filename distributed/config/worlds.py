@@ -13,6 +13,7 @@ from distributed.config import RunConfig
 from distributed.errors import UserError
 from terrains.base import World
 from terrains.errors import WorldError
+from terrains.guarded import Guarded
 from terrains.loading import names_file, split_reference
 from terrains.optional import Keeping, Travelling
 from terrains.registry import WorldSource, computes_in_threads, find_world, read_options, with_paths
@@ -133,13 +134,17 @@ def world_factory(config: RunConfig, world: World | None = None, folder: Path | 
     options = options_of(config, source)
     here = world if world is not None else make_world(config, folder)
     try:
-        luggage = dict(here.luggage(config.terrains.all_names())) if isinstance(here, Travelling) else {}
+        names = config.terrains.all_names()
+        luggage = dict(here.luggage(names)) if isinstance(here, Travelling) else {}
+        tasks = [here.terrain(name) for name in names] if isinstance(here, Guarded) else []
     except ValueError as error:
         raise UserError(f"terrains.names: {error}") from None
     finally:
         if world is None:
             here.close()
-    return partial(make, source, options, luggage, WITHIN * config.rollouts.deadline_s)
+    fingerprints = {task.name: task.fingerprint for task in tasks}
+    watched = not config.ray.enabled  # workers on Ray are watched by their pool
+    return partial(make, source, options, luggage, WITHIN * config.rollouts.deadline_s, watched, fingerprints)
 
 
 def world_metadata(config: RunConfig, folder: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from distributed.rollout.memory import Memory
+
 
 @dataclass(frozen=True)
 class LayerWeights:
@@ -171,8 +173,10 @@ class Rollouts:
         metrics: what the world measured, by name, shape (b, 1) on the program's own terrain or (b, n_terrains) on all,
             float64; NaN where there is no number.
         seconds: wall-clock time by part, ``generate`` and ``score``.
-        counts: the world's counters for this request, where it has any. Only these and the seconds differ between two
-            runs, as they depend on the scores that this worker's world had cached before.
+        counts: the world's counters for this request, where it has any. Only these, the seconds and what follows differ
+            between two runs, as they depend on the scores that this worker's world had cached before.
+        memory: what the worker's process held behind it; None where nobody measured it.
+        warnings: what was logged in the worker's process, and the user should see.
     """
 
     request_id: int
@@ -191,6 +195,8 @@ class Rollouts:
     metrics: Mapping[str, np.ndarray] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
+    memory: Memory | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         b = len(self.programs)

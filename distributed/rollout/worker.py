@@ -103,7 +103,7 @@ class RolloutWorker:
             token_rewards=token_rewards([row[0] for row in table], mask) if request.score_on == "own" else None,
             metrics={} if request.measure_on == "none" else self._scorer.measure(written, request.measure_on),
             seconds={"generate": generated - began, "score": time.perf_counter() - generated},
-            counts={name: count - before[name] for name, count in self._counts().items()},
+            counts={name: count - before.get(name, 0.0) for name, count in self._counts().items()},
         )
 
     def close(self) -> None:

@@ -213,7 +213,9 @@ def make_pool(
     }
     shared = {"model": model}
     if not config.ray.enabled:
-        return LocalPool(RolloutWorker, kwargs | {"device": _device(config.compute.device)}, shared)
+        return LocalPool(
+            RolloutWorker, kwargs | {"device": _device(config.compute.device)}, shared, rollouts.max_worker_memory_gb
+        )
     connect(config)
     return RayPool(
         RolloutWorker,
@@ -227,6 +229,7 @@ def make_pool(
         start_deadline_s=rollouts.start_deadline_s,
         max_attempts=rollouts.max_attempts,
         in_flight=rollouts.in_flight,
+        max_memory_gb=rollouts.max_worker_memory_gb,
     )
 
 
