@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from distributed.config.section import PathText, Section
 
@@ -51,6 +51,22 @@ class ComputeConfig(Section):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
             raise ValueError(f"must be auto, cpu, cuda, cuda:1 and so on, or mps, not {device}")
         return device
+
+
+class ChatConfig(Section):
+    """Whether instructions are said to the language model as a user's turns, as models tuned to follow them expect."""
+
+    template: bool = False
+    """Whether the template that comes with the language model's tokenizer is written around each instruction; else a
+    program goes on from the instruction's own text. The soft prompt stands before all of it."""
+    system_prompt: str | None = None
+    """What the system's turn says before the user's; null for what the template itself says, if anything."""
+
+    @model_validator(mode="after")
+    def _system_has_a_template(self) -> ChatConfig:
+        if self.system_prompt is not None and not self.template:
+            raise ValueError("system_prompt is a turn of a conversation: set chat.template to true, or leave it out")
+        return self
 
 
 class RayConfig(Section):

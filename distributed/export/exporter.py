@@ -166,6 +166,7 @@ class Exporter:
                     "cached": can_use_cache(self._lm.model),
                     "min_new_tokens": sampling["min_new_tokens"],
                     "stop_strings": list(sampling["stop_strings"]),
+                    "chat": self.run.config.chat.model_dump(),
                 },
                 metadata={
                     "terrain": terrain,

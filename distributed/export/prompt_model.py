@@ -22,6 +22,9 @@ from torch import Tensor
 BASE_MODEL_VARIABLE = "TERRAPROMPT_BASE_MODEL"
 """Environment variable with the directory of the base model, for machines where it lies elsewhere."""
 
+SAME_DATE = "{%- macro strftime_now(format) -%}01 Jan 2025{%- endmacro -%}"
+"""What a chat template takes for today's date, as in the run."""
+
 FRESH = -1
 """The seed that asks for other programs at every call."""
 
@@ -30,8 +33,9 @@ class SoftPromptWriter(PythonModel):
     """Writes programs with a frozen base model behind a soft prompt.
 
     The model's config says ``base_model`` (directory or hub id), ``base_model_hash`` and its ``dtype``, and where
-    programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. Its artifact ``prompt`` is a PEFT
-    prompt-tuning directory.
+    programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. ``chat`` says whether an instruction is
+    a user's turn (``template``), and what the system's turn says before it (``system_prompt``). Its artifact ``prompt``
+    is a PEFT prompt-tuning directory.
     """
 
     def load_context(self, context: Any) -> None:
@@ -52,6 +56,7 @@ class SoftPromptWriter(PythonModel):
         self._cached = settings.get("cached", True)
         self._min_new_tokens = settings.get("min_new_tokens", 0)
         self._stop_strings = settings.get("stop_strings", [])
+        self._chat = settings.get("chat") or {}
         found, expected = weights_hash(self._base), settings["base_model_hash"]
         if found != expected:
             raise MlflowException.invalid_parameter_value(
@@ -91,13 +96,28 @@ class SoftPromptWriter(PythonModel):
 
     def _write(self, instruction: str, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
         """Programs of one instruction, one for each row of uniform numbers (n, max_new_tokens)."""
-        # Tokens that were added to the tokenizer alone mean nothing to the model.
-        before = [token for token in self._tokenizer(instruction)["input_ids"] if token < self._rows]
-        if len(before) > 1 and before[-1] == self._tokenizer.eos_token_id:
-            before = before[:-1]
+        before = self._instruction(instruction)
         written = self._decode(before, uniforms, options)
         start, *whole = self._texts([before, *(before + tokens for tokens in written)])
         return [instruction + text[len(start) :] for text in whole]
+
+    def _instruction(self, text: str) -> list[int]:
+        """Token ids of an instruction; of a user's turn, the conversation up to where the model's turn begins."""
+        if self._chat.get("template"):
+            said = self._chat.get("system_prompt")
+            turns = [] if said is None else [{"role": "system", "content": said}]
+            text = self._tokenizer.apply_chat_template(
+                [*turns, {"role": "user", "content": text}],
+                chat_template=SAME_DATE + self._tokenizer.get_chat_template(),
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        ids = self._tokenizer(text, add_special_tokens=not self._chat.get("template"))["input_ids"]
+        # Tokens that were added to the tokenizer alone mean nothing to the model.
+        ids = [token for token in ids if token < self._rows]
+        if len(ids) > 1 and ids[-1] == self._tokenizer.eos_token_id and not self._chat.get("template"):
+            return ids[:-1]
+        return ids
 
     def _decode(self, before: list[int], uniforms: Tensor, options: dict[str, Any]) -> list[list[int]]:
         """Draws tokens row by row, one forward a token; rows that are done leave. A prompt is read once if it may."""

@@ -23,6 +23,7 @@ from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.worker import RolloutWorker
+from softprompt.models.chat import ChatError, make_chat
 from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig
 from softprompt.sampling.decoders.cache_check import can_use_cache
@@ -70,7 +71,8 @@ def load_lm(config: RunConfig) -> FrozenLM:
     """Loads the run's language model.
 
     Raises:
-        UserError: it is not there, or its device is not, or it cannot be read behind soft prompts.
+        UserError: it is not there, or its device is not, or it cannot be read behind soft prompts, or is to be talked
+            to and has no template for that.
     """
     path = config.model.model_path
     device = _device(config.compute.device)
@@ -78,8 +80,11 @@ def load_lm(config: RunConfig) -> FrozenLM:
         # It loads at once; a progress bar is for models that are downloaded.
         hf_logging.disable_progress_bar()
     try:
-        lm = FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, config.compute.dtype, device)
+        chat = make_chat(**config.chat.model_dump())
+        lm = FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, config.compute.dtype, device, chat)
         cached = can_use_cache(lm.model)
+    except ChatError as error:
+        raise UserError(f"chat.template: {error}") from None
     except ValueError as error:
         raise UserError(f"model.model_path: {error}") from None
     if not cached:

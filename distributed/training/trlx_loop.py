@@ -75,6 +75,8 @@ class TrlxLoop(TrainingLoop):
                 config,
                 max(len(each) for each in self.learner.instructions),
                 Path(folder),
+                # A conversation's turn ends with a token that the model's own configuration need not name.
+                ends=self.learner.lm.eos_ids if self.learner.lm.chat else None,
                 terrains=self.terrains,
                 n_soft_tokens=config.method.n_soft_tokens,
                 first=self.learner.source.rows.detach(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,16 @@ def optimizer_steps(config: RunConfig) -> int:
     return config.train.total_steps * config.method.ppo_epochs * batches
 
 
-def trlx_settings(config: RunConfig, instruction_tokens: int, folder: Path, **trainer: Any) -> dict[str, Any]:
+def trlx_settings(
+    config: RunConfig, instruction_tokens: int, folder: Path, ends: Sequence[int] | None = None, **trainer: Any
+) -> dict[str, Any]:
     """Returns a run's settings as trlx's ``TRLConfig.from_dict`` takes them.
 
     Args:
         config: settings of the run.
         instruction_tokens: tokens of the longest instruction.
         folder: where trlx may write.
+        ends: tokens that end a program where the settings name none; None for those that the language model names.
         **trainer: arguments of the trainer.
     """
     model = str(BUNDLED_LM) if config.model.model_path == BUNDLED else config.model.model_path
@@ -90,7 +94,7 @@ def trlx_settings(config: RunConfig, instruction_tokens: int, folder: Path, **tr
     same += ("cliprange_value", "vf_coef", "ref_std", "cliprange_reward")
     divisors = [n for n in range(1, method.num_rollouts + 1) if method.num_rollouts % n == 0]
     kwargs = method.gen_kwargs, method.rollout_kwargs
-    drawing = [_drawing(each.sampler_settings(instruction_tokens)) for each in kwargs]
+    drawing = [_drawing(each.sampler_settings(instruction_tokens), ends) for each in kwargs]
     return {
         "method": {
             "name": "PPOConfig",
@@ -139,9 +143,10 @@ def _schedule(config: RunConfig, steps: int) -> dict[str, Any]:
     return {"name": name, "kwargs": {length: steps, **arguments}}
 
 
-def _drawing(settings: dict[str, Any]) -> dict[str, Any]:
+def _drawing(settings: dict[str, Any], usual: Sequence[int] | None) -> dict[str, Any]:
     """How programs are drawn, as transformers' ``generate`` takes it."""
     ends, stops = settings.pop("end_tokens"), settings.pop("stop_strings")
+    ends = usual if ends is None else ends
     return (
         settings
         | ({} if ends is None else {"eos_token_id": list(ends) or None})

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.initialization import no_init_weights
 
 from softprompt.models.arrays import to_array, to_tensor
+from softprompt.models.chat import Chat
 from softprompt.models.source import check_kind, first_line, hub_options, quiet_bars, resolve
 
 TOKEN_COUNTS_FILE = "token_counts.json"
@@ -31,10 +32,15 @@ class FrozenLM:
         pad_id: what fills the cells behind a program's end. A model without a pad token is padded with its end token;
             masks, never this id, say which cells are real.
         token_counts: how often the pretraining corpus has each token, shape (vocab_size,) int64, or None if unknown.
+        chat: how an instruction becomes the user's turn of a conversation; None where it is a text to go on from.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_counts: np.ndarray | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        token_counts: np.ndarray | None = None,
+        chat: Chat | None = None,
     ) -> None:
         """Freezes a model.
 
@@ -43,15 +49,21 @@ class FrozenLM:
             tokenizer: its tokenizer.
             token_counts: occurrences of each token in the corpus, shape (at most vocab_size,): some models have more
                 rows than their tokenizer has tokens, and nothing is known of those.
+            chat: how instructions become conversations, the ends of whose turns then end programs too.
 
         Raises:
             ValueError: more counts than the vocabulary has tokens.
+            ChatError: the tokenizer has no template for conversations, or it does not take these.
         """
         self.model = model.eval().requires_grad_(False)
         if hasattr(model.config, "rescale_every"):
             model.config.rescale_every = 0  # RWKV would divide its weights in place while it reads
         self.tokenizer = tokenizer
-        self.eos_ids = _end_tokens(model, tokenizer, self.vocab_size)
+        self.chat = chat
+        ends = _end_tokens(model, tokenizer, self.vocab_size)
+        if chat is not None and (end := chat.end_of_turn(tokenizer)) is not None and end < self.vocab_size:
+            ends = tuple(dict.fromkeys((*ends, end)))
+        self.eos_ids = ends
         pad_id = getattr(model.config, "pad_token_id", None)
         candidates = (tokenizer.pad_token_id, pad_id, self.eos_id, 0)
         self.pad_id: int = next(token for token in candidates if token is not None and token < self.vocab_size)
@@ -62,7 +74,7 @@ class FrozenLM:
         self.token_counts = token_counts
 
     @classmethod
-    def load(cls, path: str | Path, dtype: str = "float32", device: str = "cpu") -> FrozenLM:
+    def load(cls, path: str | Path, dtype: str = "float32", device: str = "cpu", chat: Chat | None = None) -> FrozenLM:
         """Loads a model from a directory or, failing that, from the hub. Code that comes with a model is never run.
 
         Args:
@@ -70,9 +82,11 @@ class FrozenLM:
                 with one count per token.
             dtype: name of a floating torch dtype.
             device: a torch device.
+            chat: how instructions become conversations; None for texts to go on from.
 
         Raises:
             ValueError: there is no such model; the message is one line.
+            ChatError: its tokenizer has no template for conversations, or it does not take these.
         """
         source = resolve(path)
         quiet_bars()
@@ -92,7 +106,7 @@ class FrozenLM:
         if found["missing_keys"]:
             missing = ", ".join(sorted(found["missing_keys"])[:3])
             raise ValueError(f"cannot load a language model from {source!r}: its weights lack {missing}")
-        return cls(model.to(device), tokenizer, _token_counts(Path(source) / TOKEN_COUNTS_FILE))
+        return cls(model.to(device), tokenizer, _token_counts(Path(source) / TOKEN_COUNTS_FILE), chat)
 
     @classmethod
     def from_weights(
@@ -101,6 +115,7 @@ class FrozenLM:
         weights: Mapping[str, np.ndarray],
         tokenizer_files: Mapping[str, bytes],
         token_counts: np.ndarray | None = None,
+        chat: Chat | None = None,
     ) -> FrozenLM:
         """Rebuilds a model around arrays without copying: processes that share the arrays share the model's memory.
 
@@ -111,6 +126,7 @@ class FrozenLM:
             weights: parameters by name; uint16 arrays hold the bits of bfloat16.
             tokenizer_files: name to content of the files of a saved tokenizer.
             token_counts: occurrences of each token in the corpus, or None.
+            chat: how instructions become conversations, or None.
 
         Raises:
             ValueError: the weights are not those of this configuration.
@@ -124,7 +140,7 @@ class FrozenLM:
         different = set(unexpected) | (_named_tensors(model).keys() ^ tensors.keys())
         if different:
             raise ValueError(f"the weights do not fit a {model.config.model_type} model: {sorted(different)[:3]}")
-        return cls(model, _load_tokenizer(tokenizer_files), token_counts)
+        return cls(model, _load_tokenizer(tokenizer_files), token_counts, chat)
 
     def export(self) -> dict[str, Any]:
         """Returns the keyword arguments from which :meth:`from_weights` rebuilds this model in another process."""
@@ -136,6 +152,7 @@ class FrozenLM:
             "weights": self.export_weights(),
             "tokenizer_files": self.export_tokenizer(),
             "token_counts": self.token_counts,
+            "chat": self.chat,
         }
 
     def export_weights(self) -> dict[str, np.ndarray]:

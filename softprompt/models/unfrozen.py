@@ -63,7 +63,7 @@ class UnfrozenLM(FrozenLM):
         tensors = [*frozen.model.parameters(), *frozen.model.buffers()]
         # What is in this memo counts as copied already.
         model = copy.deepcopy(frozen.model, {id(t): t for t in tensors if id(t) not in own})
-        super().__init__(model, frozen.tokenizer, frozen.token_counts)
+        super().__init__(model, frozen.tokenizer, frozen.token_counts, frozen.chat)
         self.trained: dict[str, nn.Parameter] = {
             name: p.requires_grad_(True) for name, p in model.named_parameters() if name in names
         }
