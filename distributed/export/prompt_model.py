@@ -124,7 +124,8 @@ class SoftPromptWriter(PythonModel):
         from transformers import DynamicCache
 
         n, length = uniforms.shape
-        positions = getattr(self._base.config, "max_position_embeddings", None)
+        config = self._base.config
+        positions = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
         needed = self._prompt.shape[1] + len(before) + length
         if positions is not None and needed > positions:
             raise MlflowException.invalid_parameter_value(

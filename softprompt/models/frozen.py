@@ -17,7 +17,8 @@ from transformers.initialization import no_init_weights
 
 from softprompt.models.arrays import to_array, to_tensor
 from softprompt.models.chat import Chat
-from softprompt.models.source import check_kind, first_line, hub_options, quiet_bars, resolve
+from softprompt.models.loading import ModelFiles
+from softprompt.models.source import first_line
 
 TOKEN_COUNTS_FILE = "token_counts.json"
 
@@ -79,8 +80,8 @@ class FrozenLM:
 
         Args:
             path: a local directory, or a hub id such as ``gpt2``. A directory may hold ``token_counts.json``, a list
-                with one count per token.
-            dtype: name of a floating torch dtype.
+                with one count per token. Of an adapter's, such as LoRA's, it is the language model with the adapter.
+            dtype: name of a floating torch dtype, in which the weights are whatever they are stored in.
             device: a torch device.
             chat: how instructions become conversations; None for texts to go on from.
 
@@ -88,25 +89,9 @@ class FrozenLM:
             ValueError: there is no such model; the message is one line.
             ChatError: its tokenizer has no template for conversations, or it does not take these.
         """
-        source = resolve(path)
-        quiet_bars()
-        hub = hub_options(source)
-        try:
-            check_kind(source, AutoConfig.from_pretrained(source, trust_remote_code=False, **hub))
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True, **hub
-            )
-            model, found = loaded
-        except Exception as error:  # of whatever kind transformers has for files that do not fit one another
-            raise ValueError(f"cannot load a language model from {source!r}: {first_line(error)}") from error
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **hub)
-        except Exception as error:  # tokenizers raises Exception itself
-            raise ValueError(f"the language model in {source!r} has no tokenizer that can be read") from error
-        if found["missing_keys"]:
-            missing = ", ".join(sorted(found["missing_keys"])[:3])
-            raise ValueError(f"cannot load a language model from {source!r}: its weights lack {missing}")
-        return cls(model.to(device), tokenizer, _token_counts(Path(source) / TOKEN_COUNTS_FILE), chat)
+        files = ModelFiles.find(path)
+        model, tokenizer = files.load_model(getattr(torch, dtype)), files.load_tokenizer()
+        return cls(model.to(device), tokenizer, _token_counts(files.beside(TOKEN_COUNTS_FILE)), chat)
 
     @classmethod
     def from_weights(
@@ -217,7 +202,8 @@ class FrozenLM:
     @property
     def max_length(self) -> int | None:
         """Positions the model has: prompt, instruction and program together; None if it does not say."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        config = self.model.config
+        return getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
 
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
