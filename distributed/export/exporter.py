@@ -25,12 +25,17 @@ from distributed.infra.writing import temporary, told
 from distributed.observability.mlflow_store import store_uri
 from distributed.results.run_folder import FinishedRun
 from distributed.rollout.instructions import instruction_ids
+from softprompt.models import merge_adapter
 from softprompt.models.frozen import FrozenLM
+from softprompt.models.loading import ModelFiles
 from softprompt.prompts.peft_io import save_prompt
 from softprompt.sampling.decoders.cache_check import can_use_cache
 from terrains.base import Terrain
 
 CODE = Path(__file__).with_name("prompt_model.py")
+MERGING = merge_adapter.__file__
+"""What an exported model needs besides, where its base model is an adapter on another one."""
+
 REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "numpy", "pandas")
 PROMPT = "prompt"
 """Name of a model's artifact that is the PEFT directory."""
@@ -155,6 +160,7 @@ class Exporter:
             save_model(
                 path=str(scratch / "model"),
                 python_model=str(CODE),
+                code_paths=[MERGING] if ModelFiles.find(self.run.base_model).adapter else None,
                 artifacts={PROMPT: str(scratch / PROMPT)},
                 signature=_signature(sampling),
                 pip_requirements=[f"{package}=={version_of(package)}" for package in REQUIREMENTS],

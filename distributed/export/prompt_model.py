@@ -1,7 +1,8 @@
 """The MLflow model of one soft prompt: an instruction goes in, a program comes out.
 
 MLflow copies this file into every exported model and runs it where the model is loaded (models from code). It therefore
-imports torch, transformers, peft and MLflow, and nothing of this project. Tokens are drawn as the project's own sampler
+imports torch, transformers, peft and MLflow, and nothing of this project but `merge_adapter`, which MLflow copies along
+where the base model is an adapter on another one. Tokens are drawn as the project's own sampler
 draws them, from the same numbers for the same seed.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -224,17 +227,34 @@ def weights_hash(model: Any) -> str:
 
 def _load_base(base: str, dtype: str) -> tuple[Any, Any]:
     """The base model, frozen, and its tokenizer. Code that comes with a model is never run."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     try:
-        # transformers' class of many bases, which a type checker cannot follow.
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), trust_remote_code=False)
-        return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        model, home = _read(base, getattr(torch, dtype))
+        return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(home, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
         raise MlflowException.invalid_parameter_value(
             f"cannot load the base model from {base!r}; set {BASE_MODEL_VARIABLE} to its directory: "
             f"{str(error).strip().partition(chr(10))[0]}"
         ) from None
+
+
+def _read(base: str, dtype: torch.dtype) -> tuple[Any, str]:
+    """The base model, and where its tokenizer is. An adapter of PEFT's is merged into the model that it is on."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import cached_file
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    found = find_adapter_config_file(base)
+    if found is None:
+        # transformers' class of many bases, which a type checker cannot follow.
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False)
+        return model, base
+    merge_adapter = import_module("merge_adapter")
+    cached_file(base, merge_adapter.WEIGHTS_FILE)
+    folder = Path(found).parent
+    below, home = _read(merge_adapter.base_of(folder), torch.float32)
+    return merge_adapter.merge(below, folder).to(dtype), str(folder) if any(folder.glob("tokenizer*")) else home
 
 
 def _texts_of(cells: Iterable[Any]) -> list[str]:

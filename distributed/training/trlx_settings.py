@@ -8,6 +8,8 @@ from typing import Any
 
 from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
 from distributed.errors import UserError
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.loading import ModelFiles
 from softprompt.trlx.registration import PIPELINE, TRAINER
 
 BY_HAND = "train with --backend ray, or set it to"
@@ -132,6 +134,22 @@ def trlx_settings(
             "trainer_kwargs": trainer,
         },
     }
+
+
+def readable_by_trlx(config: RunConfig, lm: FrozenLM, folder: Path) -> RunConfig:
+    """Returns settings whose language model is a plain one: an adapter's is written out, with the adapter in it.
+
+    Args:
+        config: settings of the run.
+        lm: its language model.
+        folder: where it may be written.
+    """
+    path = config.model.model_path
+    if path == BUNDLED or ModelFiles.find(path).adapter is None:
+        return config
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return config.model_copy(update={"model": config.model.model_copy(update={"model_path": str(folder)})})
 
 
 def _schedule(config: RunConfig, steps: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
-from softprompt.models import adapters
+from softprompt.models import merge_adapter
 from softprompt.models.source import check_kind, first_line, hub_options, quiet_bars, resolve
 
 
@@ -50,10 +50,10 @@ class ModelFiles:
         """The directory of an adapter of PEFT's, if that is what this is; one of the hub is fetched."""
         local = Path(self.source)
         if local.is_dir():
-            return local if (local / adapters.CONFIG_FILE).is_file() else None
+            return local if (local / merge_adapter.CONFIG_FILE).is_file() else None
         try:
-            file = cached_file(self.source, adapters.CONFIG_FILE, **self.hub)
-            cached_file(self.source, adapters.WEIGHTS_FILE, **self.hub)
+            file = cached_file(self.source, merge_adapter.CONFIG_FILE, **self.hub)
+            cached_file(self.source, merge_adapter.WEIGHTS_FILE, **self.hub)
         except OSError:  # a language model, as most are; or nothing at all, as loading it then says
             return None
         return Path(file).parent if file else None
@@ -63,7 +63,7 @@ class ModelFiles:
         """The files of the language model that an adapter lies on; None for what is a language model itself."""
         if self.adapter is None:
             return None
-        return ModelFiles.find(adapters.base_of(self.adapter), (*self.above, self.source))
+        return ModelFiles.find(merge_adapter.base_of(self.adapter), (*self.above, self.source))
 
     def load_model(self, dtype: torch.dtype) -> PreTrainedModel:
         """Reads the language model, an adapter merged into it.
@@ -75,7 +75,7 @@ class ModelFiles:
             ValueError: it cannot be read; the message is one line.
         """
         if self.base is not None and self.adapter is not None:
-            return adapters.merge(self.base.load_model(torch.float32), self.adapter).to(dtype)
+            return merge_adapter.merge(self.base.load_model(torch.float32), self.adapter).to(dtype)
         quiet_bars()
         try:
             check_kind(self.source, AutoConfig.from_pretrained(self.source, trust_remote_code=False, **self.hub))

@@ -1,7 +1,7 @@
 """Language models that are an adapter of PEFT's on another one, such as LoRA's: merged, so that all else sees one.
 
 Merging adds what an adapter adds to a layer's weights to the weights themselves (Hu et al. 2021, arXiv 2106.09685,
-section 4.1).
+section 4.1). Exported models have a copy of this file: it imports nothing of this project.
 """
 
 from __future__ import annotations
