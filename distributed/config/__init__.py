@@ -145,6 +145,15 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _only_whole_weights_are_trained(self) -> RunConfig:
+        if self.compute.quantization and self.model.num_layers_unfrozen:
+            raise ValueError(
+                f"compute.quantization: weights of {self.compute.quantization} cannot be trained; set "
+                "model.num_layers_unfrozen to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _only_a_table_has_rows_of_elites(self) -> RunConfig:
         if self.warm_start.init_from_elite and (self.method.prompt_source, self.method.reparameterize) != (
             "table",

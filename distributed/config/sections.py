@@ -41,6 +41,9 @@ class ComputeConfig(Section):
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the language model's weights; prompts are float32 whatever it is. A CPU is fastest in float32."""
+    quantization: Literal["4bit", "8bit"] | None = None
+    """Bits of the language model's weights, by bitsandbytes, which has to be installed; null for those of dtype, which
+    is the type that layers of fewer bits compute in. Workers then load the model from its path themselves."""
     device: str = "auto"
     """Where the learner has it: auto takes a GPU where there is one, or cpu, cuda, cuda:1, mps. Workers on Ray have it
     where rollouts.gpus_per_worker says, the one without Ray where the learner has it."""

@@ -163,11 +163,12 @@ class Exporter:
                 code_paths=[MERGING] if ModelFiles.find(self.run.base_model).adapter else None,
                 artifacts={PROMPT: str(scratch / PROMPT)},
                 signature=_signature(sampling),
-                pip_requirements=[f"{package}=={version_of(package)}" for package in REQUIREMENTS],
+                pip_requirements=[f"{package}=={version_of(package)}" for package in self._requirements],
                 model_config={
                     "base_model": self.run.base_model,
                     "base_model_hash": self._hash,
                     "dtype": self.run.config.compute.dtype,
+                    "quantization": self.run.config.compute.quantization,
                     "ends": list(self._lm.eos_ids if sampling["end_tokens"] is None else sampling["end_tokens"]),
                     "cached": can_use_cache(self._lm.model),
                     "min_new_tokens": sampling["min_new_tokens"],
@@ -220,6 +221,11 @@ class Exporter:
     def _sampling(self, terrain: Terrain) -> dict[str, Any]:
         """The settings with which the run sampled the programs that were evaluated."""
         return self.run.config.method.gen_kwargs.sampler_settings(len(instruction_ids(self._lm, terrain.instruction)))
+
+    @property
+    def _requirements(self) -> tuple[str, ...]:
+        """What has to be installed where a model is loaded."""
+        return (*REQUIREMENTS, "bitsandbytes") if self.run.config.compute.quantization else REQUIREMENTS
 
     @cached_property
     def _recorded(self) -> Any:

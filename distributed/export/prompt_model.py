@@ -35,10 +35,10 @@ FRESH = -1
 class SoftPromptWriter(PythonModel):
     """Writes programs with a frozen base model behind a soft prompt.
 
-    The model's config says ``base_model`` (directory or hub id), ``base_model_hash`` and its ``dtype``, and where
-    programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. ``chat`` says whether an instruction is
-    a user's turn (``template``), and what the system's turn says before it (``system_prompt``). Its artifact ``prompt``
-    is a PEFT prompt-tuning directory.
+    The model's config says ``base_model`` (directory or hub id), ``base_model_hash``, its ``dtype`` and
+    ``quantization``, and where programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. ``chat``
+    says whether an instruction is a user's turn (``template``), and what the system's turn says before it
+    (``system_prompt``). Its artifact ``prompt`` is a PEFT prompt-tuning directory.
     """
 
     def load_context(self, context: Any) -> None:
@@ -51,7 +51,7 @@ class SoftPromptWriter(PythonModel):
 
         settings = context.model_config
         base = os.environ.get(BASE_MODEL_VARIABLE) or settings["base_model"]
-        self._base, self._tokenizer = _load_base(base, settings.get("dtype", "float32"))
+        self._base, self._tokenizer = _load_base(base, settings.get("dtype", "float32"), settings.get("quantization"))
         end = self._tokenizer.eos_token_id
         self._rows = self._base.get_input_embeddings().weight.shape[0]
         ends = settings.get("ends", [] if end is None or end >= self._rows else [end])
@@ -214,10 +214,11 @@ def draw(logits: Tensor, uniforms: Tensor, options: dict[str, Any]) -> Tensor:
 
 def weights_hash(model: Any) -> str:
     """Returns the hex sha256 over names, types, shapes and bits of a model's weights, tied ones once."""
-    saved = model.state_dict().keys()
-    tensors = dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    saved = model.state_dict()
+    own, every = (dict(model.named_parameters(remove_duplicate=each)) for each in (True, False))
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
+    for name in sorted((*own, *(name for name in saved if name not in every))):
+        tensor = saved[name]
         bits = tensor.detach().cpu().contiguous()
         array = (bits.view(torch.uint16) if bits.dtype == torch.bfloat16 else bits).numpy()
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
@@ -225,12 +226,12 @@ def weights_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _load_base(base: str, dtype: str) -> tuple[Any, Any]:
+def _load_base(base: str, dtype: str, quantization: str | None) -> tuple[Any, Any]:
     """The base model, frozen, and its tokenizer. Code that comes with a model is never run."""
     from transformers import AutoTokenizer
 
     try:
-        model, home = _read(base, getattr(torch, dtype))
+        model, home = _read(base, getattr(torch, dtype), quantization)
         return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(home, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise MlflowException.invalid_parameter_value(
@@ -239,16 +240,26 @@ def _load_base(base: str, dtype: str) -> tuple[Any, Any]:
         ) from None
 
 
-def _read(base: str, dtype: torch.dtype) -> tuple[Any, str]:
+def _read(base: str, dtype: torch.dtype, quantization: str | None = None) -> tuple[Any, str]:
     """The base model, and where its tokenizer is. An adapter of PEFT's is merged into the model that it is on."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils import cached_file
     from transformers.utils.peft_utils import find_adapter_config_file
 
     found = find_adapter_config_file(base)
     if found is None:
+        bits = {
+            "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
+            "8bit": {"load_in_8bit": True},
+        }
+        how: dict[str, Any] = {}
+        if quantization:
+            how = {"quantization_config": BitsAndBytesConfig(**bits[quantization]), "device_map": {"": "cpu"}}
         # transformers' class of many bases, which a type checker cannot follow.
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False, **how)
+        for module in model.modules() if quantization else ():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False  # it would compute in other numbers than the run did
         return model, base
     merge_adapter = import_module("merge_adapter")
     cached_file(base, merge_adapter.WEIGHTS_FILE)

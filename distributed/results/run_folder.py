@@ -79,7 +79,10 @@ class FinishedRun:
         """
         try:
             lm = FrozenLM.load(
-                self.base_model, self.config.compute.dtype, chat=make_chat(**self.config.chat.model_dump())
+                self.base_model,
+                self.config.compute.dtype,
+                chat=make_chat(**self.config.chat.model_dump()),
+                quantization=self.config.compute.quantization,
             )
         except ValueError as error:
             raise UserError(f"{self.path}: {error}") from None

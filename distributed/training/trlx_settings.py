@@ -34,6 +34,8 @@ def check_for_trlx(config: RunConfig) -> str | None:
     for name, value, needed in refused:
         if value != needed:
             raise UserError(f"{name}: trlx trains no {value} here; {BY_HAND} {str(needed).lower()}")
+    if config.compute.quantization:
+        raise UserError(f"compute.quantization: trlx loads whole weights here; {BY_HAND} null")
     if method.scale_reward == "terrain":
         raise UserError(f"method.scale_reward: trlx does not scale by terrain; {BY_HAND} running, ref or ignored")
     ignored = (

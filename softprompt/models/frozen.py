@@ -18,6 +18,7 @@ from transformers.initialization import no_init_weights
 from softprompt.models.arrays import to_array, to_tensor
 from softprompt.models.chat import Chat
 from softprompt.models.loading import ModelFiles
+from softprompt.models.quantize import Quantization, is_quantized
 from softprompt.models.source import first_line
 
 TOKEN_COUNTS_FILE = "token_counts.json"
@@ -34,7 +35,10 @@ class FrozenLM:
             masks, never this id, say which cells are real.
         token_counts: how often the pretraining corpus has each token, shape (vocab_size,) int64, or None if unknown.
         chat: how an instruction becomes the user's turn of a conversation; None where it is a text to go on from.
+        loaded_from: the arguments of :meth:`load` that loaded it, None where it was made in another way.
     """
+
+    loaded_from: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -75,7 +79,14 @@ class FrozenLM:
         self.token_counts = token_counts
 
     @classmethod
-    def load(cls, path: str | Path, dtype: str = "float32", device: str = "cpu", chat: Chat | None = None) -> FrozenLM:
+    def load(
+        cls,
+        path: str | Path,
+        dtype: str = "float32",
+        device: str = "cpu",
+        chat: Chat | None = None,
+        quantization: Quantization | None = None,
+    ) -> FrozenLM:
         """Loads a model from a directory or, failing that, from the hub. Code that comes with a model is never run.
 
         Args:
@@ -84,14 +95,19 @@ class FrozenLM:
             dtype: name of a floating torch dtype, in which the weights are whatever they are stored in.
             device: a torch device.
             chat: how instructions become conversations; None for texts to go on from.
+            quantization: how many bits the weights are to have; None for those of the dtype.
 
         Raises:
-            ValueError: there is no such model; the message is one line.
+            ValueError: there is no such model, or what quantises it is missing; the message is one line.
             ChatError: its tokenizer has no template for conversations, or it does not take these.
         """
         files = ModelFiles.find(path)
-        model, tokenizer = files.load_model(getattr(torch, dtype)), files.load_tokenizer()
-        return cls(model.to(device), tokenizer, _token_counts(files.beside(TOKEN_COUNTS_FILE)), chat)
+        model, tokenizer = files.load_model(getattr(torch, dtype), device, quantization), files.load_tokenizer()
+        lm = cls(model, tokenizer, _token_counts(files.beside(TOKEN_COUNTS_FILE)), chat)
+        local = Path(files.source).is_dir()
+        where = str(Path(files.source).absolute()) if local else files.source
+        lm.loaded_from = {"path": where, "dtype": dtype, "chat": chat, "quantization": quantization}
+        return lm
 
     @classmethod
     def from_weights(
@@ -127,8 +143,35 @@ class FrozenLM:
             raise ValueError(f"the weights do not fit a {model.config.model_type} model: {sorted(different)[:3]}")
         return cls(model, _load_tokenizer(tokenizer_files), token_counts, chat)
 
+    @classmethod
+    def rebuild(cls, parts: Mapping[str, Any], device: str = "cpu") -> FrozenLM:
+        """Rebuilds a model in another process from what :meth:`export` returned.
+
+        Args:
+            parts: the model's parts, or where it is loaded from.
+            device: a torch device.
+
+        Raises:
+            ValueError: the parts do not fit one another, or the model is not there any more.
+        """
+        if "path" in parts:
+            return cls.load(**parts, device=device)
+        lm = cls.from_weights(**parts)
+        lm.model.to(device)  # type: ignore[arg-type]
+        return lm
+
     def export(self) -> dict[str, Any]:
-        """Returns the keyword arguments from which :meth:`from_weights` rebuilds this model in another process."""
+        """Returns what :meth:`rebuild` makes this model from in another process: arguments of :meth:`from_weights`.
+
+        Codes of few bits cannot be put together from arrays: such a model is loaded again, from where it was loaded.
+
+        Raises:
+            ValueError: it is one of these, and was not loaded.
+        """
+        if is_quantized(self.model):
+            if self.loaded_from is None:
+                raise ValueError("a language model of quantised weights can be rebuilt only from where it was loaded")
+            return dict(self.loaded_from)
         config = self.model.config.to_dict()
         if len(self.eos_ids) > 1:
             config["eos_token_id"] = list(self.eos_ids)
@@ -208,9 +251,9 @@ class FrozenLM:
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Everything a saved model holds, tied weights under one name only."""
-    saved = model.state_dict().keys()
-    tensors = dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+    saved = model.state_dict()
+    own, every = (dict(model.named_parameters(remove_duplicate=each)) for each in (True, False))
+    return {name: saved[name] for name in (*own, *(name for name in saved if name not in every))}
 
 
 def _load_tokenizer(files: Mapping[str, bytes]) -> PreTrainedTokenizerBase:

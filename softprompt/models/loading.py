@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import cached_file
 
 from softprompt.models import merge_adapter
+from softprompt.models.quantize import Quantization, is_quantized, keep_differentiable, loading_arguments
 from softprompt.models.source import check_kind, first_line, hub_options, quiet_bars, resolve
 
 
@@ -65,22 +66,32 @@ class ModelFiles:
             return None
         return ModelFiles.find(merge_adapter.base_of(self.adapter), (*self.above, self.source))
 
-    def load_model(self, dtype: torch.dtype) -> PreTrainedModel:
+    def load_model(
+        self, dtype: torch.dtype, device: str = "cpu", quantization: Quantization | None = None
+    ) -> PreTrainedModel:
         """Reads the language model, an adapter merged into it.
 
         Args:
             dtype: of the weights, whatever they are stored in.
+            device: where it is to be.
+            quantization: how many bits the weights are to have; None for those of the type.
 
         Raises:
             ValueError: it cannot be read; the message is one line.
         """
         if self.base is not None and self.adapter is not None:
-            return merge_adapter.merge(self.base.load_model(torch.float32), self.adapter).to(dtype)
+            if quantization is not None:
+                raise ValueError(
+                    f"the adapter in {self.source!r} cannot be merged into weights of {quantization}: merge it first, "
+                    "with PEFT's merge_and_unload and save_pretrained, and name that directory"
+                )
+            return merge_adapter.merge(self.base.load_model(torch.float32), self.adapter).to(device, dtype)
         quiet_bars()
+        how = loading_arguments(quantization, dtype, device)
         try:
             check_kind(self.source, AutoConfig.from_pretrained(self.source, trust_remote_code=False, **self.hub))
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                self.source, dtype=dtype, trust_remote_code=False, output_loading_info=True, **self.hub
+                self.source, trust_remote_code=False, output_loading_info=True, **how, **self.hub
             )
             model, found = loaded
         except Exception as error:  # of whatever kind transformers has for files that do not fit one another
@@ -88,6 +99,9 @@ class ModelFiles:
         if found["missing_keys"]:
             missing = ", ".join(sorted(found["missing_keys"])[:3])
             raise ValueError(f"cannot load a language model from {self.source!r}: its weights lack {missing}")
+        if not is_quantized(model):
+            return model.to(device)
+        keep_differentiable(model)
         return model
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:

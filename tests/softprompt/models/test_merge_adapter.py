@@ -183,3 +183,10 @@ def test_a_directory_with_both_is_the_adapters(llama, tmp_path):
     merged = FrozenLM.load(tmp_path / "adapter").hash
     shutil.copy(tmp_path / "base" / "config.json", tmp_path / "adapter")
     assert FrozenLM.load(tmp_path / "adapter").hash == merged
+
+
+def test_an_adapter_is_not_merged_into_fewer_bits(llama, tmp_path):
+    llama.model.save_pretrained(tmp_path / "base")
+    train(LoraConfig(**LORA), tmp_path / "base", tmp_path / "adapter")
+    with pytest.raises(ValueError, match="cannot be merged into weights of 4bit: merge it first"):
+        FrozenLM.load(tmp_path / "adapter", quantization="4bit")
