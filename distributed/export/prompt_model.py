@@ -248,7 +248,7 @@ def _read(base: str, dtype: torch.dtype, quantization: str | None = None) -> tup
 
     found = find_adapter_config_file(base)
     if found is None:
-        bits = {
+        bits: dict[str, dict[str, Any]] = {
             "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
             "8bit": {"load_in_8bit": True},
         }

@@ -85,7 +85,8 @@ class ModelFiles:
                     f"the adapter in {self.source!r} cannot be merged into weights of {quantization}: merge it first, "
                     "with PEFT's merge_and_unload and save_pretrained, and name that directory"
                 )
-            return merge_adapter.merge(self.base.load_model(torch.float32), self.adapter).to(device, dtype)
+            merged: Any = merge_adapter.merge(self.base.load_model(torch.float32), self.adapter)
+            return merged.to(device, dtype)
         quiet_bars()
         how = loading_arguments(quantization, dtype, device)
         try:
@@ -99,9 +100,10 @@ class ModelFiles:
         if found["missing_keys"]:
             missing = ", ".join(sorted(found["missing_keys"])[:3])
             raise ValueError(f"cannot load a language model from {self.source!r}: its weights lack {missing}")
-        if not is_quantized(model):
-            return model.to(device)
-        keep_differentiable(model)
+        if is_quantized(model):
+            keep_differentiable(model)
+        else:
+            model.to(device)
         return model
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:

@@ -76,7 +76,7 @@ def merge(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             adapted = get_peft_model(model, config)
-            found = set_peft_model_state_dict(adapted, weights)
+            found: Any = set_peft_model_state_dict(adapted, weights)
             lost = [*found.unexpected_keys, *(name for name in found.missing_keys if ".default." in name)]
             if lost:
                 raise ValueError(f"{lost[0].removeprefix(PREFIX)} is in one of them only")
@@ -117,7 +117,8 @@ def _name_of(model: PreTrainedModel, module: nn.Module | None) -> str | None:
 
 def _fit_rows(model: PreTrainedModel, weights: dict[str, Tensor]) -> None:
     """Gives the embedding as many rows as the adapter's own has, where tokens were added before it was trained."""
-    name, embedding = _name_of(model, model.get_input_embeddings()), model.get_input_embeddings()
+    embedding: Any = model.get_input_embeddings()
+    name = _name_of(model, embedding)
     for key, tensor in weights.items():
         own = key.removeprefix(PREFIX).startswith(f"{name}.") and key.endswith("weight") and "lora_" not in key
         if own and len(tensor) != len(embedding.weight):
@@ -138,7 +139,8 @@ def _part_embeddings(model: PreTrainedModel, weights: dict[str, Tensor], config:
 
 def _join_embeddings(model: PreTrainedModel) -> None:
     """Ties embedding and head again where they are the same, and says in the configuration whether they are."""
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
+    embedding: Any = model.get_input_embeddings()
     if head is None or head.weight is embedding.weight or head.weight.shape != embedding.weight.shape:
         return
     model.config.tie_word_embeddings = torch.equal(head.weight, embedding.weight)

@@ -43,7 +43,7 @@ def keep_differentiable(model: PreTrainedModel) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (torch types every attribute as a module)
 
 
 def loading_arguments(quantization: Quantization | None, dtype: torch.dtype, device: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from distributed.results.run_folder import CONFIG, PROMPTS, open_run
 from distributed.rollout.instructions import instruction_ids
 from distributed.rollout.types import RolloutRequest
 from distributed.rollout.worker import RolloutWorker
-from distributed.training.setup import load_lm
+from distributed.training.setup import about_lm, load_lm
 from distributed.training.trlx_settings import trlx_settings
 from softprompt.models.chat import Chat
 from softprompt.models.frozen import FrozenLM
@@ -89,3 +89,15 @@ def test_trlx_ends_programs_where_turns_end(lm, tmp_path):
     assert found["method"]["gen_kwargs"]["eos_token_id"] == list(lm.eos_ids)
     named = config(method__gen_kwargs__eos_token_id=7)
     assert trlx_settings(named, 5, tmp_path, ends=lm.eos_ids)["method"]["gen_kwargs"]["eos_token_id"] == [7]
+
+
+def test_a_run_says_how_it_samples_and_which_template_it_leaves_out(lm, base):
+    run = config(model__model_path=str(base))
+    said = about_lm(run, load_lm(run))
+    assert said.startswith(
+        f"language model {base}: llama, 0.0 million parameters in float32, sampled on cpu by compiled "
+    )
+    assert said.endswith("kernels; its chat template is not used (chat.template)")
+    talking = config(model__model_path=str(base), chat__template=True, compute__dtype="bfloat16")
+    said = about_lm(talking, load_lm(talking))
+    assert said.endswith("in bfloat16, sampled on cpu by torch's operations, from a cache")
