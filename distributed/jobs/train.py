@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from distributed.checkpoint.manager import CheckpointError, latest
-from distributed.config import RunConfig
+from distributed.config import BUNDLED, RunConfig
 from distributed.config.worlds import KEPT, KEPT_READ, files_are_gone, make_world, to_keep, world_factory
 from distributed.errors import DivergedError, UserError
 from distributed.infra.locking import LOCK, locked
@@ -31,6 +31,7 @@ from distributed.training.checkpoint_writer import CheckpointWriter
 from distributed.training.loop import TrainingLoop
 from distributed.training.resume import BRANCH, Start, command, find_start
 from distributed.training.setup import (
+    about_lm,
     check_positions,
     connect,
     exported,
@@ -83,6 +84,8 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         with interruptible() as received:
             try:
                 console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
+                if config.model.model_path != BUNDLED:
+                    console.print(about_lm(config, lm), markup=False, highlight=False, soft_wrap=True)
                 _train(config, world, terrains, learner, directory, start, received, console)
             except BaseException as error:
                 _end(error, directory, received)

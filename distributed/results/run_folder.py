@@ -21,6 +21,7 @@ from distributed.config.worlds import make_world
 from distributed.errors import UserError, did_you_mean
 from distributed.observability.untracked import UNTRACKED, Untracked
 from distributed.results.summary import Summary
+from softprompt.models.chat import make_chat
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
@@ -73,7 +74,12 @@ class FinishedRun:
             UserError: it is not there, or it is another one.
         """
         try:
-            lm = FrozenLM.load(self.base_model, self.config.compute.dtype)
+            lm = FrozenLM.load(
+                self.base_model,
+                self.config.compute.dtype,
+                chat=make_chat(**self.config.chat.model_dump()),
+                quantization=self.config.compute.quantization,
+            )
         except ValueError as error:
             raise UserError(f"{self.path}: {error}") from None
         expected, found = self.summary.lm_hash, lm.hash

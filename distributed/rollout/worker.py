@@ -51,8 +51,7 @@ class RolloutWorker:
             device: torch device of the language model.
             threads: torch threads while it works.
         """
-        self.lm = FrozenLM.from_weights(**model)
-        self.lm.model.to(device)
+        self.lm = FrozenLM.rebuild(model, device)
         self.world = make_world()
         if isinstance(self.world, Tokenizing):
             self.world.use_tokenizer(self.lm.tokenizer)
