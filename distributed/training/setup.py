@@ -73,7 +73,7 @@ def load_lm(config: RunConfig) -> FrozenLM:
         UserError: it is not there, or its device is not, or it cannot be read behind soft prompts.
     """
     path = config.model.model_path
-    device = _device(config.compute.device)
+    device = device_of(config.compute.device)
     if path == BUNDLED:
         # It loads at once; a progress bar is for models that are downloaded.
         hf_logging.disable_progress_bar()
@@ -88,8 +88,8 @@ def load_lm(config: RunConfig) -> FrozenLM:
     return lm
 
 
-def _device(name: str) -> str:
-    """The device of a setting; raises UserError where this machine has none of that name."""
+def device_of(name: str) -> str:
+    """Returns the device of a setting; raises UserError where this machine has none of that name."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -210,7 +210,7 @@ def make_pool(
     }
     shared = {"model": model}
     if not config.ray.enabled:
-        return LocalPool(RolloutWorker, kwargs | {"device": _device(config.compute.device)}, shared)
+        return LocalPool(RolloutWorker, kwargs | {"device": device_of(config.compute.device)}, shared)
     connect(config)
     return RayPool(
         RolloutWorker,
