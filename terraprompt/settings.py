@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,28 @@ SEVERAL = "__"
 """What stands for the dots of a setting's name where it is written as a keyword argument."""
 
 
+@dataclass(frozen=True)
+class Sections:
+    """Sections of settings, and where they come from.
+
+    Attributes:
+        said: the sections; they are not changed.
+        folder: the one that their paths count from, besides the current one.
+        source: what messages call them.
+        run_name: what a run is called by them where they do not say it.
+    """
+
+    said: Mapping[str, Any]
+    folder: Path = field(default_factory=Path.cwd)
+    source: str = ""
+    run_name: str | None = None
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Returns one of the sections, empty where it is none."""
+        found = self.said.get(name)
+        return found if isinstance(found, Mapping) else {}
+
+
 def default_config(terrains: int = 1) -> RunConfig:
     """Returns the settings that `train` has where no configuration is given: PPO on a pretrained model, 30 steps.
 
@@ -53,8 +76,8 @@ def default_sections(terrains: int) -> dict[str, Any]:
     return {**DEFAULTS, "method": method}
 
 
-def sections_of(config: Any) -> tuple[Mapping[str, Any], Path, str]:
-    """Returns the sections of a configuration, the folder that its paths count from too, and what messages call it.
+def sections_of(config: Any) -> Sections:
+    """Returns the sections of a configuration.
 
     Args:
         config: a `RunConfig`; sections in a dict; the path of a YAML file; or an object with a method ``to_dict``, such
@@ -63,19 +86,18 @@ def sections_of(config: Any) -> tuple[Mapping[str, Any], Path, str]:
     Raises:
         UserError: it is something else, or the file cannot be read.
     """
-    here = Path.cwd()
     if isinstance(config, RunConfig):
-        return config.model_dump(mode="json", by_alias=True, exclude_unset=True), here, ""
+        return Sections(config.model_dump(mode="json", by_alias=True, exclude_unset=True))
     if isinstance(config, str | os.PathLike):
         path = Path(config).expanduser()
-        return read_sections(path), path.absolute().parent, str(config)
+        return Sections(read_sections(path), path.absolute().parent, str(config), path.stem)
     said = config.to_dict() if callable(getattr(config, "to_dict", None)) else config
     if not isinstance(said, Mapping) or not all(isinstance(name, str) for name in said):
         raise UserError(
             f"config: is {type(config).__name__!r}; give the path of a YAML file, a dict of sections, a RunConfig, or "
             "what has a method to_dict, as trlx's TRLConfig"
         )
-    return said, here, ""
+    return Sections(said)
 
 
 def full_names(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,12 +119,12 @@ def full_names(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[s
     return named
 
 
-def where_workers_are(sections: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+def where_workers_are(sections: Sections, changed: Mapping[str, Any]) -> dict[str, Any]:
     """Returns whether workers are on Ray, where no setting says so: if there is one already, else in this process."""
-    said = sections.get("ray")
-    if "ray.enabled" in changed or (isinstance(said, Mapping) and "enabled" in said):
+    said = sections.section("ray")
+    if "ray.enabled" in changed or "enabled" in said:
         return {}
     ray = sys.modules.get("ray")  # what has not been imported is not connected
     connected = ray is not None and ray.is_initialized()
-    named = changed.get("ray.address") or (isinstance(said, Mapping) and said.get("address"))
+    named = changed.get("ray.address") or said.get("address")
     return {"ray.enabled": bool(connected or named or os.environ.get("RAY_ADDRESS"))}

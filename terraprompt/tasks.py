@@ -72,13 +72,13 @@ class Tasks:
         self._section |= {"names": list(kept)}
 
     def _take_eval_prompts(self, prompts: Any) -> None:
-        by_terrain = _is_by_terrain(prompts)
-        own = prompts if by_terrain else dict.fromkeys(self._terrains, prompts)
-        self._check_names("eval_prompts", own)
-        rows = {} if by_terrain else {"": _rows("eval_prompts", prompts)}
-        for name, texts in own.items():
-            found = rows.get("") or _rows(f"eval_prompts[{name!r}]", texts)
-            self._terrains[name] = {**_without(self._terrains[name], FOR_EVALUATION), "eval_instructions": found}
+        if _is_by_terrain(prompts):
+            self._check_names("eval_prompts", prompts)
+            rows = {name: _rows(f"eval_prompts[{name!r}]", texts) for name, texts in prompts.items()}
+        else:
+            rows = dict.fromkeys(self._terrains, _rows("eval_prompts", prompts))
+        for name, own in rows.items():
+            self._terrains[name] = {**_without(self._terrains[name], FOR_EVALUATION), "eval_instructions": own}
 
     def _take_reward(self, reward: Any) -> None:
         for each in self._terrains.values():
@@ -98,9 +98,8 @@ class Tasks:
         if isinstance(said, str):
             return said
         if isinstance(said, Mapping) and "name" in said:
-            return {**{key: _plain(f"{name}, {key}", value) for key, value in said.items() if key != "name"}} | {
-                "name": self._named(said["name"], name)
-            }
+            own = {str(key): _plain(f"{name}, {key!r}", value) for key, value in said.items() if key != "name"}
+            return {"name": self._named(said["name"], name), **own}
         if isinstance(said, list | tuple) and said:
             return [self._named(each, f"{name}[{k}]") for k, each in enumerate(said)]
         if not callable(said):

@@ -16,7 +16,7 @@ from distributed.config.worlds import with_whole_paths
 from distributed.errors import UserError
 from distributed.infra.paths import existing
 from terraprompt.run import Run, load_run
-from terraprompt.settings import default_sections, full_names, sections_of, where_workers_are
+from terraprompt.settings import Sections, default_sections, full_names, sections_of, where_workers_are
 from terraprompt.tasks import NO_REWARD, Tasks
 
 OFFLINE = "is for methods that learn from samples that are there, which are not here; give reward_fn and prompts"
@@ -81,9 +81,9 @@ def train(
             raise UserError(f"{name}: {NOT_HERE[name]}")
     changed = full_names(settings, inspect.signature(train).parameters)
     try:
-        asked = _sections(config, resume, prompts)
+        sections = _sections(config, resume, prompts)
         arguments = reward_fn, prompts, eval_prompts, metric_fn
-        run, functions = _configured(*asked, model_path, arguments, stop_sequences, changed)
+        run, functions = configured(sections, model_path, arguments, stop_sequences, changed)
         start = existing(Path(resume)) if resume is not None else None
         return _made(run, start, functions)
     except UserError as error:
@@ -92,50 +92,55 @@ def train(
         raise
 
 
-def _sections(config: Any, resume: Any, prompts: Any) -> tuple[Mapping[str, Any], Path, str]:
-    """The sections that a run is made of, before any other argument; see `sections_of`."""
+def _sections(config: Any, resume: Any, prompts: Any) -> Sections:
+    """The sections that a run is made of, before any other argument."""
     if config is not None:
         return sections_of(config)
     if resume is None:
-        return default_sections(len(prompts) if isinstance(prompts, Mapping) else 1), Path.cwd(), ""
+        return Sections(default_sections(len(prompts) if isinstance(prompts, Mapping) else 1))
     # Imported here, as all that needs torch: mistakes in the arguments are said at once.
     from distributed.training.resume import settings_of
 
     before = settings_of(Path(resume))
-    return before.model_dump(mode="json", by_alias=True), Path.cwd(), str(resume)
+    return Sections(before.model_dump(mode="json", by_alias=True), source=str(resume))
 
 
-def _configured(
-    sections: Mapping[str, Any],
-    folder: Path,
-    source: str,
+def configured(
+    sections: Sections,
     model_path: str | None,
     arguments: tuple[Any, ...],
     stop_sequences: Sequence[str] | None,
     settings: Mapping[str, Any],
 ) -> tuple[RunConfig, dict[str, Callable[..., Any]]]:
-    """The configuration of a run, and the functions that it names."""
-    said = sections.get("terrains")
-    tasks = Tasks(said if isinstance(said, Mapping) else {})
+    """Returns the configuration of a run, and the functions that it names.
+
+    Args:
+        sections: what the other arguments change.
+        model_path: see `train`.
+        arguments: ``reward_fn``, ``prompts``, ``eval_prompts`` and ``metric_fn``.
+        stop_sequences: see `train`.
+        settings: values by full names.
+
+    Raises:
+        UserError: as `train`.
+    """
+    tasks = Tasks(sections.section("terrains"))
     changed: dict[str, Any] = {}
     if any(each is not None for each in arguments):
         changed["terrains"] = tasks.section(*arguments)
-    elif not said:
+    elif not sections.section("terrains"):
         raise UserError(NO_REWARD)
     if model_path is not None:
         changed["model.model_path"] = os.fspath(model_path)
     if stop_sequences:
-        method = sections.get("method")
-        drawn = [each for each in ("gen_kwargs", "gen_experience_kwargs") if each == "gen_kwargs" or _has(method, each)]
-        changed |= {f"method.{each}.stop_strings": list(stop_sequences) for each in drawn}
+        more = ["gen_experience_kwargs"] if sections.section("method").get("gen_experience_kwargs") else []
+        changed |= {f"method.{name}.stop_strings": list(stop_sequences) for name in ["gen_kwargs", *more]}
+    if sections.run_name and not sections.section("train").get("run_name"):
+        changed["train.run_name"] = sections.run_name
     changed |= where_workers_are(sections, settings) | dict(settings)
-    run = with_whole_paths(parse_config(sections, changed, source), folder)
+    run = with_whole_paths(parse_config(sections.said, changed, sections.source), sections.folder)
     check_trainable(run)
     return run, tasks.functions
-
-
-def _has(section: Any, name: str) -> bool:
-    return isinstance(section, Mapping) and bool(section.get(name))
 
 
 def _made(config: RunConfig, start: Path | None, functions: dict[str, Callable[..., Any]]) -> Run:
@@ -150,7 +155,9 @@ def _made(config: RunConfig, start: Path | None, functions: dict[str, Callable[.
         return load_run(ended.directory)
     if ended.signal not in (signal.SIGINT, signal.SIGPIPE):
         signal.raise_signal(ended.signal)  # for whoever was to hear it before
-    raise KeyboardInterrupt(f"interrupted; continue with: {in_python(ended.directory)}")
+    if not ended.directory.exists():
+        raise KeyboardInterrupt("interrupted before there was anything to keep")
+    raise KeyboardInterrupt(f"interrupted; continue with: {in_python(ended.directory, bool(functions))}")
 
 
 def _check_travels(functions: Mapping[str, Callable[..., Any]]) -> None:

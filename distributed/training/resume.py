@@ -162,9 +162,9 @@ def command(name: str, path: Path) -> str:
     return f"terraprompt {name} --resume {shlex.quote(str(path))}"
 
 
-def in_python(path: Path) -> str:
-    """The call that resumes a run whose reward function was given in Python."""
-    return f"terraprompt.train(resume={str(path)!r}, reward_fn=...)"
+def in_python(path: Path, gives_functions: bool = True) -> str:
+    """The call that resumes a run; reward functions that were given in Python have to be given again."""
+    return f"terraprompt.train(resume={str(path)!r}{', reward_fn=...' if gives_functions else ''})"
 
 
 def _is_of_training(state: Any) -> bool:
