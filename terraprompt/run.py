@@ -17,6 +17,7 @@ from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.config.method import GenKwargs
 from distributed.errors import UserError, did_you_mean
+from terraprompt.settings import in_words_of_arguments
 
 if TYPE_CHECKING:
     from distributed.results.run_folder import FinishedRun
@@ -156,7 +157,7 @@ class Run:
                 f"{self.directory}: layers of its language model were trained too (model.num_layers_unfrozen), and its "
                 "prompts are of no use to the base model alone"
             )
-        names = self._finished.choose([terrain] if terrain is not None else [])
+        names = self._chosen([terrain] if terrain is not None else [])
         place = Path(directory).expanduser()
         for name in names:
             folder = place if len(names) == 1 else place / registry_name(name).removeprefix(PREFIX)
@@ -169,7 +170,8 @@ class Run:
         rows = list(self.summary.terrains.items())
         shown = [f"{name} {row.untuned_mean:.4g} -> {row.tuned_mean:.4g}" for name, row in rows[:MOST_SHOWN]]
         more = f", and {len(rows) - MOST_SHOWN} more" if len(rows) > MOST_SHOWN else ""
-        return f"<Run {str(self.directory)!r}: {self.summary.steps} steps; fitness {', '.join(shown)}{more}>"
+        steps = f"{self.summary.steps} steps; " if self.summary.steps is not None else ""
+        return f"<Run {str(self.directory)!r}: {steps}fitness {', '.join(shown)}{more}>"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """The tables that a run ends with."""
@@ -185,10 +187,15 @@ class Run:
 
     def _terrain(self, name: str | None) -> str:
         if name is not None:
-            return self._finished.choose([name])[0]
+            return self._chosen([name])[0]
         if len(self.prompts) > 1:
             raise UserError(f"terrain: has to be given, as the run has several: {', '.join(self.prompts)}")
         return self.terrains[0]
+
+    def _chosen(self, names: Sequence[str]) -> list[str]:
+        """The run's terrains of these names, or all of them."""
+        with in_words_of_arguments():
+            return self._finished.choose(names)
 
     def _instructions(self, terrain: str) -> list[str]:
         """The texts that a terrain's samples were written behind in training."""

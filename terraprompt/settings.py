@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,17 @@ def full_names(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[s
             hint = did_you_mean(name, known) or "; settings are written as **{'train.total_steps': 3}"
             raise UserError(f"train takes no argument {name!r}{hint}")
     return named
+
+
+@contextmanager
+def in_words_of_arguments() -> Iterator[None]:
+    """Calls an argument by its own name in errors that call it as an option of the command, such as ``--resume``."""
+    try:
+        yield
+    except UserError as error:
+        if str(error).startswith("--"):
+            raise type(error)(str(error).removeprefix("--")) from None
+        raise
 
 
 def where_workers_are(sections: Sections, changed: Mapping[str, Any]) -> dict[str, Any]:

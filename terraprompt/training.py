@@ -16,15 +16,19 @@ from distributed.config.worlds import with_whole_paths
 from distributed.errors import UserError
 from distributed.infra.paths import existing
 from terraprompt.run import Run, load_run
-from terraprompt.settings import Sections, default_sections, full_names, sections_of, where_workers_are
+from terraprompt.settings import (
+    Sections,
+    default_sections,
+    full_names,
+    in_words_of_arguments,
+    sections_of,
+    where_workers_are,
+)
 from terraprompt.tasks import NO_REWARD, Tasks
 
 OFFLINE = "is for methods that learn from samples that are there, which are not here; give reward_fn and prompts"
 NOT_HERE = {"dataset": OFFLINE, "samples": OFFLINE, "rewards": OFFLINE}
 """Arguments of trlx's, and why they are not taken."""
-
-ASKED_FOR = "--resume: "
-"""How messages begin that name the option of the command."""
 
 
 def train(
@@ -80,16 +84,12 @@ def train(
         if given is not None:
             raise UserError(f"{name}: {NOT_HERE[name]}")
     changed = full_names(settings, inspect.signature(train).parameters)
-    try:
+    with in_words_of_arguments():
         sections = _sections(config, resume, prompts)
         arguments = reward_fn, prompts, eval_prompts, metric_fn
         run, functions = configured(sections, model_path, arguments, stop_sequences, changed)
         start = existing(Path(resume)) if resume is not None else None
         return _made(run, start, functions)
-    except UserError as error:
-        if str(error).startswith(ASKED_FOR):
-            raise type(error)(str(error).removeprefix("--")) from None
-        raise
 
 
 def _sections(config: Any, resume: Any, prompts: Any) -> Sections:

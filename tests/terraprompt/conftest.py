@@ -36,9 +36,9 @@ def trained(tiny_lm: tuple[FrozenLM, Path], tmp_path: Path, monkeypatch: pytest.
     """Calls `terraprompt.train` for a small run below a folder of this test."""
     monkeypatch.chdir(tmp_path)
 
-    def train(*arguments: Any, **given: Any) -> Run:
-        small = {} if "resume" in given or "config" in given else SMALL
-        given.setdefault("model_path", None if "resume" in given else str(tiny_lm[1]))
-        return terraprompt.train(*arguments, **{**small, **given})
+    def train(reward_fn: Any = None, **given: Any) -> Run:
+        if "resume" not in given:
+            given = {**SMALL, "model_path": str(tiny_lm[1]), **given}
+        return terraprompt.train(reward_fn=reward_fn, **given)
 
     return train

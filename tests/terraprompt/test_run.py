@@ -67,7 +67,9 @@ def test_saved_prompts_load_in_peft_with_equal_logits(run: Run, tiny_lm: tuple[F
         rows = torch.from_numpy(run.prompts[terrain]).double()[None]
         with torch.no_grad(), Float64():
             ours = lm.model(inputs_embeds=torch.cat([rows, lm.embed(ids)], dim=1)).logits
-            theirs = PeftModel.from_pretrained(lm.model, str(folder)).double().eval()(input_ids=ids).logits
+        loaded = PeftModel.from_pretrained(lm.model, str(folder)).double().eval()
+        with torch.no_grad(), Float64():
+            theirs = loaded(input_ids=ids).logits
         torch.testing.assert_close(theirs, ours, rtol=1e-10, atol=1e-10)
 
 

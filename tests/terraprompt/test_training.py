@@ -67,11 +67,11 @@ def test_functions_get_what_trlx_gives_them_and_metadata(trained: Trained) -> No
 
 
 def test_dense_rewards_come_token_by_token(trained: Trained) -> None:
-    run = trained(None, lambda output_ids: [[0.5] * len(ids) for ids in output_ids], prompts=PROMPTS)
+    run = trained(lambda output_ids: [[0.5] * len(ids) for ids in output_ids], prompts=PROMPTS)
     lengths = [2 * each for each in run.stats["reward/mean"]]
     assert all(1 <= each <= 6 for each in lengths) and run.terrains == ["task"]
     with pytest.raises(terraprompt.UserError, match="reward_fn returned .* tokens") as raised:
-        trained(None, lambda output_ids: [[0.5] * (len(ids) + 1) for ids in output_ids], prompts=PROMPTS)
+        trained(lambda output_ids: [[0.5] * (len(ids) + 1) for ids in output_ids], prompts=PROMPTS)
     assert "\n" not in str(raised.value)
 
 
@@ -82,7 +82,7 @@ def test_metrics_have_trlx_s_names(trained: Trained) -> None:
     for name in found:  # `/std` stands for `rollout_scores/std`
         head = head if name.startswith("/") else name.partition("/")[0]
         names.append(head + name if name.startswith("/") else name)
-    run = trained(None, short, prompts=PROMPTS, stop_sequences=["\n\n"])
+    run = trained(short, prompts=PROMPTS, stop_sequences=["\n\n"])
     assert len(names) > 15 and set(names) <= run.stats.keys()
     assert run.config.method.gen_kwargs.stop_strings == ("\n\n",)
 
@@ -91,7 +91,7 @@ def test_the_run_is_the_same_in_a_thread_and_beside_a_running_loop(trained: Trai
     before, found = handlers(), {}
 
     def train(name: str) -> None:
-        found[name] = trained(None, short, prompts=PROMPTS, train__run_name=name)
+        found[name] = trained(short, prompts=PROMPTS, train__run_name=name)
 
     async def notebook() -> None:
         train("loop")
@@ -118,7 +118,7 @@ def test_a_reward_that_raises_is_one_line_and_the_run_goes_on_from_its_checkpoin
         return short(outputs)
 
     with pytest.raises(terraprompt.UserError) as raised:
-        trained(None, reward_fn, prompts=PROMPTS, train__run_name="fails", **{"terrains.options.batch_size": 100})
+        trained(reward_fn, prompts=PROMPTS, train__run_name="fails", **{"terrains.options.batch_size": 100})
     said = str(raised.value)
     # A call that fails is repeated sample by sample, and alone none fails.
     assert "reward_fn failed: test_training.py:" in said and "KeyError: 'no server'" in said and "\n" not in said
@@ -130,11 +130,11 @@ def test_a_reward_that_raises_is_one_line_and_the_run_goes_on_from_its_checkpoin
     capsys.readouterr()
     assert main_exit("train", "--resume", str(directory)) == 2
     assert "give it again, as in terraprompt.train(resume" in capsys.readouterr().err
-    run = trained(None, reward_fn, resume=str(directory))
-    whole = trained(None, short, prompts=PROMPTS, **{"terrains.options.batch_size": 100})
+    run = trained(reward_fn, resume=str(directory))
+    whole = trained(short, prompts=PROMPTS, **{"terrains.options.batch_size": 100})
     assert run.directory == directory and np.array_equal(run.prompts["task"], whole.prompts["task"])
     with pytest.raises(terraprompt.UserError, match="^resume: there is no"):
-        trained(None, short, resume=tmp_path / "runs" / "other")
+        trained(short, resume=tmp_path / "runs" / "other")
 
 
 def test_ctrl_c_keeps_a_checkpoint(trained: Trained, tmp_path: Path) -> None:
@@ -147,16 +147,16 @@ def test_ctrl_c_keeps_a_checkpoint(trained: Trained, tmp_path: Path) -> None:
         return short(outputs)
 
     with pytest.raises(KeyboardInterrupt, match="continue with: terraprompt.train"):
-        trained(None, reward_fn, prompts=PROMPTS, train__run_name="stopped")
+        trained(reward_fn, prompts=PROMPTS, train__run_name="stopped")
     assert handlers() == before and latest(tmp_path / "runs" / "stopped") is not None
-    run = trained(None, reward_fn, resume=tmp_path / "runs" / "stopped")
-    assert np.array_equal(run.prompts["task"], trained(None, short, prompts=PROMPTS).prompts["task"])
+    run = trained(reward_fn, resume=tmp_path / "runs" / "stopped")
+    assert np.array_equal(run.prompts["task"], trained(short, prompts=PROMPTS).prompts["task"])
 
 
 def test_a_run_keeps_the_text_of_a_function_and_never_runs_it(
     trained: Trained, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = trained(None, short, prompts={"a": PROMPTS}, metric_fn=lambda outputs: {"n": [0.0 for _ in outputs]})
+    run = trained(short, prompts={"a": PROMPTS}, metric_fn=lambda outputs: {"n": [0.0 for _ in outputs]})
     kept = json.loads((run.directory / KEPT_READ).read_text())["given"]
     assert kept["python:reward_fn"].startswith("def short(outputs")
     assert kept["python:metric_fn"] == "lambda outputs: {'n': [0.0 for _ in outputs]}"
@@ -179,13 +179,13 @@ def test_workers_on_ray_make_the_run_of_this_process(trained: Trained, local_ray
         return [scale * each for each in short(outputs)]
 
     settings = {"rollouts.workers": 2, "rollouts.request_size": 4}
-    there = trained(None, reward_fn, prompts=PROMPTS, **settings)
-    here = trained(None, reward_fn, prompts=PROMPTS, **settings, **{"ray.enabled": False})
+    there = trained(reward_fn, prompts=PROMPTS, **settings)
+    here = trained(reward_fn, prompts=PROMPTS, **settings, **{"ray.enabled": False})
     assert there.config.ray.enabled and not here.config.ray.enabled
     assert np.array_equal(there.prompts["task"], here.prompts["task"])
     lock = threading.Lock()
     with pytest.raises(terraprompt.UserError, match="reward_fn: cannot travel to Ray's workers: .*lock"):
-        trained(None, lambda outputs: [float(lock.locked())] * len(outputs), prompts=PROMPTS)
+        trained(lambda outputs: [float(lock.locked())] * len(outputs), prompts=PROMPTS)
 
 
 def test_small_settings_are_there() -> None:
