@@ -12,6 +12,8 @@ import pytest
 from terraprompt import load_run
 from tests.distributed.docs import blocks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[dict[str, Any]]:

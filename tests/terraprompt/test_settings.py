@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +61,12 @@ def test_a_configuration_s_own_reward_and_data_are_kept(tmp_path: Path, monkeypa
     assert x["eval_instructions"] == ["c"] and x["data"]
     run, _ = config_of(path, "exact_match", {"y": ["d"]})
     assert run.terrains.options["terrains"] == {"y": {"instructions": ["d"]}} and run.terrains.names == ("y",)
+
+
+def test_the_arguments_stand_in_trlx_s_order() -> None:
+    theirs = "model_path reward_fn dataset samples rewards prompts eval_prompts metric_fn config stop_sequences".split()
+    given = inspect.signature(terraprompt.train).parameters.values()
+    assert [each.name for each in given if each.kind is each.POSITIONAL_OR_KEYWORD] == theirs
 
 
 def test_the_defaults_and_what_comes_before_them() -> None:
