@@ -64,20 +64,24 @@ def options_of(config: RunConfig, source: WorldSource) -> dict[str, Any]:
     return options
 
 
-def make_world(config: RunConfig, folder: Path | None = None) -> World:
+def make_world(
+    config: RunConfig, folder: Path | None = None, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> World:
     """Makes the world of a run.
 
     Args:
         config: settings of the run.
         folder: of the run, where it has one already.
+        functions: those that settings of the world of reward functions name and that lie in no file.
 
     Raises:
         UserError: there is no such world, it cannot be made, or a setting of it is wrong.
     """
     source = source_of_world(config, folder)
-    luggage = _luggage(folder / KEPT_READ if folder is not None else None)
+    luggage = _luggage(folder / KEPT_READ if folder is not None else None) or {}
     try:
-        return make(source, options_of(config, source), luggage, WITHIN * config.rollouts.deadline_s)
+        given = {"functions": functions} if functions else {}
+        return make(source, options_of(config, source), luggage | given, WITHIN * config.rollouts.deadline_s)
     except WorldError as error:
         raise UserError(f"terrains.world: {error}") from None
 

@@ -35,7 +35,8 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
     Args:
         raising: False only notes the signal, for loops that check the list between two steps.
 
-    Enter it after Ray is connected: ``ray.init`` puts a handler of its own in the place of SIGTERM's.
+    Enter it after Ray is connected: ``ray.init`` puts a handler of its own in the place of SIGTERM's. Outside of the
+    main thread it does nothing: signals come to that one.
 
     Yields:
         A list that holds the signal's number once it has come, SIGPIPE's for a broken pipe. Rely on it, not on the
@@ -43,6 +44,9 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
         an object is deleted it is lost.
     """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
     _unread.clear()
     _broken.clear()
 

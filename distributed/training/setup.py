@@ -79,7 +79,7 @@ def load_lm(config: RunConfig) -> FrozenLM:
     path = config.model.model_path
     if command := command_for(path):
         raise UserError(f"model.model_path: there is nothing at {path!r} yet: {command}")
-    device = _device(config.compute.device)
+    device = device_of(config.compute.device)
     if path == BUNDLED:
         # It loads at once; a progress bar is for models that are downloaded.
         hf_logging.disable_progress_bar()
@@ -119,8 +119,8 @@ def about_lm(config: RunConfig, lm: FrozenLM) -> str:
     return f"{said}; its chat template is not used (chat.template)" if unused else said
 
 
-def _device(name: str) -> str:
-    """The device of a setting; raises UserError where this machine has none of that name."""
+def device_of(name: str) -> str:
+    """Returns the device of a setting; raises UserError where this machine has none of that name."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -242,7 +242,7 @@ def make_pool(
     shared = {"model": model}
     if not config.ray.enabled:
         return LocalPool(
-            RolloutWorker, kwargs | {"device": _device(config.compute.device)}, shared, rollouts.max_worker_memory_gb
+            RolloutWorker, kwargs | {"device": device_of(config.compute.device)}, shared, rollouts.max_worker_memory_gb
         )
     connect(config)
     return RayPool(
