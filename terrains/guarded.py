@@ -38,7 +38,9 @@ def guarded(world: World, name: str, files: Sequence[str] = (), deadline_s: floa
 def guarded_by(calls: Calls, world: World, name: str, fingerprints: Mapping[str, str] | None = None) -> World:
     """The same, where there are calls to make it with, and fingerprints of terrains that another process has."""
     members = {each for protocol in PROTOCOLS for each in _members(protocol)} - {"counters"}
-    added: dict[str, Any] = {each: _passed_on(each) for each in sorted(members | {"fitness_unit", "metric_units", "config"})}
+    added: dict[str, Any] = {
+        each: _passed_on(each) for each in sorted(members | {"fitness_unit", "metric_units", "config"})
+    }
     added = {each: passed for each, passed in added.items() if hasattr(world, each)}
     if hasattr(world, "counters"):
         added["counters"] = _counters

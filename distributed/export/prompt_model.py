@@ -38,8 +38,8 @@ class SoftPromptWriter(PythonModel):
     The model's config says ``base_model`` (directory or hub id), ``base_model_hash``, its ``dtype`` and
     ``quantization``, and where programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. ``chat``
     says whether an instruction is a user's turn (``template``), and what the system's turn says before it
-    (``system_prompt``). Its artifact ``prompt`` is a PEFT prompt-tuning directory. A second one, ``world``, is for those
-    who score programs: it is not opened here.
+    (``system_prompt``). Its artifact ``prompt`` is a PEFT prompt-tuning directory. A second one, ``world``, is for
+    those who score programs: it is not opened here.
 
     Attributes:
         tokenizer: the base model's, once it is loaded.
