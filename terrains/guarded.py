@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import threading
-from collections.abc import Sequence
-from numbers import Real
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from terrains.base import Attempt, Score, Terrain, World
-from terrains.errors import WorldError
-from terrains.loading import described
+from terrains.calls import SAYS_ITSELF, Calls
+from terrains.checks import checked_counts, checked_scores, checked_terrain
+from terrains.errors import WorldError, one_line
 from terrains.optional import PROTOCOLS
 
 logger = logging.getLogger("terraprompt")
 
 CLOSING_S = 10.0
 """Longest that closing a world may take, in seconds."""
+
+EXPLAINS = frozenset({"terrain", "scene", "canonical_name", "sample_terrains", "luggage"})
+"""Methods whose ValueError is a message for the user."""
 
 
 def guarded(world: World, name: str, files: Sequence[str] = (), deadline_s: float = 300.0) -> World:
@@ -26,114 +30,104 @@ def guarded(world: World, name: str, files: Sequence[str] = (), deadline_s: floa
         world: the world.
         name: what messages call it.
         files: the user's files, whose lines messages name.
-        deadline_s: longest that scoring may take, in seconds.
+        deadline_s: longest that a call may take, in seconds.
     """
-    members = {each for protocol in PROTOCOLS for each in _members(protocol)} | {"fitness_unit", "config"}
-    added = {each: _passed_on(each) for each in sorted(members) if hasattr(world, each)}
+    return guarded_by(Calls(name, files, deadline_s), world, name)
+
+
+def guarded_by(calls: Calls, world: World, name: str, fingerprints: Mapping[str, str] | None = None) -> World:
+    """The same, where there are calls to make it with, and fingerprints of terrains that another process has."""
+    members = {each for protocol in PROTOCOLS for each in _members(protocol)} - {"counters"}
+    added: dict[str, Any] = {
+        each: _passed_on(each) for each in sorted(members | {"fitness_unit", "metric_units", "config"})
+    }
+    added = {each: passed for each, passed in added.items() if hasattr(world, each)}
+    if hasattr(world, "counters"):
+        added["counters"] = _counters
     kind: type[Guarded] = type("Guarded", (Guarded,), added)
-    return kind(world, name, files, deadline_s)
+    return kind(world, name, calls, fingerprints or {})
 
 
 class Guarded:
     """See `guarded`."""
 
-    def __init__(self, world: World, name: str, files: Sequence[str], deadline_s: float) -> None:
+    def __init__(self, world: World, said: str, calls: Calls, fingerprints: Mapping[str, str]) -> None:
         self.world, self.name = world, world.name
-        self._said, self._files, self._deadline_s = name, files, deadline_s
-        self._stuck = False
+        self._said, self._calls = said, calls
+        self._fingerprints = dict(fingerprints)
 
     def terrain(self, name: str) -> Terrain:
         """Returns the terrain of that name.
 
         Raises:
-            WorldError: there is none, or what the world returns is none.
+            WorldError: there is none, what the world returns is none, or another one than before.
         """
-        try:
-            found = self.world.terrain(name)
-        except ValueError as error:
-            raise WorldError(str(error).strip().partition("\n")[0] or f"no terrain {name!r}") from error
-        except Exception as error:
-            raise WorldError(f"{self._said}: terrain({name!r}) raised {described(error, *self._files)}") from error
-        if not isinstance(found, Terrain):
-            raise WorldError(f"{self._said}: terrain({name!r}) returned {_a(found)}, and not a terrains.Terrain")
+        found = self._do(f"terrain({name!r})", functools.partial(self.world.terrain, name), (ValueError,))
+        found = checked_terrain(found, self._said, name)
+        before = self._fingerprints.setdefault(name, found.fingerprint)
+        if before != found.fingerprint:
+            raise WorldError(
+                f"{self._said}: terrain({name!r}) is another terrain each time, or in each process, as hash() of a "
+                "text is: its instructions and its fingerprint have to follow from its name and the settings alone"
+            )
         return found
 
     def score(self, attempts: Sequence[Attempt]) -> list[Score]:
         """Returns one Score per attempt, in order.
 
         Raises:
-            WorldError: the world raises, takes too long, or returns something else.
+            WorldError: the world raises, takes too long, or returns something else, or scores may be of other attempts
+                than those they stand for, as the world has changed the list of them.
         """
-        if self._stuck:
-            raise WorldError(f"{self._said}: score still works on earlier attempts, and does not come back")
-        answers: list[Any] = []
-        thread = threading.Thread(target=self._ask, args=(list(attempts), answers), daemon=True, name="scoring")
-        thread.start()
-        thread.join(self._deadline_s)
-        if thread.is_alive():
-            self._stuck = True
+        given = [replace(attempt) for attempt in attempts]
+        order = [id(attempt) for attempt in given]
+        names = ", ".join(dict.fromkeys(repr(attempt.terrain) for attempt in attempts))
+        about = f" with {len(attempts)} attempts on {one_line(names)}"
+        scores = self._do("score", lambda: self.world.score(given), about=about)
+        scores = checked_scores(scores, len(order), self._said)
+        if order != [id(attempt) for attempt in given]:
             raise WorldError(
-                f"{self._said}: score has not come back after {self._deadline_s:g} s with {len(attempts)} attempts"
+                f"{self._said}: score changed the list of attempts that it was given, so that nobody can tell which "
+                "score is whose; sort or empty a copy of it"
             )
-        [answer] = answers
-        if isinstance(answer, BaseException):
-            raise WorldError(f"{self._said}: score raised {described(answer, *self._files)}") from answer
-        return checked_scores(answer, len(attempts), self._said)
+        return scores
 
     def close(self) -> None:
         """Ends what the world holds; a failure is logged, and does not fail the run."""
-        thread = threading.Thread(target=self._close, daemon=True, name="closing")
-        thread.start()
-        thread.join(CLOSING_S)
-        if thread.is_alive():
-            logger.warning("%s: close has not come back after %g s; the run goes on", self._said, CLOSING_S)
-
-    def _ask(self, attempts: list[Attempt], answers: list[Any]) -> None:
+        calls = self._calls.anew() if self._calls.stuck else self._calls
         try:
-            answers.append(self.world.score(attempts))
-        except BaseException as error:  # also SystemExit, which would end the thread alone
-            answers.append(error)
+            calls.do("close", self.world.close, deadline_s=CLOSING_S)
+        except WorldError as error:
+            logger.warning("%s; all else goes on", error)
+        calls.end()
 
-    def _close(self) -> None:
-        try:
-            self.world.close()
-        except Exception as error:
-            logger.warning("%s: close raised %s", self._said, described(error, *self._files))
-
-
-def checked_scores(answer: Any, count: int, said: str) -> list[Score]:
-    """Returns what a world's ``score`` returned, if it is one Score an attempt.
-
-    Args:
-        answer: what it returned.
-        count: the number of attempts.
-        said: what messages call the world.
-
-    Raises:
-        WorldError: it is something else.
-    """
-    if not isinstance(answer, Sequence) or isinstance(answer, str):
-        raise WorldError(f"{said}: score returned {_a(answer)}, and not a list of terrains.Score")
-    if len(answer) != count:
-        raise WorldError(f"{said}: score returned {len(answer)} scores for {count} attempts")
-    for place, each in enumerate(answer):
-        if not isinstance(each, Score):
-            raise WorldError(f"{said}: score returned {_a(each)} for attempt {place}, and not a terrains.Score")
-        if not isinstance(each.reward, Real) or not isinstance(each.fitness, Real):
-            raise WorldError(f"{said}: the Score of attempt {place} has a reward or fitness that is no number")
-        if each.failure is not None and not isinstance(each.failure, str):
-            raise WorldError(f"{said}: the Score of attempt {place} has a failure that is no text")
-    return list(answer)
+    def _do(self, what: str, action: Any, own: tuple[type[Exception], ...] = SAYS_ITSELF, about: str = "") -> Any:
+        return self._calls.do(what, action, about, own)
 
 
 def _passed_on(member: str) -> property:
-    return property(lambda self: getattr(self.world, member))
+    """What a world adds: an attribute as it is, a method by way of the checks."""
+
+    def get(self: Guarded) -> Any:
+        found = getattr(self.world, member)
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def call(*args: Any, **settings: Any) -> Any:
+            own = (ValueError,) if member in EXPLAINS else SAYS_ITSELF
+            return self._do(member, lambda: found(*args, **settings), own)
+
+        return call
+
+    return property(get)
+
+
+def _counters(self: Guarded) -> Mapping[str, float]:
+    world: Any = self.world
+    return checked_counts(self._do("counters", world.counters), self._said)
 
 
 def _members(protocol: type) -> set[str]:
     own = {each for each in vars(protocol) if not each.startswith("_")}
     return own | {each for each in getattr(protocol, "__annotations__", {}) if not each.startswith("_")}
-
-
-def _a(value: object) -> str:
-    return f"a {type(value).__name__}"

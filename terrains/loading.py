@@ -142,8 +142,11 @@ def where(error: BaseException, *files: str) -> str:
 
 def described(error: BaseException, *files: str) -> str:
     """Returns an exception in one line: where it comes from, its type and its message; see `where`."""
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    place, message = where(error, *files), one_line(text)
+    try:
+        message = one_line(error.msg if isinstance(error, SyntaxError) else error)
+    except Exception:  # it cannot even be shown
+        message = ""
+    place = where(error, *files)
     said = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return f"{place}: {said}" if place else said
 

@@ -30,7 +30,10 @@ class Tokenizing(Protocol):
 
 @runtime_checkable
 class Measuring(Protocol):
-    """A world that measures more of what is evaluated than its score; the means become metrics of a run."""
+    """A world that measures more of what is evaluated than its score; the means become metrics of a run.
+
+    Its attribute ``metric_units``, if it has one, says what they are counted in, by name.
+    """
 
     def metrics(self, attempts: Sequence[Attempt]) -> Mapping[str, Sequence[float]]:
         """Returns measures by name, each with a number per attempt, in order."""
@@ -143,3 +146,10 @@ def fitness_unit(world: object) -> str:
 def niches_of(world: object) -> Niches | None:
     """Returns a world's grid, None for a world whose programs have no descriptors."""
     return world.niches if isinstance(world, Describing) else None
+
+
+def units_of(world: object) -> dict[str, str]:
+    """Returns what a world's numbers are counted in, by name: ``fitness``, and what it measures, as far as it says."""
+    units = getattr(world, "metric_units", {})
+    known = {str(name): str(unit) for name, unit in units.items()} if isinstance(units, Mapping) else {}
+    return {**known, "fitness": fitness_unit(world).strip()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from terrains.base import World
+from terrains.calls import Calls
 from terrains.errors import WorldError, did_you_mean, one_line
-from terrains.guarded import guarded
-from terrains.loading import described, load_object, names_file, source_of, split_reference
+from terrains.guarded import guarded_by
+from terrains.loading import load_object, names_file, source_of, split_reference
 
 GROUP = "terraprompt.worlds"
 """The group of entry points in which a package names its worlds."""
@@ -37,7 +38,8 @@ class BuiltIn:
         settings: reference to its model of settings, which is imported without the class.
         catalogue: module with its static methods, see `terrains.optional.Naming`; empty for none.
         paths: reference to a function that replaces paths in its settings; empty for none.
-        waits: whether its setting ``threads`` is of calls that wait, and not of threads that compute.
+        waits: whether it calls functions of a user's, which its setting ``threads`` is the number of, and not of
+            threads that compute.
     """
 
     reference: str
@@ -204,8 +206,10 @@ def make_world(
     options: Mapping[str, Any],
     luggage: Mapping[str, Any] | None = None,
     deadline_s: float = 300.0,
+    watched: bool = True,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> World:
-    """Makes a world, behind the checks of `terrains.guarded` unless it comes along.
+    """Makes a world, behind the checks of `terrains.guarded` where a user's code is called.
 
     A ``functools.partial`` of this can be pickled.
 
@@ -213,21 +217,21 @@ def make_world(
         source: where its class comes from.
         options: its settings.
         luggage: more arguments of its class; see `terrains.optional.Travelling`.
-        deadline_s: longest that scoring may take, in seconds, where it is checked.
+        deadline_s: longest that a call may take, in seconds, where it is checked.
+        watched: whether the process is ended when such a call holds Python's lock for longer; see `terrains.calls`.
+        fingerprints: of terrains, by their names, as another process has them, where that is checked.
 
     Raises:
-        WorldError: as `load_world` and `read_options`, or its constructor raises.
+        WorldError: as `load_world` and `read_options`, or its constructor raises, or takes too long.
     """
     cls, settings = load_world(source), read_options(source, options)
-    try:
-        world: World = cls(*([] if settings is None else [settings]), **(luggage or {}))
-    except WorldError:
-        raise
-    except Exception as error:
-        raise WorldError(f"{source.name} cannot be made: {described(error, *_files(source))}") from error
-    if source.name in BUILT_IN:
-        return world
-    return guarded(world, source.name, _files(source), deadline_s)
+    built_in = BUILT_IN.get(source.name)
+    make = partial(cls, *([] if settings is None else [settings]), **(luggage or {}))
+    if built_in and not built_in.waits:
+        return make()
+    # What comes along keeps the deadlines of functions itself.
+    calls = Calls(source.name, _files(source), deadline_s, apart=built_in is None, watched=watched)
+    return guarded_by(calls, calls.do("its constructor", make), source.name, fingerprints)
 
 
 @lru_cache(maxsize=32)

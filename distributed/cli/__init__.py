@@ -12,6 +12,7 @@ from distributed.cli import (
     config,
     corpus,
     export,
+    get_model,
     new_world,
     pretrain,
     replay,
@@ -23,6 +24,7 @@ from distributed.cli import (
     write,
 )
 from distributed.errors import EXIT_CODE, UserError
+from distributed.infra.leaving import leave
 
 UsageMistake: Any = typer.BadParameter.__base__
 """What typer raises for options and commands that do not exist or take other values; it has no public name."""
@@ -39,6 +41,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(search.search)
 app.command(name="new-world")(new_world.new_world)
+app.command(name="get-model")(get_model.get_model)
 app.command()(corpus.corpus)
 app.command()(pretrain.pretrain)
 app.command()(export.export)
@@ -60,15 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(None if arguments is None else list(arguments), prog_name="terraprompt", standalone_mode=False)
     except UserError as error:
         print(f"terraprompt: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_CODE) from None
+        raise leave(EXIT_CODE) from None
     except UsageMistake as error:
         said = " ".join(error.format_message().split())
         if said:  # else the help is printed, for a command that is given nothing
             print(f"terraprompt: {said.rstrip('.')}; `{_path(error)} --help` has the options", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        raise leave(error.exit_code) from None
     except typer.Abort:
-        raise SystemExit(1) from None
-    raise SystemExit(code if isinstance(code, int) else 0)
+        raise leave(1) from None
+    raise leave(code if isinstance(code, int) else 0)
 
 
 def _path(error: typer.BadParameter) -> str:

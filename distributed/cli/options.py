@@ -1,7 +1,8 @@
-"""The argument that several commands take: settings on the command line."""
+"""What several commands take: settings on the command line, and the world that scores programs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,4 +15,29 @@ Overrides = Annotated[
         "`terraprompt settings` lists all.",
         show_default=False,
     ),
+]
+
+World = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORLD",
+        help="World that scores the program: sodarace, my_world.py:MyWorld, package.module:MyWorld, or an entry point.",
+        show_default=False,
+    ),
+]
+
+WorldConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="YAML file of a run, whose world and settings of it score the program.",
+        show_default=False,
+    ),
+]
+
+WorldRun = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="Folder of a run, whose world scores the program.", show_default=False),
 ]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from distributed.cli.options import World, WorldConfig, WorldRun
 from distributed.config.unsupported import check_terrain_names
 
 
@@ -23,7 +24,7 @@ def replay(
         typer.Option(
             metavar="NAME",
             help="The terrain to walk on; can be given again.",
-            show_default="flat; each program of a run on its own terrain",
+            show_default="flat; all of a world that is named; each program of a run on its own",
         ),
     ] = None,
     out: Annotated[
@@ -38,15 +39,21 @@ def replay(
         float | None,
         typer.Option(min=0.5, max=300, help="Simulated time.", show_default="20; that of the run for a run"),
     ] = None,
+    world: World = None,
+    config: WorldConfig = None,
+    run: WorldRun = None,
 ) -> None:
     """Show walkers crossing terrains: a page with a player, a moving picture and a still one.
 
-    A program that is no valid walker is an error that names the kind of failure.
+    A program that is no valid walker is an error that names the kind of failure. --world, --config or --run names the
+    world of programs that are something else; of texts the page shows a table.
     """
-    if not any(Path(each).is_dir() for each in programs):  # else the terrains may be those of another world
+    # Else the terrains may be those of another world.
+    if not any((world, config, run, *(Path(each).is_dir() for each in programs))):
         check_terrain_names(terrain or (), "--terrain")
     from rich.console import Console
 
-    from distributed.jobs.replay import replay as run
+    from distributed.jobs.replay import replay as show
+    from distributed.jobs.scoring_world import WorldChoice
 
-    run(programs, terrain or (), out, seconds, Console(stderr=True))
+    show(programs, terrain or (), out, seconds, Console(stderr=True), WorldChoice(world, config, run))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from distributed.cli.options import World, WorldConfig, WorldRun
 from distributed.config.section import LARGEST_SEED
 
 
@@ -25,13 +26,18 @@ def write(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PNG of the walker.", show_default="NAME-seedSEED.png")
     ] = None,
+    world: World = None,
+    config: WorldConfig = None,
+    run: WorldRun = None,
 ) -> None:
     """Write a walker's program behind a prompt, print it, score it and draw it.
 
-    The program goes to standard output; what it scores and where the picture lies, to standard error.
+    The program goes to standard output; what it scores and where the picture lies, to standard error. A registered
+    model is scored by the world that it brings along, or by that of --world, --config or --run.
     """
     from rich.console import Console
 
-    from distributed.jobs.write import write as run
+    from distributed.jobs.scoring_world import WorldChoice
+    from distributed.jobs.write import write as written
 
-    typer.echo(run(terrain, source, seed, picture, Console(stderr=True)))
+    typer.echo(written(terrain, source, seed, picture, Console(stderr=True), WorldChoice(world, config, run)))

@@ -12,6 +12,7 @@ from distributed.config.renamed import with_current_names
 from distributed.config.search import Range, SearchConfig
 from distributed.config.section import Section
 from distributed.config.sections import (
+    ChatConfig,
     ComputeConfig,
     EvaluationConfig,
     RayConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "BUNDLED",
     "BUNDLED_LM",
     "TRLX_SECTIONS",
+    "ChatConfig",
     "ComputeConfig",
     "EvaluationConfig",
     "GenKwargs",
@@ -67,6 +69,8 @@ class RunConfig(Section):
     """What is trained, and how the rewards train it."""
     model: ModelConfig = ModelConfig()
     """The language model."""
+    chat: ChatConfig = ChatConfig()
+    """Whether it is talked to."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """What moves the prompts, and whatever else is trained."""
     scheduler: SchedulerConfig = SchedulerConfig()
@@ -138,6 +142,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"method.num_rollouts: {self.method.num_rollouts} programs a step for {terrains} "
                 f"terrains are {per_terrain} each; {what}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_whole_weights_are_trained(self) -> RunConfig:
+        if self.compute.quantization and self.model.num_layers_unfrozen:
+            raise ValueError(
+                f"compute.quantization: weights of {self.compute.quantization} cannot be trained; set "
+                "model.num_layers_unfrozen to 0"
             )
         return self
 

@@ -120,7 +120,10 @@ def _peft(data: Mapping[str, Any]) -> str | None:
         return (
             "this is a soft prompt's adapter_config.json: prompts start from its directory with method.initialize_from"
         )
-    return f"this is the adapter_config.json of an adapter ({kind}) of PEFT's, and no configuration of a run; {REMEDY}"
+    return (
+        f"this is the adapter_config.json of an adapter ({kind}) of PEFT's: name its directory in model.model_path, "
+        "and prompts are trained on the language model with the adapter"
+    )
 
 
 def _transformers(data: Mapping[str, Any]) -> str | None:

@@ -62,12 +62,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     return with_whole_paths(config, Path(path).expanduser().absolute().parent)
 
 
-def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "") -> RunConfig:
+def parse_config(
+    data: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any] = (), source: str = ""
+) -> RunConfig:
     """Makes a configuration from sections of settings, which are not changed.
 
     Args:
         data: sections in any of the formats of ``load_config``.
-        overrides: see ``load_config``.
+        overrides: see ``load_config``; or values by the full names of settings.
         source: where the sections come from, for messages.
 
     Raises:
@@ -89,12 +91,14 @@ def parse_config(data: Mapping[str, Any], overrides: Sequence[str] = (), source:
     return config
 
 
-def understand(data: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "") -> Understood:
+def understand(
+    data: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any] = (), source: str = ""
+) -> Understood:
     """Turns sections of settings, which are not changed, into this project's format; their values are not checked.
 
     Args:
         data: sections in any of the formats of ``load_config``.
-        overrides: see ``load_config``.
+        overrides: see ``parse_config``.
         source: where the sections come from, for messages.
 
     Raises:
@@ -108,7 +112,8 @@ def understand(data: Mapping[str, Any], overrides: Sequence[str] = (), source: s
         raise UserError(f"{source}: {error}" if source else str(error)) from None
     sections = {name: {} if content is None else content for name, content in sections.items()}
     notes = adapt(sections)
-    changed = {current_name(name): value for name, value in map(_split, overrides)}
+    pairs = overrides.items() if isinstance(overrides, Mapping) else map(_split, overrides)
+    changed = {current_name(name): copy.deepcopy(value) for name, value in pairs}
     for name, value in changed.items():
         _set(sections, name, value)
     if adapter := replace_adapter(sections):

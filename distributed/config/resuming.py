@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from distributed.config import RunConfig
@@ -29,6 +30,7 @@ MAY_CHANGE = (
     "rollouts.deadline_s",
     "rollouts.start_deadline_s",
     "rollouts.max_attempts",
+    "rollouts.max_worker_memory_gb",
     "rollouts.threads_per_worker",
     "rollouts.cpus_per_worker",
     "rollouts.gpus_per_worker",
@@ -77,7 +79,7 @@ def _changes(before: RunConfig, asked: RunConfig) -> dict[str, tuple[Any, Any]]:
     for each in settings(RunConfig):
         free = each.unused or each.name in STAYS or any(f"{each.name}.".startswith(f"{name}.") for name in MAY_CHANGE)
         old, new = _get(before, each.name), _get(asked, each.name)
-        if not free and old != new and not _are_alike(each.name, old, new, before.terrains.world):
+        if not free and old != new and not _are_alike(each.name, old, new, asked.terrains.world):
             found[each.name] = old, new
     return found
 
@@ -102,17 +104,25 @@ def _check_length(before: RunConfig, asked: RunConfig, steps: int, closed: bool)
 
 
 def _are_alike(setting: str, old: Any, new: Any, world: str) -> bool:
-    """Whether two values of a setting mean the same: terrains in other spellings, or options left to their defaults."""
-    if setting not in ("terrains.names", "terrains.options"):
+    """Whether two values of a setting mean the same.
+
+    So do terrains in other spellings, options left to their defaults, and files that lie elsewhere: whether these say
+    what they said is seen by the terrains' fingerprints.
+    """
+    if setting not in ("terrains.names", "terrains.options", "terrains.world"):
         return False
     # Imported here: see TerrainsConfig.all_names.
-    from terrains.registry import catalogue, find_world, is_light, read_options
+    from terrains.loading import names_file
+    from terrains.registry import catalogue, find_world, is_light, read_options, with_paths
 
+    if setting == "terrains.world":
+        return names_file(old) and names_file(new) and Path(old).name == Path(new).name
     if setting == "terrains.names" and not new and world != "sodarace":
         return True  # those that the world lists, which the run noted
     try:
         if setting == "terrains.options":
-            return read_options(find_world(world), old) == read_options(find_world(world), new)
+            known = [read_options(find_world(world), with_paths(world, each, lambda _: "")) for each in (old, new)]
+            return known[0] == known[1]
         if not is_light(world):
             return False
         canonical = catalogue(world).canonical_name

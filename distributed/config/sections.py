@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from distributed.config.section import PathText, Section
 
@@ -27,6 +27,9 @@ class RolloutsConfig(Section):
     """Longest the first worker may take to start, in seconds; others that take longer are named and may come later."""
     max_attempts: int = Field(3, ge=1)
     """Failures of one request before the run ends with an error."""
+    max_worker_memory_gb: float | None = Field(None, gt=0)
+    """Memory that a worker may come to hold, in GB, before it is started anew, as where a world leaks; null for its
+    share of four fifths of its machine's. Without Ray there is a warning instead."""
     threads_per_worker: int = Field(1, ge=1)
     """Threads of the numerical libraries in a worker, and programs that it scores side by side. Another number can
     change what the language model writes, in the last digits; never a score."""
@@ -41,6 +44,9 @@ class ComputeConfig(Section):
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the language model's weights; prompts are float32 whatever it is. A CPU is fastest in float32."""
+    quantization: Literal["4bit", "8bit"] | None = None
+    """Bits of the language model's weights, by bitsandbytes, which has to be installed; null for those of dtype, which
+    is the type that layers of fewer bits compute in. Workers then load the model from its path themselves."""
     device: str = "auto"
     """Where the learner has it: auto takes a GPU where there is one, or cpu, cuda, cuda:1, mps. Workers on Ray have it
     where rollouts.gpus_per_worker says, the one without Ray where the learner has it."""
@@ -51,6 +57,22 @@ class ComputeConfig(Section):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
             raise ValueError(f"must be auto, cpu, cuda, cuda:1 and so on, or mps, not {device}")
         return device
+
+
+class ChatConfig(Section):
+    """Whether instructions are said to the language model as a user's turns, as models tuned to follow them expect."""
+
+    template: bool = False
+    """Whether the template that comes with the language model's tokenizer is written around each instruction; else a
+    program goes on from the instruction's own text. The soft prompt stands before all of it."""
+    system_prompt: str | None = None
+    """What the system's turn says before the user's; null for what the template itself says, if anything."""
+
+    @model_validator(mode="after")
+    def _system_has_a_template(self) -> ChatConfig:
+        if self.system_prompt is not None and not self.template:
+            raise ValueError("system_prompt is a turn of a conversation: set chat.template to true, or leave it out")
+        return self
 
 
 class RayConfig(Section):

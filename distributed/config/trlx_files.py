@@ -169,7 +169,8 @@ def replace_adapter(sections: dict[str, Any]) -> Note | None:
     name = "model.peft_config"
     model["peft_config"] = None
     if isinstance(adapter, str):
-        return Note(name, f": the adapter in {adapter} is not used; what is trained here is a soft prompt")
+        said = "prompts are trained on the language model with it where model.model_path names its directory"
+        return Note(name, f": the adapter in {adapter} is not used; {said}")
     kind = str(adapter.get("peft_type", "adapter")).rpartition(".")[2]
     if kind.upper() != "PROMPT_TUNING":
         return Note(name, f": {kind} is not used; what is trained here is a soft prompt")

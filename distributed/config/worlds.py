@@ -13,6 +13,7 @@ from distributed.config import RunConfig
 from distributed.errors import UserError
 from terrains.base import World
 from terrains.errors import WorldError
+from terrains.guarded import Guarded
 from terrains.loading import names_file, split_reference
 from terrains.optional import Keeping, Travelling
 from terrains.registry import WorldSource, computes_in_threads, find_world, read_options, with_paths
@@ -63,26 +64,34 @@ def options_of(config: RunConfig, source: WorldSource) -> dict[str, Any]:
     return options
 
 
-def make_world(config: RunConfig, folder: Path | None = None) -> World:
+def make_world(
+    config: RunConfig, folder: Path | None = None, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> World:
     """Makes the world of a run.
 
     Args:
         config: settings of the run.
         folder: of the run, where it has one already.
+        functions: those that settings of the world of reward functions name and that lie in no file.
 
     Raises:
         UserError: there is no such world, it cannot be made, or a setting of it is wrong.
     """
     source = source_of_world(config, folder)
-    kept = folder / KEPT_READ if folder is not None else None
+    luggage = _luggage(folder / KEPT_READ if folder is not None else None) or {}
     try:
-        luggage = {"kept": json.loads(kept.read_text("utf-8"))} if kept is not None and kept.is_file() else None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {str(kept)!r}: {error}") from None
-    try:
-        return make(source, options_of(config, source), luggage, WITHIN * config.rollouts.deadline_s)
+        given = {"functions": functions} if functions else {}
+        return make(source, options_of(config, source), luggage | given, WITHIN * config.rollouts.deadline_s)
     except WorldError as error:
         raise UserError(f"terrains.world: {error}") from None
+
+
+def _luggage(kept: Path | None) -> dict[str, Any] | None:
+    """What a world is given of a file with what it had read, if there is such a file."""
+    try:
+        return {"kept": json.loads(kept.read_text("utf-8"))} if kept is not None and kept.is_file() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {str(kept)!r}: {error}") from None
 
 
 def to_keep(config: RunConfig, world: World, folder: Path | None = None) -> dict[str, str]:
@@ -129,13 +138,17 @@ def world_factory(config: RunConfig, world: World | None = None, folder: Path | 
     options = options_of(config, source)
     here = world if world is not None else make_world(config, folder)
     try:
-        luggage = dict(here.luggage(config.terrains.all_names())) if isinstance(here, Travelling) else {}
+        names = config.terrains.all_names()
+        luggage = dict(here.luggage(names)) if isinstance(here, Travelling) else {}
+        tasks = [here.terrain(name) for name in names] if isinstance(here, Guarded) else []
     except ValueError as error:
         raise UserError(f"terrains.names: {error}") from None
     finally:
         if world is None:
             here.close()
-    return partial(make, source, options, luggage, WITHIN * config.rollouts.deadline_s)
+    fingerprints = {task.name: task.fingerprint for task in tasks}
+    watched = not config.ray.enabled  # workers on Ray are watched by their pool
+    return partial(make, source, options, luggage, WITHIN * config.rollouts.deadline_s, watched, fingerprints)
 
 
 def world_metadata(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -145,8 +158,12 @@ def world_metadata(config: RunConfig, folder: Path) -> dict[str, Any]:
     return said if text is None else {**said, "world_source": text}
 
 
-def world_of_metadata(said: Mapping[str, Any]) -> World:
+def world_of_metadata(said: Mapping[str, Any], kept: Path | None = None) -> World:
     """Makes the world of a registered model; one that says nothing is of sodarace.
+
+    Args:
+        said: what the model says of it.
+        kept: file with what the world had read of files, where the model brings one along.
 
     Raises:
         UserError: it cannot be made.
@@ -155,7 +172,7 @@ def world_of_metadata(said: Mapping[str, Any]) -> World:
     if "terrain_seconds" in said:
         options = {"seconds": said["terrain_seconds"]}
     try:
-        return make(find_world(said.get("world", "sodarace"), said.get("world_source")), options)
+        return make(find_world(said.get("world", "sodarace"), said.get("world_source")), options, _luggage(kept))
     except WorldError as error:
         raise UserError(f"the model's world: {error}") from None
 

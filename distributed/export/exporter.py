@@ -18,22 +18,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from distributed.config.worlds import world_metadata
+from distributed.config.worlds import KEPT_READ, to_keep, world_metadata
 from distributed.errors import UserError
 from distributed.export.registry import DIGEST, FINGERPRINT, FITNESS, Champion, Registry, registry_name
-from distributed.infra.writing import temporary, told
+from distributed.infra.writing import temporary, told, write_text
 from distributed.observability.mlflow_store import store_uri
 from distributed.results.run_folder import FinishedRun
 from distributed.rollout.instructions import instruction_ids
+from softprompt.models import merge_adapter
 from softprompt.models.frozen import FrozenLM
+from softprompt.models.loading import ModelFiles
 from softprompt.prompts.peft_io import save_prompt
 from softprompt.sampling.decoders.cache_check import can_use_cache
 from terrains.base import Terrain
 
 CODE = Path(__file__).with_name("prompt_model.py")
+MERGING = merge_adapter.__file__
+"""What an exported model needs besides, where its base model is an adapter on another one."""
+
 REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "numpy", "pandas")
-PROMPT = "prompt"
-"""Name of a model's artifact that is the PEFT directory."""
+PROMPT, WORLD = "prompt", "world"
+"""Names of a model's artifacts: the PEFT directory, and what the run's world had read of files, where it keeps that."""
 
 BETTER, FIRST, NOT_BETTER, INCOMPARABLE, UNSCORED = "better", "first", "not better", "other rules", "unscored"
 """How a prompt's evaluation compares with the champion's; the first two make the prompt the champion."""
@@ -150,25 +155,33 @@ class Exporter:
 
         prompt = torch.from_numpy(self.run.prompts[terrain])
         save_prompt(scratch / PROMPT, prompt, self.run.base_model, self._lm.model.config)
+        artifacts = {PROMPT: str(scratch / PROMPT)}
+        if (read := to_keep(self.run.config, self._world, self.run.path).get(KEPT_READ)) is not None:
+            write_text(scratch / KEPT_READ, read)
+            artifacts[WORLD] = str(scratch / KEPT_READ)
         sampling = self._sampling(self._terrain(terrain))
         with _quiet():
             save_model(
                 path=str(scratch / "model"),
                 python_model=str(CODE),
-                artifacts={PROMPT: str(scratch / PROMPT)},
+                artifacts=artifacts,
+                code_paths=[MERGING] if ModelFiles.find(self.run.base_model).adapter else None,
                 signature=_signature(sampling),
-                pip_requirements=[f"{package}=={version_of(package)}" for package in REQUIREMENTS],
+                pip_requirements=[f"{package}=={version_of(package)}" for package in self._requirements],
                 model_config={
                     "base_model": self.run.base_model,
                     "base_model_hash": self._hash,
                     "dtype": self.run.config.compute.dtype,
+                    "quantization": self.run.config.compute.quantization,
                     "ends": list(self._lm.eos_ids if sampling["end_tokens"] is None else sampling["end_tokens"]),
                     "cached": can_use_cache(self._lm.model),
                     "min_new_tokens": sampling["min_new_tokens"],
                     "stop_strings": list(sampling["stop_strings"]),
+                    "chat": self.run.config.chat.model_dump(),
                 },
                 metadata={
                     "terrain": terrain,
+                    "instruction": self._terrain(terrain).instruction,
                     **world_metadata(self.run.config, self.run.path),
                     FINGERPRINT: self._fingerprint(terrain),
                 },
@@ -213,6 +226,11 @@ class Exporter:
     def _sampling(self, terrain: Terrain) -> dict[str, Any]:
         """The settings with which the run sampled the programs that were evaluated."""
         return self.run.config.method.gen_kwargs.sampler_settings(len(instruction_ids(self._lm, terrain.instruction)))
+
+    @property
+    def _requirements(self) -> tuple[str, ...]:
+        """What has to be installed where a model is loaded."""
+        return (*REQUIREMENTS, "bitsandbytes") if self.run.config.compute.quantization else REQUIREMENTS
 
     @cached_property
     def _recorded(self) -> Any:

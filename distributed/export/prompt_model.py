@@ -1,7 +1,8 @@
 """The MLflow model of one soft prompt: an instruction goes in, a program comes out.
 
 MLflow copies this file into every exported model and runs it where the model is loaded (models from code). It therefore
-imports torch, transformers, peft and MLflow, and nothing of this project. Tokens are drawn as the project's own sampler
+imports torch, transformers, peft and MLflow, and nothing of this project but `merge_adapter`, which MLflow copies along
+where the base model is an adapter on another one. Tokens are drawn as the project's own sampler
 draws them, from the same numbers for the same seed.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -22,6 +25,9 @@ from torch import Tensor
 BASE_MODEL_VARIABLE = "TERRAPROMPT_BASE_MODEL"
 """Environment variable with the directory of the base model, for machines where it lies elsewhere."""
 
+SAME_DATE = "{%- macro strftime_now(format) -%}01 Jan 2025{%- endmacro -%}"
+"""What a chat template takes for today's date, as in the run."""
+
 FRESH = -1
 """The seed that asks for other programs at every call."""
 
@@ -29,10 +35,19 @@ FRESH = -1
 class SoftPromptWriter(PythonModel):
     """Writes programs with a frozen base model behind a soft prompt.
 
-    The model's config says ``base_model`` (directory or hub id), ``base_model_hash`` and its ``dtype``, and where
-    programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. Its artifact ``prompt`` is a PEFT
-    prompt-tuning directory.
+    The model's config says ``base_model`` (directory or hub id), ``base_model_hash``, its ``dtype`` and
+    ``quantization``, and where programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. ``chat``
+    says whether an instruction is a user's turn (``template``), and what the system's turn says before it
+    (``system_prompt``). Its artifact ``prompt`` is a PEFT prompt-tuning directory. A second one, ``world``, is for
+    those who score programs: it is not opened here.
+
+    Attributes:
+        tokenizer: the base model's, once it is loaded.
+        world_file: path of the artifact ``world``, None for a model without one.
     """
+
+    tokenizer: Any = None
+    world_file: str | None = None
 
     def load_context(self, context: Any) -> None:
         """Loads the base model, makes sure that it is the one the prompt was tuned for, and puts the prompt on it.
@@ -43,15 +58,17 @@ class SoftPromptWriter(PythonModel):
         from peft import PeftModel
 
         settings = context.model_config
+        self.world_file = context.artifacts.get("world")
         base = os.environ.get(BASE_MODEL_VARIABLE) or settings["base_model"]
-        self._base, self._tokenizer = _load_base(base, settings.get("dtype", "float32"))
-        end = self._tokenizer.eos_token_id
+        self._base, self.tokenizer = _load_base(base, settings.get("dtype", "float32"), settings.get("quantization"))
+        end = self.tokenizer.eos_token_id
         self._rows = self._base.get_input_embeddings().weight.shape[0]
         ends = settings.get("ends", [] if end is None or end >= self._rows else [end])
         self._ends = torch.tensor(ends, dtype=torch.int64)
         self._cached = settings.get("cached", True)
         self._min_new_tokens = settings.get("min_new_tokens", 0)
         self._stop_strings = settings.get("stop_strings", [])
+        self._chat = settings.get("chat") or {}
         found, expected = weights_hash(self._base), settings["base_model_hash"]
         if found != expected:
             raise MlflowException.invalid_parameter_value(
@@ -91,20 +108,36 @@ class SoftPromptWriter(PythonModel):
 
     def _write(self, instruction: str, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
         """Programs of one instruction, one for each row of uniform numbers (n, max_new_tokens)."""
-        # Tokens that were added to the tokenizer alone mean nothing to the model.
-        before = [token for token in self._tokenizer(instruction)["input_ids"] if token < self._rows]
-        if len(before) > 1 and before[-1] == self._tokenizer.eos_token_id:
-            before = before[:-1]
+        before = self._instruction(instruction)
         written = self._decode(before, uniforms, options)
         start, *whole = self._texts([before, *(before + tokens for tokens in written)])
         return [instruction + text[len(start) :] for text in whole]
+
+    def _instruction(self, text: str) -> list[int]:
+        """Token ids of an instruction; of a user's turn, the conversation up to where the model's turn begins."""
+        if self._chat.get("template"):
+            said = self._chat.get("system_prompt")
+            turns = [] if said is None else [{"role": "system", "content": said}]
+            text = self.tokenizer.apply_chat_template(
+                [*turns, {"role": "user", "content": text}],
+                chat_template=SAME_DATE + self.tokenizer.get_chat_template(),
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        ids = self.tokenizer(text, add_special_tokens=not self._chat.get("template"))["input_ids"]
+        # Tokens that were added to the tokenizer alone mean nothing to the model.
+        ids = [token for token in ids if token < self._rows]
+        if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id and not self._chat.get("template"):
+            return ids[:-1]
+        return ids
 
     def _decode(self, before: list[int], uniforms: Tensor, options: dict[str, Any]) -> list[list[int]]:
         """Draws tokens row by row, one forward a token; rows that are done leave. A prompt is read once if it may."""
         from transformers import DynamicCache
 
         n, length = uniforms.shape
-        positions = getattr(self._base.config, "max_position_embeddings", None)
+        config = self._base.config
+        positions = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
         needed = self._prompt.shape[1] + len(before) + length
         if positions is not None and needed > positions:
             raise MlflowException.invalid_parameter_value(
@@ -151,11 +184,11 @@ class SoftPromptWriter(PythonModel):
 
     def _has_stopped(self, tokens: list[int]) -> bool:
         """Whether the last token completes a stop string."""
-        known, text = (self._tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in (tokens[:-1], tokens))
+        known, text = (self.tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in (tokens[:-1], tokens))
         return any(text.find(s, max(0, len(known) - len(s) + 1)) >= 0 for s in self._stop_strings)
 
     def _texts(self, rows: Sequence[list[int]]) -> list[str]:
-        return self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def draw(logits: Tensor, uniforms: Tensor, options: dict[str, Any]) -> Tensor:
@@ -190,10 +223,11 @@ def draw(logits: Tensor, uniforms: Tensor, options: dict[str, Any]) -> Tensor:
 
 def weights_hash(model: Any) -> str:
     """Returns the hex sha256 over names, types, shapes and bits of a model's weights, tied ones once."""
-    saved = model.state_dict().keys()
-    tensors = dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    saved = model.state_dict()
+    own, every = (dict(model.named_parameters(remove_duplicate=each)) for each in (True, False))
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
+    for name in sorted((*own, *(name for name in saved if name not in every))):
+        tensor = saved[name]
         bits = tensor.detach().cpu().contiguous()
         array = (bits.view(torch.uint16) if bits.dtype == torch.bfloat16 else bits).numpy()
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
@@ -201,19 +235,46 @@ def weights_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _load_base(base: str, dtype: str) -> tuple[Any, Any]:
+def _load_base(base: str, dtype: str, quantization: str | None) -> tuple[Any, Any]:
     """The base model, frozen, and its tokenizer. Code that comes with a model is never run."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     try:
-        # transformers' class of many bases, which a type checker cannot follow.
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), trust_remote_code=False)
-        return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        model, home = _read(base, getattr(torch, dtype), quantization)
+        return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(home, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
         raise MlflowException.invalid_parameter_value(
             f"cannot load the base model from {base!r}; set {BASE_MODEL_VARIABLE} to its directory: "
             f"{str(error).strip().partition(chr(10))[0]}"
         ) from None
+
+
+def _read(base: str, dtype: torch.dtype, quantization: str | None = None) -> tuple[Any, str]:
+    """The base model, and where its tokenizer is. An adapter of PEFT's is merged into the model that it is on."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import cached_file
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    found = find_adapter_config_file(base)
+    if found is None:
+        bits: dict[str, dict[str, Any]] = {
+            "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
+            "8bit": {"load_in_8bit": True},
+        }
+        how: dict[str, Any] = {}
+        if quantization:
+            how = {"quantization_config": BitsAndBytesConfig(**bits[quantization]), "device_map": {"": "cpu"}}
+        # transformers' class of many bases, which a type checker cannot follow.
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False, **how)
+        for module in model.modules() if quantization else ():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False  # it would compute in other numbers than the run did
+        return model, base
+    merge_adapter = import_module("merge_adapter")
+    cached_file(base, merge_adapter.WEIGHTS_FILE)
+    folder = Path(found).parent
+    below, home = _read(merge_adapter.base_of(folder), torch.float32)
+    return merge_adapter.merge(below, folder).to(dtype), str(folder) if any(folder.glob("tokenizer*")) else home
 
 
 def _texts_of(cells: Iterable[Any]) -> list[str]:

@@ -35,7 +35,8 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
     Args:
         raising: False only notes the signal, for loops that check the list between two steps.
 
-    Enter it after Ray is connected: ``ray.init`` puts a handler of its own in the place of SIGTERM's.
+    Enter it after Ray is connected: ``ray.init`` puts a handler of its own in the place of SIGTERM's. Outside of the
+    main thread it does nothing: signals come to that one.
 
     Yields:
         A list that holds the signal's number once it has come, SIGPIPE's for a broken pipe. Rely on it, not on the
@@ -43,6 +44,9 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
         an object is deleted it is lost.
     """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
     _unread.clear()
     _broken.clear()
 
@@ -56,11 +60,15 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
     heard = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
     before = {each: signal.signal(each, interrupt) for each in heard}
     stdout = sys.stdout
-    sys.stdout = _Output(stdout, received)  # type: ignore[assignment]
+    own = _own(stdout)
+    sys.stdout = _Output(own or stdout, received, also=1 if own else None)  # type: ignore[assignment]
     try:
         yield received
     finally:
         sys.stdout = stdout
+        if own:
+            with suppress(OSError):
+                own.close()
         for each, handler in before.items():
             signal.signal(each, handler)
 
@@ -103,6 +111,20 @@ def say_last(text: str) -> None:
         print(text, file=sys.stderr if _unread.is_set() else sys.stdout, flush=True)
 
 
+def _own(stdout: TextIO) -> TextIO | None:
+    """A stream to where standard output goes, on a descriptor of its own; None where that is not descriptor 1.
+
+    What a run shows goes on there while descriptor 1 is a file, as it is while a user's world works, which may print.
+    """
+    try:
+        if stdout.fileno() != 1:
+            return None
+        stdout.flush()
+        return open(os.dup(1), "w", buffering=1, encoding=stdout.encoding, errors=stdout.errors)
+    except (OSError, ValueError):
+        return None
+
+
 class _Output:
     """Standard output. When its reader goes away, the process is told by a signal and what is written is dropped.
 
@@ -110,8 +132,8 @@ class _Output:
     first write fails.
     """
 
-    def __init__(self, stream: TextIO, received: list[int]) -> None:
-        self._stream, self._received = stream, received
+    def __init__(self, stream: TextIO, received: list[int], also: int | None) -> None:
+        self._stream, self._received, self._also = stream, received, also
 
     def write(self, text: str) -> int:
         if not _unread.is_set():
@@ -138,5 +160,7 @@ class _Output:
         # What is still in buffers, and what is flushed when the interpreter ends, goes nowhere.
         with suppress(OSError), open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
+            if self._also is not None:
+                os.dup2(nowhere.fileno(), self._also)
         if not self._received:
             os.kill(os.getpid(), signal.SIGHUP if hung_up else signal.SIGTERM)

@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from distributed.errors import UserError
 from distributed.export.exporter import BETTER, FIRST, INCOMPARABLE, NOT_BETTER, UNSCORED, Export, Exporter
 from distributed.export.registry import CHAMPION, model_uri
+from distributed.results.numbers import decimals_for, fitness_text, interval_text
 from distributed.results.run_folder import open_run
 
 VERDICTS = {
@@ -122,7 +123,9 @@ def _table(done: Sequence[Export], title: str) -> Table:
     for each in done:
         version = f"{each.version or 'new'}{'' if each.is_new else ', as before'}"
         low, high = each.interval
-        table.add_row(Text(each.terrain), version, f"{each.fitness:.1f} ({low:.1f} to {high:.1f})", _verdict(each))
+        digits = decimals_for((each.fitness, low, high))
+        fitness = f"{each.fitness:.{digits}f} ({interval_text(low, high, digits)})"
+        table.add_row(Text(each.terrain), version, fitness, _verdict(each))
     return table
 
 
@@ -132,5 +135,5 @@ def _verdict(each: Export) -> str:
         return VERDICTS[each.verdict]
     if champion.version == each.version:
         return "yes, as before"
-    theirs = "" if champion.fitness is None else f"{champion.fitness:.1f}"
+    theirs = "" if champion.fitness is None else fitness_text(champion.fitness)
     return VERDICTS[each.verdict].format(version=champion.version, theirs=theirs)

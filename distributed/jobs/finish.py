@@ -25,7 +25,7 @@ from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
 from softprompt.prompts.ten_io import save_network
 from terrains.base import World
-from terrains.optional import fitness_unit
+from terrains.optional import fitness_unit, units_of
 
 WORDS = {PROMPTS: "prompts", NETWORK: "network", LAYERS: "layers"}
 """What a person reads of the files of trained tensors."""
@@ -117,7 +117,14 @@ def _summary(loop: TrainingLoop, lm: FrozenLM, world: World) -> Summary:
         steps=loop.step,
         nearest=_nearest(loop),
         metrics=_measured(loop),
+        units=_units(world),
     )
+
+
+def _units(world: World) -> dict[str, str] | None:
+    """What a world counts in; None for one that counts fitness alone, in the world units that pages speak of."""
+    units = units_of(world)
+    return None if units == {"fitness": "units"} else units
 
 
 def _measured(loop: TrainingLoop) -> dict[str, dict[str, dict[str, float]]] | None:

@@ -2,68 +2,77 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
-from distributed.config.worlds import make_world
 from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import told, whole_file
+from distributed.jobs.replay_programs import STDIN, gather
+from distributed.jobs.scoring_world import WorldChoice, attempt_of, hand_tokenizer, terrains_of
 from distributed.report.figures import draw_stack
 from distributed.report.html import render_page, write_page
 from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_section
 from distributed.report.shows import Show, recorded
-from distributed.results.best_programs import Found, best_found
+from distributed.results.best_programs import Found
+from distributed.results.numbers import fitness_text
 from distributed.results.run_folder import FinishedRun, open_run
-from terrains.base import Attempt, World
+from terrains.base import World
 from terrains.errors import WorldError
 from terrains.optional import Rendering, fitness_unit
 from terrains.render.moving import Lane, animate
 
-STDIN = "-"
 SECONDS_PER_FRAME = 0.05
 """Time between two frames, which a GIF can hold exactly."""
 MOST = 32
-"""Most walkers in one replay."""
-LONGEST = 1_000_000
-"""Bytes of a file above which it is refused; no program is nearly as long."""
+"""Most programs in one replay."""
+NO_CHOICE = WorldChoice()
 
 
 def replay(
-    programs: Sequence[str], terrains: Sequence[str], out: Path, seconds: float | None, console: Console
+    programs: Sequence[str],
+    terrains: Sequence[str],
+    out: Path,
+    seconds: float | None,
+    console: Console,
+    choice: WorldChoice = NO_CHOICE,
 ) -> list[Path]:
     """Scores programs again and writes what shows them: their scenes, or their texts where the world has no others.
 
     Args:
         programs: paths of programs or of runs' folders, or ``-``.
-        terrains: names; for none, ``flat``, and a run's own for its programs.
+        terrains: names; for none, a run's own for its programs, all of a chosen world, and else ``flat``.
         out: folder, or file whose ending says what is wanted.
         seconds: simulated time; None for the world's default, or the first run's own.
         console: where it is said what was written.
+        choice: the world of programs that are no run's; sodarace if nothing is chosen.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: a program, a terrain or a directory is not there, or a program is no valid walker.
+        UserError: a program, a terrain, a world or a directory is not there, or a program is no valid walker.
     """
     wanted = _outputs(out)
-    found, runs = _gather(programs, terrains)
-    if len(found) > MOST:
-        raise UserError(f"{len(found)} walkers are too many for one replay; the most is {MOST}")
-    with closing(_world(runs, seconds)) as world:
-        found = [_named(world, each) for each in found]
+    runs = {each: open_run(each) for each in dict.fromkeys(programs) if each != STDIN and Path(each).is_dir()}
+    config, folder = _settings(choice, list(runs.values()), seconds)
+    with closing(choice.make(config, folder)) as world:
+        default = (
+            () if terrains or len(runs) == len(programs) else _default_terrains(world, config, bool(choice.option))
+        )
+        found = [_named(world, each) for each in gather(programs, runs, terrains, default)]
+        if len(found) > MOST:
+            raise UserError(f"{len(found)} programs are too many for one replay; the most is {MOST}")
         order = list(dict.fromkeys(each.terrain for each in found))
         found.sort(key=lambda each: order.index(each.terrain))
-        shows = [_show(world, each, console) for each in found]
+        tokenizer = hand_tokenizer(world, config)
+        shows = [_show(world, each, tokenizer, console) for each in found]
         unit = fitness_unit(world)
         if not isinstance(world, Rendering):
             wanted = _texts_only(world, shows, wanted, console)
@@ -75,17 +84,23 @@ def replay(
     return [path for path, _ in wanted]
 
 
-def _world(runs: Sequence[FinishedRun], seconds: float | None) -> World:
-    """The world of the first run, or sodarace; the time that is asked for is an option of it."""
-    first = runs[0] if runs else None
-    config = first.config if first else RunConfig()
+def _settings(choice: WorldChoice, runs: Sequence[FinishedRun], seconds: float | None) -> tuple[RunConfig, Path | None]:
+    """Settings of the world that is chosen, of the first run's, or of sodarace, and the folder with its files."""
     worlds = dict.fromkeys(run.config.terrains.world for run in runs)
     if len(worlds) > 1:
         raise UserError(f"runs of several worlds cannot be replayed together: {', '.join(worlds)}")
+    if runs and choice.option:
+        raise UserError(f"{choice.option}: the programs of {runs[0].name} are scored by its own world; leave it out")
+    config, folder = (runs[0].config, runs[0].path) if runs else choice.settings()
     if seconds:
         options = {**config.terrains.options, "seconds": seconds}
         config = with_settings(config, {"terrains.options": options})
-    return make_world(config, first.path if first else None)
+    return config, folder
+
+
+def _default_terrains(world: World, config: RunConfig, chosen: bool) -> Sequence[str]:
+    """Where programs of files go: all terrains of a world that was chosen, ``flat`` where none was."""
+    return terrains_of(world, config) if chosen or world.name != "sodarace" else ("flat",)
 
 
 def _texts_only(world: World, shows: Sequence[Show], wanted: list[Output], console: Console) -> list[Output]:
@@ -120,64 +135,6 @@ def _outputs(out: Path) -> list[tuple[Path, Writer]]:
     return [(out, _WRITERS[ending])]
 
 
-def _gather(programs: Sequence[str], terrains: Sequence[str]) -> tuple[list[Found], list[FinishedRun]]:
-    """Every program on each of its terrains, in order, and the runs among them."""
-    found: list[Found] = []
-    runs: list[FinishedRun] = []
-    names = Counter(Path(each).name for each in dict.fromkeys(programs))
-    for given in dict.fromkeys(programs):
-        if given != STDIN and Path(given).is_dir():
-            run = open_run(given)
-            runs.append(run)
-            found += _of_run(run, given, terrains)
-            continue
-        title = "standard input" if given == STDIN else given if names[Path(given).name] > 1 else Path(given).name
-        text = _read(given)
-        found += [Found(name, _printable(title), text, 0.0) for name in dict.fromkeys(terrains) or ("flat",)]
-    return found, runs
-
-
-def _of_run(run: FinishedRun, folder: str, terrains: Sequence[str]) -> list[Found]:
-    """A run's best programs on their own terrains."""
-    chosen = run.choose(terrains)
-    try:
-        newest = latest(run.path)
-        if newest is None:
-            raise UserError(f"{folder!r} has no checkpoint left, and its programs are in there")
-        state = load_checkpoint(newest).state["loop"]
-        found = best_found(state["terrains"], state["untuned"], state["tuned"])
-    except (CheckpointError, KeyError, TypeError) as error:
-        raise UserError(f"cannot read the programs of {folder!r}: {error}") from None
-    several = f"{run.name}, "
-    kept = [Found(f.terrain, _printable(several + f.title), f.program, f.fitness) for f in found if f.terrain in chosen]
-    if not kept:
-        raise UserError(f"no program of {folder!r} is valid on {', '.join(chosen)}")
-    return kept
-
-
-def _read(given: str) -> str:
-    """The text of a program."""
-    path = Path(given)
-    try:
-        data = sys.stdin.buffer.read(LONGEST + 1) if given == STDIN else _head(path)
-        text = data.decode()
-    except FileNotFoundError:
-        near = [str(each) for each in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise UserError(f"there is no program {given!r}{did_you_mean(given, near)}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {given!r}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{given!r} is no program: it is not text in UTF-8") from None
-    if len(data) > LONGEST:
-        raise UserError(f"{given!r} is no program: it is larger than {LONGEST:,} bytes")
-    return text
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(LONGEST + 1)
-
-
 def _named(world: World, found: Found) -> Found:
     """The same with its terrain's canonical name."""
     try:
@@ -186,10 +143,10 @@ def _named(world: World, found: Found) -> Found:
         raise UserError(f"--terrain: {error}") from None
 
 
-def _show(world: World, found: Found, console: Console) -> Show:
+def _show(world: World, found: Found, tokenizer: Any, console: Console) -> Show:
     """A program's scene, under the fitness that it has now. A failure has one too where there is something to see."""
     try:
-        [score] = world.score([Attempt(found.terrain, found.program)])
+        [score] = world.score([attempt_of(world.terrain(found.terrain), found.program, tokenizer)])
     except WorldError as error:
         raise UserError(str(error)) from None
     detail = score.detail
@@ -200,19 +157,16 @@ def _show(world: World, found: Found, console: Console) -> Show:
     except ValueError as error:
         detail = detail or str(error)
         raise UserError(f"{found.title} on {found.terrain}: {score.failure}: {detail}") from None
-    said = f"{score.failure}: {score.detail}" if score.failure else f"fitness {score.fitness:.1f}"
+    said = f"{score.failure}: {score.detail}" if score.failure else f"fitness {fitness_text(score.fitness)}"
     console.print(f"{found.title} on {found.terrain}: {said}", markup=False, highlight=False, soft_wrap=True)
     return show
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _write_page(shows: Sequence[Show], path: Path, unit: str) -> None:
     terrains = list(dict.fromkeys(show.terrain for show in shows))
     arenas = by_terrain(shows, terrains)
-    title = " and ".join(dict.fromkeys(show.title for show in shows)) if len(shows) < 3 else f"{len(shows)} walkers"
+    what = "walkers" if any(show.moving for show in shows) else "programs"
+    title = " and ".join(dict.fromkeys(show.title for show in shows)) if len(shows) < 3 else f"{len(shows)} {what}"
     text = render_page(
         "replay.html",
         title,

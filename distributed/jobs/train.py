@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from rich.console import Console
 
 from distributed.checkpoint.manager import CheckpointError, latest
-from distributed.config import RunConfig
+from distributed.config import BUNDLED, RunConfig
 from distributed.config.worlds import KEPT, KEPT_READ, files_are_gone, make_world, to_keep, world_factory
 from distributed.errors import DivergedError, UserError
 from distributed.infra.locking import LOCK, locked
@@ -29,8 +31,9 @@ from distributed.rollout.instructions import all_instruction_ids
 from distributed.rollout.pool import RolloutError
 from distributed.training.checkpoint_writer import CheckpointWriter
 from distributed.training.loop import TrainingLoop
-from distributed.training.resume import BRANCH, Start, command, find_start
+from distributed.training.resume import BRANCH, Start, command, find_start, in_python
 from distributed.training.setup import (
+    about_lm,
     check_positions,
     connect,
     exported,
@@ -44,18 +47,45 @@ from distributed.training.trlx_settings import by_trlx, check_for_trlx
 from terrains.base import World
 from terrains.optional import niches_of
 
+Functions = Mapping[str, Callable[..., Any]]
+"""Reward functions that were given in Python, by the names that settings call them."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run has ended.
+
+    Attributes:
+        directory: of the run.
+        signal: number of the signal that interrupted it, SIGPIPE's for a broken pipe; None where none did.
+    """
+
+    directory: Path
+    signal: int | None
+
 
 def run_training(config: RunConfig, resume: Path | None = None) -> int:
+    """Makes a run as a command: see `make_run`, whose arguments and errors it has.
+
+    Returns:
+        The exit status: 0, or 130, 143, 129 or 141 when the run was interrupted by SIGINT, SIGTERM, SIGHUP or a broken
+        pipe.
+    """
+    interrupted = make_run(config, resume).signal
+    return 0 if interrupted is None else exit_status(interrupted)
+
+
+def make_run(config: RunConfig, resume: Path | None = None, functions: Functions | None = None) -> Ended:
     """Trains, evaluates and reports; a checkpoint is written after every piece of the run and when it is interrupted.
 
     Args:
         config: settings of the run.
         resume: a checkpoint, or the directory of a run, to continue from. A checkpoint older than the run's latest
             begins a branch, in a directory of its own.
+        functions: reward functions that settings name and that lie in no file.
 
     Returns:
-        The exit status: 0, or 130, 143, 129 or 141 when the run was interrupted by SIGINT, SIGTERM, SIGHUP or a broken
-        pipe.
+        The run's directory, and whether the run came to its end.
 
     Raises:
         UserError: a terrain, the language model, the checkpoint or Ray is not there or not what it should be, a setting
@@ -70,7 +100,7 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         if by_trlx(config):
             _prepare_trlx(config, console)
         kept = start.run if start else None
-        world = held.enter_context(closing(make_world(config, _source_folder(config, kept))))
+        world = held.enter_context(closing(make_world(config, _source_folder(config, kept), functions)))
         config = with_names(world, config)
         terrains = terrain_names(world, config)
         lm = load_lm(config)
@@ -84,10 +114,12 @@ def run_training(config: RunConfig, resume: Path | None = None) -> int:
         with interruptible() as received:
             try:
                 console.print(f"run {directory} (seed {config.train.seed})", highlight=False, soft_wrap=True)
+                if config.model.model_path != BUNDLED:
+                    console.print(about_lm(config, lm), markup=False, highlight=False, soft_wrap=True)
                 _train(config, world, terrains, learner, directory, start, received, console)
             except BaseException as error:
-                _end(error, directory, received)
-    return exit_status(received[0]) if received else 0
+                _end(error, received, directory, functions)
+    return Ended(directory, received[0] if received else None)
 
 
 def _directory(config: RunConfig, start: Start | None, held: ExitStack) -> Path:
@@ -99,10 +131,10 @@ def _directory(config: RunConfig, start: Start | None, held: ExitStack) -> Path:
     return directory
 
 
-def _end(error: BaseException, directory: Path, received: list[int]) -> None:
+def _end(error: BaseException, received: list[int], directory: Path, functions: Functions | None) -> None:
     """Tells how to continue a run that stopped; raises its error, unless a signal was the cause."""
     kept = latest(directory) is not None
-    again = f"continue with: {command('train', directory)}"
+    again = f"continue with: {in_python(directory) if functions else command('train', directory)}"
     if not kept:
         _remove_empty(directory)
     if isinstance(error, DivergedError) and kept:
@@ -135,7 +167,8 @@ def _train(
     with display, make_pool(config, terrains, instructions, exported(lm), factory) as pool:
         loop = _loop(world, config, terrains, learner, pool, Tracker(), display)
         if start:
-            _check_facts(start.saved.state["run"], facts)
+            if note := _check_facts(start.saved.state["run"], facts):
+                display.message(note)
             _restore(loop, start.loop_state(config), start.saved.path)
             display.message(_resumed(loop, start, directory))
         # Written only when the checkpoint has been loaded: one that does not fit leaves the run's files unchanged.
@@ -222,8 +255,12 @@ def _restore(loop: TrainingLoop, state: dict, path: Path) -> None:
         raise UserError(f"--resume: {path} does not fit this configuration: {error}") from None
 
 
-def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Checks that terrains and language model are what they were when the run began: files may have changed since."""
+def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Checks that terrains and language model are what they were when the run began: files may have changed since.
+
+    Returns:
+        What a checkpoint of an older version does not say, in one line; empty where it says all.
+    """
     for name, fingerprint in now["terrains"].items():
         if before.get("terrains", {}).get(name, fingerprint) != fingerprint:
             raise UserError(
@@ -231,6 +268,10 @@ def _check_facts(before: dict[str, Any], now: dict[str, Any]) -> None:
             )
     if before.get("lm", now["lm"]) != now["lm"]:
         raise UserError("--resume: model.model_path: the language model there is another one than when the run began")
+    unknown = [name for name in now["terrains"] if name not in before.get("terrains", {})]
+    unknown += [] if "lm" in before else ["the language model"]
+    said = "the checkpoint does not say what these were; they are taken as they are: "
+    return said + ", ".join(unknown) if unknown else ""
 
 
 def _tracker(config: RunConfig, directory: Path, start: Start | None) -> Tracker:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -15,7 +17,9 @@ from distributed.config.worlds import world_of_metadata
 from distributed.errors import UserError, did_you_mean
 from distributed.export.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
 from distributed.infra.writing import whole_file
+from distributed.jobs.scoring_world import WorldChoice, attempt_of
 from distributed.observability.mlflow_store import store_uri
+from distributed.results.numbers import fitness_text
 from distributed.results.run_folder import open_run
 from distributed.rollout.instructions import instruction_ids
 from softprompt.finite import NotFiniteError
@@ -27,6 +31,7 @@ from terrains.optional import Rendering, Tokenizing, fitness_unit
 from terrains.registry import catalogue
 from terrains.render.still import draw_scene
 
+NO_CHOICE = WorldChoice()
 REGISTERED = "models:/"
 SECONDS_PER_FRAME = 2 / 60
 """Time between two recorded frames."""
@@ -39,19 +44,28 @@ class Written:
     Attributes:
         program: the whole text.
         terrain: the terrain's name.
-        world: what scores it; to be closed.
+        world: what scores it; to be closed. None where that cannot be made here.
+        why: what keeps the world from being made.
         fingerprint: of the terrain the prompt was evaluated on, None where it is not known.
         output_ids: the tokens that were sampled; empty where they are not known.
     """
 
     program: str
     terrain: str
-    world: World
+    world: World | None
     fingerprint: str | None = None
     output_ids: tuple[int, ...] = ()
+    why: str = ""
 
 
-def write(terrain: str, source: str | None, seed: int, picture: Path | None, console: Console) -> str:
+def write(
+    terrain: str,
+    source: str | None,
+    seed: int,
+    picture: Path | None,
+    console: Console,
+    choice: WorldChoice = NO_CHOICE,
+) -> str:
     """Writes a program for a terrain, and says on the console what it scores.
 
     Args:
@@ -60,6 +74,7 @@ def write(terrain: str, source: str | None, seed: int, picture: Path | None, con
         seed: decides what is drawn.
         picture: PNG to draw the walker to; by default named after the terrain and the seed.
         console: where fitness and the picture's path go; the program is returned and not printed.
+        choice: the world that scores what a registered model writes; its own if nothing is chosen.
 
     Returns:
         The program.
@@ -71,13 +86,17 @@ def write(terrain: str, source: str | None, seed: int, picture: Path | None, con
     if picture is not None and not picture.absolute().parent.is_dir():
         raise UserError(f"--picture: there is no directory {str(picture.parent)!r}")
     if source is None or source.startswith(REGISTERED):
-        written = _from_registry(terrain, source, seed)
+        written = _from_registry(terrain, source, seed, choice)
+    elif choice.option:
+        raise UserError(f"{choice.option}: what a run's prompt writes is scored by its own world; leave it out")
     else:
         written = _from_run(terrain, source, seed)
-    with closing(written.world):
-        _show(
-            written, picture or Path(f"{registry_name(written.terrain).removeprefix(PREFIX)}-seed{seed}.png"), console
-        )
+    if written.world is None:
+        console.print(f"not scored: {written.why}", markup=False, highlight=False, soft_wrap=True)
+        return written.program
+    picture = picture or Path(f"{registry_name(written.terrain).removeprefix(PREFIX)}-seed{seed}.png")
+    with closing(written.world) as world:
+        _show(written, world, picture, console)
     return written.program
 
 
@@ -109,7 +128,7 @@ def _from_run(name: str, source: str, seed: int) -> Written:
     return Written(program, terrain.name, world, noted, tuple(tokens))
 
 
-def _from_registry(name: str, source: str | None, seed: int) -> Written:
+def _from_registry(name: str, source: str | None, seed: int, choice: WorldChoice) -> Written:
     """A program of a registered model, of the terrain's champion by default."""
     import mlflow
     import pandas as pd
@@ -129,16 +148,37 @@ def _from_registry(name: str, source: str | None, seed: int) -> Written:
             # Warnings of libraries about each other would stand between the program and its figures.
             warnings.simplefilter("ignore")
             model = mlflow.pyfunc.load_model(address)
-            said = model.metadata.metadata or {}
-            world = world_of_metadata(said)
-            terrain = _terrain_of(world, name)
+            said, writer = model.metadata.metadata or {}, model.unwrap_python_model()
+            own = registry_name(name) == registry_name(str(said.get("terrain")))
+            world, why = _world_of(said, getattr(writer, "world_file", None), choice, own)
+            terrain = _terrain_of(world, name) if world else Terrain(name, said["instruction"])
             frame = model.predict(pd.DataFrame({"instruction": [terrain.instruction]}), params={"seed": seed})
         program = str(frame["program"].iloc[0])
     except (MlflowException, OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{address} at {uri}: {first}") from None
+    ids: tuple[int, ...] = ()
+    if isinstance(world, Tokenizing) and (tokenizer := getattr(writer, "tokenizer", None)) is not None:
+        world.use_tokenizer(tokenizer)
+        ids = attempt_of(terrain, program, tokenizer).output_ids
     own = registry_name(terrain.name) == registry_name(str(said.get("terrain")))
-    return Written(program, terrain.name, world, said.get(FINGERPRINT) if own else None)
+    return Written(program, terrain.name, world, said.get(FINGERPRINT) if own else None, ids, why)
+
+
+def _world_of(said: Mapping[str, Any], kept: str | None, choice: WorldChoice, own: bool) -> tuple[World | None, str]:
+    """The world that scores what a model writes; or why there is none, where the model itself says what to write for.
+
+    Raises:
+        UserError: there is none, and the terrain is not the model's own.
+    """
+    if choice.option:
+        return choice.make(*choice.settings()), ""
+    try:
+        return world_of_metadata(said, Path(kept) if kept else None), ""
+    except UserError as error:
+        if not own or "instruction" not in said:
+            raise
+        return None, f"{error}; --world, --config or --run names another one"
 
 
 def _canonical(name: str) -> tuple[str, UserError | None]:
@@ -159,9 +199,9 @@ def _no_champion(terrain: str, uri: str) -> UserError:
     )
 
 
-def _show(written: Written, picture: Path, console: Console) -> None:
+def _show(written: Written, world: World, picture: Path, console: Console) -> None:
     """Scores a program, and draws it where its world can."""
-    world, terrain = written.world, written.terrain
+    terrain = written.terrain
     if written.fingerprint not in (None, world.terrain(terrain).fingerprint):
         console.print(f"the rules of {terrain} have changed since this prompt was evaluated", highlight=False)
     try:
@@ -175,9 +215,9 @@ def _show(written: Written, picture: Path, console: Console) -> None:
         return
     if isinstance(world, Rendering):
         scene = world.scene(terrain, written.program, SECONDS_PER_FRAME)
-        title = f"{terrain}: {score.fitness:.1f}{fitness_unit(world)} in {scene.seconds:g} s"
+        title = f"{terrain}: {fitness_text(score.fitness)}{fitness_unit(world)} in {scene.seconds:g} s"
         with whole_file(picture) as draft:
             draw_scene(scene, draft, title=title)
-    console.print(f"fitness {score.fitness:.1f} on {terrain}", highlight=False)
+    console.print(f"fitness {fitness_text(score.fitness)} on {terrain}", highlight=False)
     if isinstance(world, Rendering):
         console.print(f"picture {picture}", highlight=False, soft_wrap=True)

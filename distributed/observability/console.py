@@ -6,6 +6,7 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -31,9 +32,16 @@ AROUND = 4  # lines of a terminal that the progress bar, the headings, the means
 
 
 def make_console() -> Console:
-    """Standard output, as wide as the terminal; the lines of a log stay whole, however long."""
+    """Standard output, as wide as the terminal or the notebook; the lines of a log stay whole, however long."""
     console = Console()
-    return console if console.is_terminal else Console(width=LOG_WIDTH)
+    return console if console.is_terminal or console.is_jupyter else Console(width=LOG_WIDTH)
+
+
+def can_be_live(console: Console) -> bool:
+    """Whether what is written to a console can change afterwards: on terminals, and in notebooks with widgets."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal
 
 
 class Display:
@@ -50,7 +58,7 @@ class Display:
         Args:
             terrains: names of the run's terrains, in the order to show them.
             console: where to write; by default standard output.
-            live: force the live table on or off; by default it is on where the console is a terminal.
+            live: force the live table on or off; by default it is on where `can_be_live`.
         """
         self.terrains = list(terrains)
         self.console = console or Console()
@@ -69,7 +77,7 @@ class Display:
             expand=True,
         )
         self._task: TaskID | None = None
-        wants_live = self.console.is_terminal if live is None else live
+        wants_live = can_be_live(self.console) if live is None else live
         self._live = (
             Live(get_renderable=self._render, console=self.console, refresh_per_second=4) if wants_live else None
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distributed.report.metrics import METRICS, RENAMED, TOGETHER, X_AXIS, described
+from distributed.report.metrics import MEASURED, METRICS, RENAMED, TOGETHER, X_AXIS, described
 from distributed.results.summary import Summary
 
 Entry = Mapping[str, Any]
@@ -43,7 +43,7 @@ def curves(history: Sequence[Entry], summary: Summary) -> dict[str, Any]:
         for k, one in enumerate(drawn):
             one["colour"] = one["terrain"] if one["terrain"] is not None else k if len(drawn) > 1 else None
         if drawn:
-            charts.append({**described(metric)._asdict(), "series": drawn})
+            charts.append({**described(metric, summary.units)._asdict(), "series": drawn})
     labels = [_label(step, entry) for step, entry in zip(steps, history, strict=True)]
     return {"steps": steps, "labels": labels, "x_axis": X_AXIS, "phases": phases, "charts": charts}
 
@@ -71,9 +71,14 @@ def _phase(entry: Entry) -> str:
 
 
 def _positions(history: Sequence[Entry]) -> list[int]:
-    """The x of each entry: its step, or the x before plus 1 where that is missing or does not increase."""
-    positions: list[int] = []
-    for entry in history:
+    """The x of each entry: its step, or the x before plus 1 where that is missing or does not increase.
+
+    What comes before the first step counts backwards from it, so that the steps stand where they belong.
+    """
+    first = next((k for k, entry in enumerate(history) if _phase(entry) == "steps"), 0)
+    start = history[first].get("step") if history else None
+    positions = [start - first + k for k in range(first)] if isinstance(start, int) else []
+    for entry in history[len(positions) :]:
         step, behind = entry.get("step"), positions[-1] + 1 if positions else 1
         positions.append(step if isinstance(step, int) and (not positions or step >= behind) else behind)
     return positions
@@ -85,11 +90,16 @@ def _label(position: int, entry: Entry) -> str:
 
 
 def _grouped(history: Sequence[Entry], terrains: Sequence[str]) -> dict[str, list[tuple[str, int | None]]]:
-    """Keys by chart: one chart for a metric of all terrains, one for each name in `TOGETHER`, one for any other key."""
+    """Keys by chart: one chart for a metric of all terrains, one for each name in `TOGETHER`, one for any other key.
+
+    Of a world's own metrics, the mean over all terrains is left to the tracker.
+    """
     places = {name: k for k, name in enumerate(terrains)}
     groups: dict[str, list[tuple[str, int | None]]] = {}
     for key in dict.fromkeys(key for entry in history for key in entry if key not in ("step", "phase")):
         metric, terrain = _metric_and_terrain(key, places)
+        if terrain is None and metric.startswith(MEASURED):
+            continue
         head = metric.partition("/")[0]
         place = None if terrain is None else places[terrain]
         groups.setdefault(head if head in TOGETHER else metric, []).append((key, place))
@@ -116,6 +126,9 @@ def _series(
     name = list(summary.terrains)[terrain]
     row, metric = summary.terrains[name], key.removesuffix(f"/{name}")
     baseline = {"fitness": row.untuned_mean, "best": row.best_of_n}.get(metric)
+    if metric.startswith(MEASURED):
+        measured = (summary.metrics or {}).get(metric.removeprefix(MEASURED), {})
+        baseline = measured.get(name, {}).get("untuned")
     if metric == "best":
         points = _so_far(points)
     return {"label": name, "terrain": terrain, "baseline": baseline, "points": points}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 X_AXIS = "training step (updates of the prompts)"
@@ -81,17 +82,27 @@ TOGETHER = frozenset({"failures"})
 """First parts of names: the metrics that share one are drawn in one chart, a line each."""
 
 
-def described(name: str) -> Metric:
+MEASURED = "metrics/"
+"""What the names of a world's own metrics begin with."""
+
+
+def described(name: str, units: Mapping[str, str] | None = None) -> Metric:
     """Returns how to draw a metric; every name has an answer.
 
     Args:
         name: of the metric, without a terrain.
+        units: what fitness and the world's own metrics are counted in; None for world units.
 
     Returns:
         Its own description; else that of its first part, under a heading with the rest of the name; else its name.
     """
+    if name.startswith(MEASURED):
+        measured = name.removeprefix(MEASURED)
+        return Metric(measured, with_unit(measured, (units or {}).get(measured, "")), "dashed: untuned", main=True)
     if name in METRICS:
-        return METRICS[name]
+        known = METRICS[name]
+        own = known.axis == _UNITS and units is not None
+        return known._replace(axis=with_unit("fitness", (units or {}).get("fitness", ""))) if own else known
     head, _, rest = name.partition("/")
     if head in METRICS and rest:
         known = METRICS[head]
@@ -99,3 +110,8 @@ def described(name: str) -> Metric:
     if name.startswith("learning_rate_group_"):
         return METRICS["learning_rate_group"]
     return Metric(name, f"{name} (as recorded)")
+
+
+def with_unit(name: str, unit: str) -> str:
+    """Returns the title of an axis or a column, with a unit in brackets where that says more than the name."""
+    return f"{name} ({unit})" if unit not in ("", name) else name

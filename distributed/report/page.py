@@ -47,6 +47,7 @@ def render_report(
     names = list(summary.terrains)
     arenas = by_terrain(walkers, names)
     meta = dict(meta or {})
+    decimals = parts.fitness_decimals(summary)
     title = str(meta.pop("title", "What the prompts learnt"))
     return render_page(
         "report.html",
@@ -54,9 +55,11 @@ def render_report(
         [SCRIPT, "report.js"],
         {"terrains": names, **curves(history, summary), "arenas": arenas_data(arenas)},
         facts=parts.facts(summary, meta),
-        tiles="".join(parts.tile(i, name, row) for i, (name, row) in enumerate(summary.terrains.items())),
+        tiles="".join(parts.tile(i, *each, decimals) for i, each in enumerate(summary.terrains.items())),
+        counted_in=parts.counted_in(summary),
+        measured=parts.measured(summary),
         before_after=parts.before_after(summary),
-        transfer=parts.transfer_matrix(summary),
+        transfer=parts.transfer_section(summary),
         walkers=walkers_section(arenas, names, "The best programs"),
         config=parts.config_section(summary),
     )

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any, Literal
 
 from distributed.report.shows import Show
+from distributed.results.numbers import measure_text
 from terrains.render.player import player_data
 
 SCRIPT = "player.js"
@@ -90,7 +91,7 @@ def _heading(terrain: str, names: Sequence[str]) -> str:
 def _texts(terrain: str, arena: Sequence[Show], names: Sequence[str]) -> str:
     """A table of the texts of one terrain, with their fitness."""
     rows = "".join(
-        f"<tr><td>{escape(each.title)}</td><td>{each.fitness:.3g}</td>"
+        f"<tr><td>{escape(each.title)}</td><td>{measure_text(each.fitness)}</td>"
         f"<td><pre><code>{escape(each.program)}</code></pre></td></tr>"
         for each in arena
     )

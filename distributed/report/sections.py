@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from distributed.report.metrics import with_unit
 from distributed.report.player import colour, terrain_name
+from distributed.results.numbers import decimals_for, interval_text, measure_text
 from distributed.results.summary import Summary, TerrainSummary
 
 
@@ -38,60 +40,127 @@ def _dotted(terrain: str) -> str:
     return f'<span class="dot"></span><span>{terrain_name(terrain)}</span>'
 
 
-def tile(index: int, name: str, row: TerrainSummary) -> str:
+def fitness_decimals(summary: Summary) -> int:
+    """How many decimals means of fitness have on the page."""
+    rows = summary.terrains.values()
+    return decimals_for(value for row in rows for value in (row.untuned_mean, row.tuned_mean, *row.tuned_interval))
+
+
+def tile(index: int, name: str, row: TerrainSummary, decimals: int = 1) -> str:
     """One terrain's result: mean, ratio, interval and share of valid programs."""
-    low, high = row.tuned_interval
+    interval = interval_text(*row.tuned_interval, decimals)
     ratio = "" if row.ratio is None else f"<small>{row.ratio:.1f}× untuned</small>"
     return (
         f'<div class="tile" style="{colour(index)}"><div class="name named">{_dotted(name)}</div>'
-        f'<div class="big">{row.tuned_mean:.1f}{ratio}</div>'
-        f'<div class="sub">{low:.1f} to {high:.1f} &nbsp; {row.tuned_valid:.0%} valid</div></div>'
+        f'<div class="big">{row.tuned_mean:.{decimals}f}{ratio}</div>'
+        f'<div class="sub">{interval} &nbsp; {row.tuned_valid:.0%} valid</div></div>'
     )
 
 
 def before_after(summary: Summary) -> str:
     """The table before and after tuning, with a small chart in each row."""
     rows = summary.terrains.values()
-    reach = max((max(r.best_of_n, r.tuned_interval[1], r.tuned_mean) for r in rows), default=0.0) or 1.0
+    low, high = _reach(list(rows))
+    n = fitness_decimals(summary)
     heads = ("untuned", "valid", "best of n", "warm start", "tuned", "95% interval", "ratio", "valid", "unique")
     lines = []
     for i, (name, row) in enumerate(summary.terrains.items()):
-        low, high = row.tuned_interval
         cells = [
-            f"<td>{row.untuned_mean:.1f}</td><td>{row.untuned_valid:.0%}</td>",
-            f"<td>{row.best_of_n:.1f} <small>of {row.n:,}</small></td>",
-            "<td>–</td>" if row.warm_start_mean is None else f"<td>{row.warm_start_mean:.1f}</td>",
-            f'<td class="strong">{row.tuned_mean:.1f}</td><td>{low:.1f} to {high:.1f}</td>',
+            f"<td>{row.untuned_mean:.{n}f}</td><td>{row.untuned_valid:.0%}</td>",
+            f"<td>{row.best_of_n:.{n}f} <small>of {row.n:,}</small></td>",
+            "<td>–</td>" if row.warm_start_mean is None else f"<td>{row.warm_start_mean:.{n}f}</td>",
+            f'<td class="strong">{row.tuned_mean:.{n}f}</td><td>{interval_text(*row.tuned_interval, n)}</td>',
             "<td>–</td>" if row.ratio is None else f'<td class="strong">{row.ratio:.1f}×</td>',
             f"<td>{row.tuned_valid:.0%}</td><td>{row.tuned_unique:.0%}</td>",
         ]
         lines.append(
             f'<tr style="{colour(i)}"><th scope="row"><span class="named">{_dotted(name)}</span></th>'
-            f'<td style="width:22%">{_range(row, reach)}</td>{"".join(cells)}</tr>'
+            f'<td style="width:22%">{_range(row, low, high)}</td>{"".join(cells)}</tr>'
         )
     head = "".join(f'<th scope="col">{h}</th>' for h in heads)
     head = f'<tr><th>terrain</th><th aria-label="range"></th>{head}</tr>'
     return f"<table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def _range(row: TerrainSummary, reach: float) -> str:
-    """Untuned, warm, tuned and best of n on one line from 0 to ``reach``."""
-    low, high = (100 * end / reach for end in row.tuned_interval)
+def _reach(rows: Sequence[TerrainSummary]) -> tuple[float, float]:
+    """The ends of the small charts: 0, or the least of all marks where it is below, and the greatest of all."""
+    marks = [mark for r in rows for mark in (r.untuned_mean, r.warm_start_mean, *r.tuned_interval, r.tuned_mean)]
+    known = [mark for mark in marks if mark is not None] + [r.best_of_n for r in rows]
+    low, high = min(0.0, *known), max(known)
+    return low, high if high > low else low + 1.0
+
+
+def _range(row: TerrainSummary, start: float, end: float) -> str:
+    """Untuned, warm, tuned and best of n on one line from ``start`` to ``end``."""
+
+    def place(value: float) -> float:
+        return 100 * (value - start) / (end - start)
+
+    low, high = map(place, row.tuned_interval)
     marks = [
         ("best", row.best_of_n),
         ("untuned", row.untuned_mean),
         ("warm", row.warm_start_mean),
         ("tuned", row.tuned_mean),
     ]
-    dots = "".join(f'<i class="mark-{k}" style="--x:{100 * v / reach:.2f}"></i>' for k, v in marks if v is not None)
+    dots = "".join(f'<i class="mark-{k}" style="--x:{place(v):.2f}"></i>' for k, v in marks if v is not None)
     return f'<div class="range"><b style="--x:{low:.2f};--w:{high - low:.2f}"></b>{dots}</div>'
+
+
+def measured(summary: Summary) -> str:
+    """The section with what the world measured, before and after tuning; empty where it measures nothing."""
+    if not summary.metrics:
+        return ""
+    heads = "".join(f'<th scope="col">{escape(with_unit(name, summary.unit(name)))}</th>' for name in summary.metrics)
+    body = ""
+    for i, terrain in enumerate(summary.terrains):
+        cells = "".join(_before_to_after(means.get(terrain, {})) for means in summary.metrics.values())
+        name = f'<th scope="row"><span class="named">{_dotted(terrain)}</span></th>'
+        body += f'<tr style="{colour(i)}">{name}{cells}</tr>'
+    table = f"<table><thead><tr><th>terrain</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    return (
+        "<section><h2>Measures</h2>"
+        '<p class="note">What the world measured besides: untuned → tuned, means over all programs that were '
+        "evaluated, failed ones too.</p>"
+        '<div class="wide"><div class="frame"><div class="scroll" role="region" aria-label="Measures">'
+        f'{table}</div></div><p class="hint">More columns: scroll the table sideways.</p></div></section>'
+    )
+
+
+def _before_to_after(means: Mapping[str, float]) -> str:
+    before, after = (measure_text(means.get(when)) for when in ("untuned", "tuned"))
+    return f"<td>{before} → <b>{after}</b></td>"
+
+
+def counted_in(summary: Summary) -> str:
+    """What fitness is counted in, as part of a sentence."""
+    unit = summary.unit("fitness")
+    return f", in {escape(unit)}" if unit else ""
+
+
+def transfer_section(summary: Summary) -> str:
+    """The section of prompts on each other's terrains; one line where none was tried on another."""
+    alone = all(set(means) <= {prompt} for prompt, means in summary.transfer.items())
+    if len(summary.terrains) > 1 and alone:
+        return (
+            '<section><h2>Transfer</h2><p class="note">No prompt was tried on another terrain, as their instructions '
+            "differ.</p></section>"
+        )
+    return (
+        "<section>\n<h2>Transfer</h2>\n"
+        f'<p class="note">Each prompt\'s mean fitness on each terrain{counted_in(summary)}, and its 95% bootstrap '
+        "interval over the programs drawn. A column is shaded relative to its best prompt; a prompt's own terrain is "
+        "outlined.</p>\n"
+        '<div class="wide"><div class="frame"><div class="scroll" role="region" aria-label="Transfer">'
+        f'{transfer_matrix(summary)}</div></div><p class="hint">More columns: scroll the table sideways.</p></div>\n'
+        "</section>"
+    )
 
 
 def transfer_matrix(summary: Summary) -> str:
     """The heat map of prompts over terrains, under a row for the LM without a prompt."""
     names = list(summary.terrains)
-    if len(names) > 1 and all(set(means) <= {prompt} for prompt, means in summary.transfer.items()):
-        return "<p>No prompt was tried on another terrain, as their instructions differ.</p>"
+    digits = fitness_decimals(summary)
     best = {t: max((row[t] for row in summary.transfer.values() if t in row), default=0.0) for t in names}
     untuned = {t: summary.terrains[t].untuned_mean for t in names}
     untuned_ends = {t: row.untuned_interval for t, row in summary.terrains.items()}
@@ -102,10 +171,10 @@ def transfer_matrix(summary: Summary) -> str:
         if mean is None:
             return "<td>–</td>"
         ends = intervals.get(prompt, {}).get(terrain)
-        interval = "" if ends is None else f"<small>{ends[0]:.1f} to {ends[1]:.1f}</small>"
+        interval = "" if ends is None else f"<small>{interval_text(*ends, digits)}</small>"
         heat = min(max(mean / best[terrain], 0.0), 1.0) if best[terrain] > 0 else 0.0
         own = ' class="own"' if prompt == terrain else ""
-        return f'<td{own} style="--h:{heat:.3f}">{mean:.1f}{interval}</td>'
+        return f'<td{own} style="--h:{heat:.3f}">{mean:.{digits}f}{interval}</td>'
 
     head = "".join(f'<th scope="col">{terrain_name(t)}</th>' for t in names)
     none = "".join(cell("", t, untuned[t]) for t in names)

@@ -21,6 +21,7 @@ from distributed.config.worlds import make_world
 from distributed.errors import UserError, did_you_mean
 from distributed.observability.untracked import UNTRACKED, Untracked
 from distributed.results.summary import Summary
+from softprompt.models.chat import make_chat
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
@@ -54,11 +55,7 @@ class FinishedRun:
     @property
     def base_model(self) -> str:
         """Directory, as an absolute path, or hub id of the language model."""
-        path = self.config.model.model_path
-        if path == BUNDLED:
-            return str(BUNDLED_LM)
-        local = Path(path).expanduser()
-        return str(local.resolve()) if local.is_dir() else path
+        return base_model_of(self.config)
 
     def mlflow_run_id(self) -> str | None:
         """Id of the MLflow run that recorded it, where its folder says so."""
@@ -77,7 +74,12 @@ class FinishedRun:
             UserError: it is not there, or it is another one.
         """
         try:
-            lm = FrozenLM.load(self.base_model, self.config.compute.dtype)
+            lm = FrozenLM.load(
+                self.base_model,
+                self.config.compute.dtype,
+                chat=make_chat(**self.config.chat.model_dump()),
+                quantization=self.config.compute.quantization,
+            )
         except ValueError as error:
             raise UserError(f"{self.path}: {error}") from None
         expected, found = self.summary.lm_hash, lm.hash
@@ -178,6 +180,15 @@ class FinishedRun:
                 hint = did_you_mean(name, self.prompts) or f"; it has {', '.join(self.prompts)}"
                 raise UserError(f"--terrain: {str(self.path)!r} has no prompt for {name!r}{hint}")
         return list(chosen)
+
+
+def base_model_of(config: RunConfig) -> str:
+    """Directory, as an absolute path, or hub id of the language model that settings name."""
+    path = config.model.model_path
+    if path == BUNDLED:
+        return str(BUNDLED_LM)
+    local = Path(path).expanduser()
+    return str(local.resolve()) if local.is_dir() else path
 
 
 def open_run(path: str | Path) -> FinishedRun:

@@ -23,6 +23,7 @@ OPTIONAL_KEYS = (
     "steps",
     "nearest",
     "metrics",
+    "units",
 )
 
 
@@ -81,6 +82,7 @@ class Summary(BaseModel):
         steps: optimisation steps taken, the warm start's not included.
         nearest: the token nearest to each row of each terrain's prompt, as text.
         metrics: what the world measured: ``metrics[name][terrain]`` has the means ``untuned`` and ``tuned``.
+        units: what ``fitness`` and each of these are counted in, empty where nobody says; None for world units.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -100,6 +102,11 @@ class Summary(BaseModel):
     steps: int | None = None
     nearest: dict[str, list[str]] | None = None
     metrics: dict[str, dict[str, dict[str, float]]] | None = None
+    units: dict[str, str] | None = None
+
+    def unit(self, name: str) -> str:
+        """Returns what ``fitness`` or a measure is counted in, empty where nobody says."""
+        return (self.units or {}).get(name, "world units" if name == "fitness" and self.units is None else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, without the optional keys that are None."""

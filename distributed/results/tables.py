@@ -9,10 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from distributed.results.numbers import decimals_for, interval_text, measure_text
 from distributed.results.summary import Summary
 
 MOST_TERRAINS = 12
 """With more terrains than this the transfer matrix is left to the report."""
+
+MOST_MEASURES = 36
+"""With more measures of terrains than this their table is left to the report."""
 
 LONGEST_NAME = 28
 """Characters of a name on one line of a terminal; a longer one wraps."""
@@ -32,6 +36,14 @@ def summary_tables(summary: Summary, width: int) -> Iterator[RenderableType]:
         [_before_and_after(summary, width)],
         "mean fitness, a failure counts as 0; 95% interval by bootstrap over the programs",
     )
+    if summary.metrics and len(summary.terrains) * len(summary.metrics) <= MOST_MEASURES:
+        yield _titled(
+            "What the world measured",
+            [_measures(summary, width)],
+            "means over the programs that were evaluated, those of failures too",
+        )
+    elif summary.metrics:
+        yield Text(f"What the world measured: the report has the table of {', '.join(summary.metrics)}\n")
     if len(summary.terrains) > MOST_TERRAINS:
         yield Text(f"Every prompt on every terrain: the report has the table of {len(summary.terrains)} prompts\n")
         return
@@ -67,18 +79,41 @@ def _before_and_after(summary: Summary, width: int) -> Table:
     n = max(row.n for row in summary.terrains.values())
     for heading in ("untuned", f"best\nof {n}", "warm\nstart", "tuned", "95%\ninterval", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
+    digits = _fitness_decimals(summary)
     for name, row in summary.terrains.items():
         low, high = row.tuned_interval
         table.add_row(
             Text(name),
-            f"{row.untuned_mean:.1f}",
-            f"{row.best_of_n:.1f}",
-            "-" if row.warm_start_mean is None else f"{row.warm_start_mean:.1f}",
-            Text(f"{row.tuned_mean:.1f}", style="bold"),
-            f"{low:.0f}-{high:.0f}",
+            f"{row.untuned_mean:.{digits}f}",
+            f"{row.best_of_n:.{digits}f}",
+            "-" if row.warm_start_mean is None else f"{row.warm_start_mean:.{digits}f}",
+            Text(f"{row.tuned_mean:.{digits}f}", style="bold"),
+            interval_text(low, high, 0 if digits == 1 else digits, "-"),
             "-" if row.ratio is None else f"{row.ratio:.1f}x",
         )
     return table
+
+
+def _measures(summary: Summary, width: int) -> Table:
+    """What was measured before and after, a row a measure and terrain."""
+    assert summary.metrics is not None
+    units = {name: summary.unit(name) for name in summary.metrics}
+    heads = [f"{name} ({unit})" if unit not in ("", name) else name for name, unit in units.items()]
+    table = _table("measure", heads, width)
+    table.add_column("terrain", overflow="fold", min_width=len("terrain"))
+    for heading in ("untuned", "tuned"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for head, terrains in zip(heads, summary.metrics.values(), strict=True):
+        for k, (terrain, means) in enumerate(terrains.items()):
+            before, after = (measure_text(means.get(when)) for when in ("untuned", "tuned"))
+            table.add_row(Text(head if k == 0 else ""), Text(terrain), before, Text(after, style="bold"))
+    return table
+
+
+def _fitness_decimals(summary: Summary) -> int:
+    """How many decimals means of fitness have in tables."""
+    rows = summary.terrains.values()
+    return decimals_for(value for row in rows for value in (row.untuned_mean, row.tuned_mean, *row.tuned_interval))
 
 
 def _transfer(summary: Summary, width: int) -> list[Table]:
@@ -86,7 +121,8 @@ def _transfer(summary: Summary, width: int) -> list[Table]:
     names = list(summary.terrains)
     labels, headings = _headings(summary, width)
     rows = {"none": {name: row.untuned_mean for name, row in summary.terrains.items()}} | summary.transfer
-    cells = {name: [f"{means[name]:.1f}" if name in means else "-" for means in rows.values()] for name in names}
+    digits = _fitness_decimals(summary)
+    cells = {name: [f"{means[name]:.{digits}f}" if name in means else "-" for means in rows.values()] for name in names}
     widths = [2 + max(len(heading), *map(len, cells[name])) for name, heading in zip(names, headings, strict=True)]
     label_width = _label_width(["prompt", *(labels.get(prompt, prompt) for prompt in rows)], width)
     tables = []

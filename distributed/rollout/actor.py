@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import ray
 from ray.actor import ActorHandle as RayActorHandle
 
+from distributed.rollout.memory import Growth, Memory
+from distributed.rollout.pool import Ticket
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -29,11 +32,35 @@ class Worker(Protocol):
         ...
 
 
+MOST_WARNINGS = 20
+"""Warnings that an answer takes along; what is warned of more often than that is in the worker's own log."""
+
+
+class _Warnings(logging.StreamHandler):
+    """Keeps warnings for the driver, as nobody reads a worker's standard error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setLevel(logging.WARNING)
+        self.kept: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if len(self.kept) < MOST_WARNINGS:
+            self.kept.append(record.getMessage())
+
+    def take(self) -> tuple[str, ...]:
+        taken, self.kept = tuple(self.kept), []
+        return taken
+
+
 class RolloutActor:
     """The actor: builds a worker from its class and arguments, and passes requests to it."""
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
+        self._warnings = _Warnings()
+        logging.getLogger("terraprompt").addHandler(self._warnings)
 
     def start(self, build: Callable[..., Worker], kwargs: Mapping[str, Any], **shared: Any) -> int:
         """Builds the worker, which can take seconds, unless it is there already; returns this process's id."""
@@ -43,7 +70,10 @@ class RolloutActor:
 
     def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts | None:
         """Answers one request; None from a process that has just replaced the one that the request was meant for."""
-        return self._worker.generate(request, state) if self._worker is not None else None
+        if self._worker is None:
+            return None
+        answer = self._worker.generate(request, state)
+        return replace(answer, memory=Memory.of_this_process(), warnings=self._warnings.take())
 
     def close(self) -> None:
         """Ends the worker's subprocesses."""
@@ -96,10 +126,20 @@ def put_once(value: Any) -> ray.ObjectRef:
 
 
 @dataclass
-class Call:
-    """A request sent to an actor, and the reference to its answer."""
+class Job:
+    """One request of a ticket, and how often it has failed."""
 
-    job: Any
+    request: RolloutRequest
+    state: ray.ObjectRef
+    ticket: Ticket
+    failures: int = 0
+
+
+@dataclass
+class Call:
+    """A job whose request was sent to an actor, and the reference to its answer."""
+
+    job: Job
     reference: ray.ObjectRef
 
 
@@ -117,15 +157,17 @@ class ActorHandle:
         was_up: whether it has ever been ready.
         late: whether there was a warning that this start takes too long.
         since: monotonic time at which the present start, or the first call, began.
+        growth: of the process's memory since it started.
     """
 
-    def __init__(self, name: str, factory: ActorFactory) -> None:
+    def __init__(self, name: str, factory: ActorFactory, growth: Callable[[], Growth]) -> None:
         self.name = name
         self.calls: deque[Call] = deque()
         self.pid: int | None = None
         self.was_up = self.late = False
         self.since = 0.0
-        self._factory = factory
+        self.growth = growth()
+        self._growth, self._factory = growth, factory
         self.respawn()
 
     def respawn(self) -> None:
@@ -144,6 +186,7 @@ class ActorHandle:
         """Notes that the actor is starting; it is first asked for its worker after ``pause`` seconds."""
         self.pid = None
         self.late = False
+        self.growth = self._growth()
         self.since = time.monotonic()
         self.ask_again(pause)
 
@@ -169,18 +212,18 @@ class ActorHandle:
         """Notes that the actor is ready."""
         self.pid, self.since, self.was_up = pid, time.monotonic(), True
 
-    def give(self, job: Any, request: RolloutRequest, state: ray.ObjectRef) -> None:
-        """Sends one request."""
+    def give(self, job: Job) -> None:
+        """Sends a job's request."""
         if not self.calls:
             self.since = time.monotonic()
-        self.calls.append(Call(job, self.actor.generate.remote(request, state)))
+        self.calls.append(Call(job, self.actor.generate.remote(job.request, job.state)))
 
     def pop(self) -> Call:
         """Takes the first call off; the time of the next one starts to count."""
         self.since = time.monotonic()
         return self.calls.popleft()
 
-    def drain(self) -> list[Any]:
+    def drain(self) -> list[Job]:
         """Takes all calls off and returns their jobs, the one that was running first."""
         jobs = [call.job for call in self.calls]
         self.calls.clear()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from distributed.errors import UserError
 from softprompt.models import prompt_text
+from softprompt.models.chat import ChatError
 from softprompt.models.frozen import FrozenLM
 from terrains.base import Terrain
 
@@ -17,10 +18,12 @@ def instruction_ids(lm: FrozenLM, instruction: str) -> Tokens:
     """Token ids of a hard prompt; see :func:`softprompt.models.prompt_text.instruction_ids`.
 
     Raises:
-        UserError: the language model has no row for a token of it.
+        UserError: the language model has no row for a token of it, or its chat template does not take it.
     """
     try:
         return prompt_text.instruction_ids(lm, instruction)
+    except ChatError as error:
+        raise UserError(f"chat.template: {error}") from None
     except ValueError as error:
         raise UserError(f"model.model_path: {error}") from None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distributed.rollout.actor import Worker
+from distributed.rollout.memory import Growth, Memory
 from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line, world_failed
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
@@ -16,16 +17,23 @@ class LocalPool(Pool):
     """One worker in this process, which works while ``collect`` waits."""
 
     def __init__(
-        self, build: Callable[..., Worker], kwargs: Mapping[str, Any], shared: Mapping[str, Any] | None = None
-    ):
+        self,
+        build: Callable[..., Worker],
+        kwargs: Mapping[str, Any],
+        shared: Mapping[str, Any] | None = None,
+        max_memory_gb: float | None = None,
+    ) -> None:
         """Builds the worker.
 
         Args:
             build: class of the worker.
             kwargs: its arguments.
             shared: more of its arguments, those that RayPool would put into the object store.
+            max_memory_gb: memory that this process may come to hold, in GB, before there is a warning; None for a share
+                of the machine's.
         """
         super().__init__()
+        self._growth = Growth(max_memory_gb, workers=1)
         self._worker: Worker | None = build(**kwargs, **(shared or {}))
 
     def submit(self, requests: Sequence[RolloutRequest], state: PromptState) -> Ticket:
@@ -47,6 +55,8 @@ class LocalPool(Pool):
                 self.errors += 1
                 raise RolloutError(f"{describe(request)} failed: {one_line(error)}") from error
             ticket.results[request.id] = result
+            if leak := self._growth.leak(Memory.of_this_process()):
+                self._warn_once([f"this process {leak}; on Ray (ray.enabled) workers that do are started anew"])
             if on_result:
                 on_result(result)
         return [ticket.results[request.id] for request in ticket.requests]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -12,6 +14,8 @@ from ray.exceptions import RayError
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
 from terrains.errors import WorldError
+
+logger = logging.getLogger("terraprompt")
 
 OnResult = Callable[[Rollouts], None]
 
@@ -53,7 +57,7 @@ class Pool:
 
     Attributes:
         n_workers: requests answered at a time.
-        losses: requests taken back from a worker that died or overran its deadline, and sent again.
+        losses: requests taken back from a worker that died or was killed, and sent again.
         errors: requests that raised in a worker.
         replacements: workers that died or were killed, and were started again.
     """
@@ -62,6 +66,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.losses = self.errors = self.replacements = 0
+        self._warned: set[str] = set()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -98,6 +103,13 @@ class Pool:
     def close(self) -> None:
         """Ends the workers. Safe to call twice."""
         raise NotImplementedError
+
+    def _warn_once(self, warnings: Iterable[str]) -> None:
+        """Logs what no worker has said before; numbers do not make a warning another one."""
+        for said in warnings:
+            if (kind := re.sub(r"[0-9.]+", "0", said)) not in self._warned:
+                self._warned.add(kind)
+                logger.warning("%s", said)
 
     def __enter__(self) -> Self:
         return self

@@ -6,14 +6,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from distributed.infra.ray_cluster import resource_summary
-from distributed.rollout.actor import ActorFactory, ActorHandle, Worker
+from distributed.rollout.actor import ActorFactory, ActorHandle, Job, Worker
+from distributed.rollout.memory import Growth
 from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line, world_failed
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
@@ -21,18 +22,11 @@ from terrains.errors import WorldError
 
 logger = logging.getLogger("terraprompt")
 
+CLOSING_S = 5.0
+"""Longest that idle workers may take to end their own subprocesses, in seconds."""
+
 RETRY_START_S = 30.0
 """Pause before a worker that could not start, beside others that could, is tried again."""
-
-
-@dataclass
-class _Job:
-    """One request of a ticket, and how often it has failed."""
-
-    request: RolloutRequest
-    state: ray.ObjectRef
-    ticket: Ticket
-    failures: int = 0
 
 
 class RayPool(Pool):
@@ -57,6 +51,7 @@ class RayPool(Pool):
         start_deadline_s: float = 300.0,
         max_attempts: int = 3,
         in_flight: int = 2,
+        max_memory_gb: float | None = None,
         actor_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Starts the workers without waiting for them, so that the caller can load its own model meanwhile.
@@ -75,6 +70,8 @@ class RayPool(Pool):
                 is a warning, and they may come later.
             max_attempts: failures of one request before it is an error.
             in_flight: requests at a worker at a time, the running one included.
+            max_memory_gb: memory that a worker may come to hold, in GB, before it is started anew; None for its share
+                of its machine's.
             actor_options: more of Ray's actor options, such as a scheduling strategy.
 
         Raises:
@@ -91,8 +88,9 @@ class RayPool(Pool):
         self._asked = f"{cpus_per_worker:g} CPU" + (f", {gpus_per_worker:g} GPU" if gpus_per_worker else "")
         options = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker, **(actor_options or {})}
         factory = ActorFactory(build, kwargs, shared or {}, options, threads)
-        self._handles = [ActorHandle(f"worker {index}", factory) for index in range(n_workers)]
-        self._backlog: deque[_Job] = deque()
+        growth = partial(Growth, max_memory_gb, n_workers)
+        self._handles = [ActorHandle(f"worker {index}", factory, growth) for index in range(n_workers)]
+        self._backlog: deque[Job] = deque()
         self._last_trouble = "no worker said why"
         self._closed = False
 
@@ -116,7 +114,7 @@ class RayPool(Pool):
             raise RolloutError("the rollout pool is closed")
         ticket = Ticket(tuple(requests), state)
         reference = ray.put(state)
-        self._backlog.extend(_Job(request, reference, ticket) for request in ticket.requests)
+        self._backlog.extend(Job(request, reference, ticket) for request in ticket.requests)
         self._feed()
         return ticket
 
@@ -134,7 +132,7 @@ class RayPool(Pool):
         return [ticket.results[request.id] for request in ticket.requests]
 
     def close(self) -> None:
-        """Ends the workers; idle ones first get up to five seconds to end their own subprocesses. See Pool."""
+        """Ends the workers; idle ones first get `CLOSING_S` to end their own subprocesses. See Pool."""
         if self._closed:
             return
         self._closed = True
@@ -143,7 +141,7 @@ class RayPool(Pool):
             return
         closing: list[Any] = [each.actor.close.remote() for each in self._handles if each.started and not each.calls]
         if closing:
-            ray.wait(closing, num_returns=len(closing), timeout=5.0)
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
         for handle in self._handles:
             ray.kill(handle.actor, no_restart=True)
 
@@ -167,9 +165,9 @@ class RayPool(Pool):
         for depth in range(self._in_flight):
             for handle in self._handles:
                 if handle.started and len(handle.calls) == depth and (job := self._next_job()):
-                    handle.give(job, job.request, job.state)
+                    handle.give(job)
 
-    def _next_job(self) -> _Job | None:
+    def _next_job(self) -> Job | None:
         """The next job of the backlog; those of a ticket that has failed are dropped."""
         while self._backlog:
             job = self._backlog.popleft()
@@ -212,6 +210,11 @@ class RayPool(Pool):
             job = handle.pop().job
             job.ticket.results[job.request.id] = answer
             job.ticket.unseen.append(answer)
+            self._warn_once(answer.warnings)
+            if leak := handle.growth.leak(answer.memory):
+                ray.kill(handle.actor, no_restart=False)
+                self._take_back(handle, leak, failed=False)
+                handle.mark_starting(pause=0.25)
 
     def _on_process_lost(self, handle: ActorHandle, error: RayActorError) -> None:
         """A worker's process is gone, or has not come back yet."""
@@ -262,18 +265,18 @@ class RayPool(Pool):
         if len(late) > len(back):
             logger.warning("%s; the run goes on with those, and the rest may still come", self._no_workers())
 
-    def _take_back(self, handle: ActorHandle, what: str) -> None:
-        """Puts a lost worker's requests back at the front of the backlog; only the running one counts a failure."""
+    def _take_back(self, handle: ActorHandle, what: str, failed: bool = True) -> None:
+        """Puts a lost worker's requests back at the front of the backlog; none but the running one counts a failure."""
         jobs = handle.drain()
         self.replacements += 1
         self.losses += len(jobs)
         ids = ", ".join(str(job.request.id) for job in jobs) or "none"
         logger.warning("%s (pid %s) %s and is replaced; requests taken back: %s", handle.name, handle.pid, what, ids)
-        self._backlog.extendleft(reversed(jobs[1:]))
-        if jobs:
+        self._backlog.extendleft(reversed(jobs[1:] if failed else jobs))
+        if jobs and failed:
             self._count_failure(jobs[0], f"{handle.name} {what}", logged=True)
 
-    def _count_failure(self, job: _Job, what: str, logged: bool = False) -> None:
+    def _count_failure(self, job: Job, what: str, logged: bool = False) -> None:
         """Counts a failure of a request, and sends it again unless there were too many."""
         job.failures += 1
         if not logged:

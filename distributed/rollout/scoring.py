@@ -13,8 +13,8 @@ import numpy as np
 from distributed.rollout.instructions import sharing
 from distributed.rollout.types import Trial
 from terrains.base import Attempt, Score, Terrain, World
+from terrains.checks import checked_scores, kind_of
 from terrains.errors import WorldError
-from terrains.guarded import checked_scores
 from terrains.optional import Measuring
 
 NOT_FINITE = "not_finite"
@@ -97,7 +97,7 @@ class Scorer:
         cells = [(row, k) for row, places in enumerate(self._places(written, where)) for k in places]
         found = self._world.metrics([self._attempt(written, row, k) for row, k in cells])
         if not isinstance(found, Mapping):
-            raise WorldError(f"the world {self._name} returned {_kind(found)} as metrics; return numbers by name")
+            raise WorldError(f"the world {self._name} returned {kind_of(found)} as metrics; return numbers by name")
         shape = len(written.programs), 1 if where == "own" else len(self._names)
         columns = [(row, 0 if where == "own" else k) for row, k in cells]
         tables = {str(name): np.full(shape, np.nan) for name in found}
@@ -213,7 +213,3 @@ def token_rewards(scores: Sequence[Score | None], mask: np.ndarray) -> np.ndarra
         elif n:
             row[n - 1] = score.reward
     return rewards
-
-
-def _kind(value: object) -> str:
-    return f"a {type(value).__name__}" if value is not None else "None"

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from distributed.rollout.memory import Memory
 from distributed.rollout.outcomes import identities
 
 
@@ -188,8 +189,10 @@ class Rollouts:
             for the bare language model. Left out, that of its terrain where each has one.
         identity: a number that programs with the same outcome share, shape (b,), int64; left out, of the same text.
         seconds: wall-clock time by part, ``generate`` and ``score``.
-        counts: the world's counters for this request, where it has any. Only these and the seconds differ between two
-            runs, as they depend on the scores that this worker's world had cached before.
+        counts: the world's counters for this request, where it has any. Only these, the seconds and what follows differ
+            between two runs, as they depend on the scores that this worker's world had cached before.
+        memory: what the worker's process held behind it; None where nobody measured it.
+        warnings: what was logged in the worker's process, and the user should see.
     """
 
     request_id: int
@@ -211,6 +214,8 @@ class Rollouts:
     prompt: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     seconds: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
+    memory: Memory | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         b = len(self.programs)

@@ -52,8 +52,7 @@ class RolloutWorker:
             device: torch device of the language model.
             threads: torch threads while it works.
         """
-        self.lm = FrozenLM.from_weights(**model)
-        self.lm.model.to(device)
+        self.lm = FrozenLM.rebuild(model, device)
         self.world = make_world()
         if isinstance(self.world, Tokenizing):
             self.world.use_tokenizer(self.lm.tokenizer)
@@ -108,7 +107,7 @@ class RolloutWorker:
             prompt=np.repeat(self._prompt_indices(request, state), [count for _, count in request.groups]),
             metrics={} if request.measure_on == "none" else self._scorer.measure(written, request.measure_on),
             seconds={"generate": generated - began, "score": time.perf_counter() - generated},
-            counts={name: count - before[name] for name, count in self._counts().items()},
+            counts={name: count - before.get(name, 0.0) for name, count in self._counts().items()},
         )
 
     def close(self) -> None:

@@ -44,8 +44,7 @@ class MemberTrial(Trainable):
         """
         base = population.config
         torch.set_num_threads(max(1, math.floor(base.search.cpus_per_member)))
-        lm = FrozenLM.from_weights(**_fetched(population.model))
-        lm.model.to("cuda" if base.search.gpus_per_member > 0 else "cpu")
+        lm = FrozenLM.rebuild(_fetched(population.model), "cuda" if base.search.gpus_per_member > 0 else "cpu")
         self._pool = make_pool(
             base,
             population.terrains,

@@ -122,12 +122,12 @@ def find_start(given: Path, held: ExitStack) -> Start:
     return Start(run, saved, settings_of(run), last)
 
 
-def settings_of(given: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def settings_of(given: Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> RunConfig:
     """Reads the settings that a run was made with.
 
     Args:
         given: directory of the run or of one of its checkpoints.
-        overrides: settings that replace the run's own, such as ``train.total_steps=12``.
+        overrides: settings that replace the run's own, such as ``train.total_steps=12``, or values by their names.
 
     Raises:
         UserError: there is no such run, or one of the overrides is no setting.
@@ -160,6 +160,11 @@ def is_training(path: Path) -> bool:
 def command(name: str, path: Path) -> str:
     """The command that resumes what is at a path, quoted for a shell."""
     return f"terraprompt {name} --resume {shlex.quote(str(path))}"
+
+
+def in_python(path: Path, gives_functions: bool = True) -> str:
+    """The call that resumes a run; reward functions that were given in Python have to be given again."""
+    return f"terraprompt.train(resume={str(path)!r}{', reward_fn=...' if gives_functions else ''})"
 
 
 def _is_of_training(state: Any) -> bool:

@@ -13,6 +13,7 @@ from transformers.utils import logging as hf_logging
 
 from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
 from distributed.config.load import with_settings
+from distributed.config.packaged_models import command_for
 from distributed.config.worlds import world_factory
 from distributed.errors import UserError
 from distributed.infra.paths import lasting
@@ -23,8 +24,10 @@ from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import Pool
 from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.worker import RolloutWorker
+from softprompt.models.chat import ChatError, has_template, make_chat
 from softprompt.models.frozen import FrozenLM
 from softprompt.sampling import GenerationConfig
+from softprompt.sampling.decoders import way_of_decoding
 from softprompt.sampling.decoders.cache_check import can_use_cache
 from terrains.base import World
 from terrains.optional import Listing
@@ -70,16 +73,24 @@ def load_lm(config: RunConfig) -> FrozenLM:
     """Loads the run's language model.
 
     Raises:
-        UserError: it is not there, or its device is not, or it cannot be read behind soft prompts.
+        UserError: it is not there, or its device is not, or it cannot be read behind soft prompts, or is to be talked
+            to and has no template for that.
     """
     path = config.model.model_path
-    device = _device(config.compute.device)
+    if command := command_for(path):
+        raise UserError(f"model.model_path: there is nothing at {path!r} yet: {command}")
+    device = device_of(config.compute.device)
     if path == BUNDLED:
         # It loads at once; a progress bar is for models that are downloaded.
         hf_logging.disable_progress_bar()
     try:
-        lm = FrozenLM.load(BUNDLED_LM if path == BUNDLED else path, config.compute.dtype, device)
+        chat = make_chat(**config.chat.model_dump())
+        lm = FrozenLM.load(
+            BUNDLED_LM if path == BUNDLED else path, config.compute.dtype, device, chat, config.compute.quantization
+        )
         cached = can_use_cache(lm.model)
+    except ChatError as error:
+        raise UserError(f"chat.template: {error}") from None
     except ValueError as error:
         raise UserError(f"model.model_path: {error}") from None
     if not cached:
@@ -88,8 +99,28 @@ def load_lm(config: RunConfig) -> FrozenLM:
     return lm
 
 
-def _device(name: str) -> str:
-    """The device of a setting; raises UserError where this machine has none of that name."""
+def about_lm(config: RunConfig, lm: FrozenLM) -> str:
+    """One line on a language model that does not come along: of what kind it is, and how programs are sampled from it.
+
+    Args:
+        config: settings of the run.
+        lm: its language model, as `load_lm` returned it.
+    """
+    model = lm.model
+    ray, rollouts = config.ray.enabled, config.rollouts
+    device = ("cuda" if rollouts.gpus_per_worker > 0 else "cpu") if ray else model.device.type
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    numbers = config.compute.quantization or str(lm.embedding.dtype).removeprefix("torch.")
+    said = (
+        f"language model {config.model.model_path}: {model.config.model_type}, {millions:,.1f} million parameters in "
+        f"{numbers}, sampled on {device} by {way_of_decoding(model, device)}"
+    )
+    unused = lm.chat is None and has_template(lm.tokenizer)
+    return f"{said}; its chat template is not used (chat.template)" if unused else said
+
+
+def device_of(name: str) -> str:
+    """Returns the device of a setting; raises UserError where this machine has none of that name."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -210,7 +241,9 @@ def make_pool(
     }
     shared = {"model": model}
     if not config.ray.enabled:
-        return LocalPool(RolloutWorker, kwargs | {"device": _device(config.compute.device)}, shared)
+        return LocalPool(
+            RolloutWorker, kwargs | {"device": device_of(config.compute.device)}, shared, rollouts.max_worker_memory_gb
+        )
     connect(config)
     return RayPool(
         RolloutWorker,
@@ -224,6 +257,7 @@ def make_pool(
         start_deadline_s=rollouts.start_deadline_s,
         max_attempts=rollouts.max_attempts,
         in_flight=rollouts.in_flight,
+        max_memory_gb=rollouts.max_worker_memory_gb,
     )
 
 

@@ -20,7 +20,7 @@ from distributed.rollout.types import PromptState
 from distributed.training import metrics
 from distributed.training.loop import TrainingLoop
 from distributed.training.requests import equal_groups
-from distributed.training.trlx_settings import optimizer_steps, trlx_settings
+from distributed.training.trlx_settings import optimizer_steps, readable_by_trlx, trlx_settings
 from softprompt.trlx.compat import TrlxMissingError
 from softprompt.trlx.registration import register
 from terrains.base import Attempt, Score, World
@@ -72,9 +72,11 @@ class TrlxLoop(TrainingLoop):
         trlx.logging.disable_progress_bar()
         with tempfile.TemporaryDirectory() as folder:
             settings = trlx_settings(
-                config,
+                readable_by_trlx(config, self.learner.lm, Path(folder) / "lm"),
                 max(len(each) for each in self.learner.instructions),
                 Path(folder),
+                # A conversation's turn ends with a token that the model's own configuration need not name.
+                ends=self.learner.lm.eos_ids if self.learner.lm.chat else None,
                 terrains=self.terrains,
                 n_soft_tokens=config.method.n_soft_tokens,
                 first=self.learner.source.rows.detach(),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
 from distributed.errors import UserError
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.loading import ModelFiles
 from softprompt.trlx.registration import PIPELINE, TRAINER
 
 BY_HAND = "train with --backend ray, or set it to"
@@ -31,6 +34,8 @@ def check_for_trlx(config: RunConfig) -> str | None:
     for name, value, needed in refused:
         if value != needed:
             raise UserError(f"{name}: trlx trains no {value} here; {BY_HAND} {str(needed).lower()}")
+    if config.compute.quantization:
+        raise UserError(f"compute.quantization: trlx loads whole weights here; {BY_HAND} null")
     if method.scale_reward == "terrain":
         raise UserError(f"method.scale_reward: trlx does not scale by terrain; {BY_HAND} running, ref or ignored")
     ignored = (
@@ -66,13 +71,16 @@ def optimizer_steps(config: RunConfig) -> int:
     return config.train.total_steps * config.method.ppo_epochs * batches
 
 
-def trlx_settings(config: RunConfig, instruction_tokens: int, folder: Path, **trainer: Any) -> dict[str, Any]:
+def trlx_settings(
+    config: RunConfig, instruction_tokens: int, folder: Path, ends: Sequence[int] | None = None, **trainer: Any
+) -> dict[str, Any]:
     """Returns a run's settings as trlx's ``TRLConfig.from_dict`` takes them.
 
     Args:
         config: settings of the run.
         instruction_tokens: tokens of the longest instruction.
         folder: where trlx may write.
+        ends: tokens that end a program where the settings name none; None for those that the language model names.
         **trainer: arguments of the trainer.
     """
     model = str(BUNDLED_LM) if config.model.model_path == BUNDLED else config.model.model_path
@@ -90,7 +98,7 @@ def trlx_settings(config: RunConfig, instruction_tokens: int, folder: Path, **tr
     same += ("cliprange_value", "vf_coef", "ref_std", "cliprange_reward")
     divisors = [n for n in range(1, method.num_rollouts + 1) if method.num_rollouts % n == 0]
     kwargs = method.gen_kwargs, method.rollout_kwargs
-    drawing = [_drawing(each.sampler_settings(instruction_tokens)) for each in kwargs]
+    drawing = [_drawing(each.sampler_settings(instruction_tokens), ends) for each in kwargs]
     return {
         "method": {
             "name": "PPOConfig",
@@ -130,6 +138,22 @@ def trlx_settings(config: RunConfig, instruction_tokens: int, folder: Path, **tr
     }
 
 
+def readable_by_trlx(config: RunConfig, lm: FrozenLM, folder: Path) -> RunConfig:
+    """Returns settings whose language model is a plain one: an adapter's is written out, with the adapter in it.
+
+    Args:
+        config: settings of the run.
+        lm: its language model.
+        folder: where it may be written.
+    """
+    path = config.model.model_path
+    if path == BUNDLED or ModelFiles.find(path).adapter is None:
+        return config
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return config.model_copy(update={"model": config.model.model_copy(update={"model_path": str(folder)})})
+
+
 def _schedule(config: RunConfig, steps: int) -> dict[str, Any]:
     """The learning rate's schedule; a constant one is a line of slope 0, since trlx has no other."""
     name, arguments = config.scheduler.name, config.scheduler.arguments
@@ -139,9 +163,10 @@ def _schedule(config: RunConfig, steps: int) -> dict[str, Any]:
     return {"name": name, "kwargs": {length: steps, **arguments}}
 
 
-def _drawing(settings: dict[str, Any]) -> dict[str, Any]:
+def _drawing(settings: dict[str, Any], usual: Sequence[int] | None) -> dict[str, Any]:
     """How programs are drawn, as transformers' ``generate`` takes it."""
     ends, stops = settings.pop("end_tokens"), settings.pop("stop_strings")
+    ends = usual if ends is None else ends
     return (
         settings
         | ({} if ends is None else {"eos_token_id": list(ends) or None})

@@ -16,7 +16,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.initialization import no_init_weights
 
 from softprompt.models.arrays import to_array, to_tensor
-from softprompt.models.source import check_kind, first_line, hub_options, quiet_bars, resolve
+from softprompt.models.chat import Chat
+from softprompt.models.loading import ModelFiles
+from softprompt.models.quantize import Quantization, is_quantized
+from softprompt.models.source import first_line
 
 TOKEN_COUNTS_FILE = "token_counts.json"
 
@@ -31,10 +34,18 @@ class FrozenLM:
         pad_id: what fills the cells behind a program's end. A model without a pad token is padded with its end token;
             masks, never this id, say which cells are real.
         token_counts: how often the pretraining corpus has each token, shape (vocab_size,) int64, or None if unknown.
+        chat: how an instruction becomes the user's turn of a conversation; None where it is a text to go on from.
+        loaded_from: the arguments of :meth:`load` that loaded it, None where it was made in another way.
     """
 
+    loaded_from: dict[str, Any] | None = None
+
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_counts: np.ndarray | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        token_counts: np.ndarray | None = None,
+        chat: Chat | None = None,
     ) -> None:
         """Freezes a model.
 
@@ -43,15 +54,21 @@ class FrozenLM:
             tokenizer: its tokenizer.
             token_counts: occurrences of each token in the corpus, shape (at most vocab_size,): some models have more
                 rows than their tokenizer has tokens, and nothing is known of those.
+            chat: how instructions become conversations, the ends of whose turns then end programs too.
 
         Raises:
             ValueError: more counts than the vocabulary has tokens.
+            ChatError: the tokenizer has no template for conversations, or it does not take these.
         """
         self.model = model.eval().requires_grad_(False)
         if hasattr(model.config, "rescale_every"):
             model.config.rescale_every = 0  # RWKV would divide its weights in place while it reads
         self.tokenizer = tokenizer
-        self.eos_ids = _end_tokens(model, tokenizer, self.vocab_size)
+        self.chat = chat
+        ends = _end_tokens(model, tokenizer, self.vocab_size)
+        if chat is not None and (end := chat.end_of_turn(tokenizer)) is not None and end < self.vocab_size:
+            ends = tuple(dict.fromkeys((*ends, end)))
+        self.eos_ids = ends
         pad_id = getattr(model.config, "pad_token_id", None)
         candidates = (tokenizer.pad_token_id, pad_id, self.eos_id, 0)
         self.pad_id: int = next(token for token in candidates if token is not None and token < self.vocab_size)
@@ -62,37 +79,35 @@ class FrozenLM:
         self.token_counts = token_counts
 
     @classmethod
-    def load(cls, path: str | Path, dtype: str = "float32", device: str = "cpu") -> FrozenLM:
+    def load(
+        cls,
+        path: str | Path,
+        dtype: str = "float32",
+        device: str = "cpu",
+        chat: Chat | None = None,
+        quantization: Quantization | None = None,
+    ) -> FrozenLM:
         """Loads a model from a directory or, failing that, from the hub. Code that comes with a model is never run.
 
         Args:
             path: a local directory, or a hub id such as ``gpt2``. A directory may hold ``token_counts.json``, a list
-                with one count per token.
-            dtype: name of a floating torch dtype.
+                with one count per token. Of an adapter's, such as LoRA's, it is the language model with the adapter.
+            dtype: name of a floating torch dtype, in which the weights are whatever they are stored in.
             device: a torch device.
+            chat: how instructions become conversations; None for texts to go on from.
+            quantization: how many bits the weights are to have; None for those of the dtype.
 
         Raises:
-            ValueError: there is no such model; the message is one line.
+            ValueError: there is no such model, or what quantises it is missing; the message is one line.
+            ChatError: its tokenizer has no template for conversations, or it does not take these.
         """
-        source = resolve(path)
-        quiet_bars()
-        hub = hub_options(source)
-        try:
-            check_kind(source, AutoConfig.from_pretrained(source, trust_remote_code=False, **hub))
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True, **hub
-            )
-            model, found = loaded
-        except Exception as error:  # of whatever kind transformers has for files that do not fit one another
-            raise ValueError(f"cannot load a language model from {source!r}: {first_line(error)}") from error
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **hub)
-        except Exception as error:  # tokenizers raises Exception itself
-            raise ValueError(f"the language model in {source!r} has no tokenizer that can be read") from error
-        if found["missing_keys"]:
-            missing = ", ".join(sorted(found["missing_keys"])[:3])
-            raise ValueError(f"cannot load a language model from {source!r}: its weights lack {missing}")
-        return cls(model.to(device), tokenizer, _token_counts(Path(source) / TOKEN_COUNTS_FILE))
+        files = ModelFiles.find(path)
+        model, tokenizer = files.load_model(getattr(torch, dtype), device, quantization), files.load_tokenizer()
+        lm = cls(model, tokenizer, _token_counts(files.beside(TOKEN_COUNTS_FILE)), chat)
+        local = Path(files.source).is_dir()
+        where = str(Path(files.source).absolute()) if local else files.source
+        lm.loaded_from = {"path": where, "dtype": dtype, "chat": chat, "quantization": quantization}
+        return lm
 
     @classmethod
     def from_weights(
@@ -101,6 +116,7 @@ class FrozenLM:
         weights: Mapping[str, np.ndarray],
         tokenizer_files: Mapping[str, bytes],
         token_counts: np.ndarray | None = None,
+        chat: Chat | None = None,
     ) -> FrozenLM:
         """Rebuilds a model around arrays without copying: processes that share the arrays share the model's memory.
 
@@ -111,6 +127,7 @@ class FrozenLM:
             weights: parameters by name; uint16 arrays hold the bits of bfloat16.
             tokenizer_files: name to content of the files of a saved tokenizer.
             token_counts: occurrences of each token in the corpus, or None.
+            chat: how instructions become conversations, or None.
 
         Raises:
             ValueError: the weights are not those of this configuration.
@@ -124,10 +141,37 @@ class FrozenLM:
         different = set(unexpected) | (_named_tensors(model).keys() ^ tensors.keys())
         if different:
             raise ValueError(f"the weights do not fit a {model.config.model_type} model: {sorted(different)[:3]}")
-        return cls(model, _load_tokenizer(tokenizer_files), token_counts)
+        return cls(model, _load_tokenizer(tokenizer_files), token_counts, chat)
+
+    @classmethod
+    def rebuild(cls, parts: Mapping[str, Any], device: str = "cpu") -> FrozenLM:
+        """Rebuilds a model in another process from what :meth:`export` returned.
+
+        Args:
+            parts: the model's parts, or where it is loaded from.
+            device: a torch device.
+
+        Raises:
+            ValueError: the parts do not fit one another, or the model is not there any more.
+        """
+        if "path" in parts:
+            return cls.load(**parts, device=device)
+        lm = cls.from_weights(**parts)
+        lm.model.to(device)  # type: ignore[arg-type]
+        return lm
 
     def export(self) -> dict[str, Any]:
-        """Returns the keyword arguments from which :meth:`from_weights` rebuilds this model in another process."""
+        """Returns what :meth:`rebuild` makes this model from in another process: arguments of :meth:`from_weights`.
+
+        Codes of few bits cannot be put together from arrays: such a model is loaded again, from where it was loaded.
+
+        Raises:
+            ValueError: it is one of these, and was not loaded.
+        """
+        if is_quantized(self.model):
+            if self.loaded_from is None:
+                raise ValueError("a language model of quantised weights can be rebuilt only from where it was loaded")
+            return dict(self.loaded_from)
         config = self.model.config.to_dict()
         if len(self.eos_ids) > 1:
             config["eos_token_id"] = list(self.eos_ids)
@@ -136,6 +180,7 @@ class FrozenLM:
             "weights": self.export_weights(),
             "tokenizer_files": self.export_tokenizer(),
             "token_counts": self.token_counts,
+            "chat": self.chat,
         }
 
     def export_weights(self) -> dict[str, np.ndarray]:
@@ -200,14 +245,15 @@ class FrozenLM:
     @property
     def max_length(self) -> int | None:
         """Positions the model has: prompt, instruction and program together; None if it does not say."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        config = self.model.config
+        return getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
 
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Everything a saved model holds, tied weights under one name only."""
-    saved = model.state_dict().keys()
-    tensors = dict(model.named_parameters()) | {name: buffer for name, buffer in model.named_buffers() if name in saved}
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+    saved = model.state_dict()
+    own, every = (dict(model.named_parameters(remove_duplicate=each)) for each in (True, False))
+    return {name: saved[name] for name in (*own, *(name for name in saved if name not in every))}
 
 
 def _load_tokenizer(files: Mapping[str, bytes]) -> PreTrainedTokenizerBase:

@@ -30,9 +30,14 @@ def readable_ids(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int], n_rows:
 def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:
     """Returns token ids of a hard prompt as in pretraining: with the start token if the tokenizer sets one, and no end.
 
+    Of a model that is talked to, they are those of the conversation up to where its own turn begins.
+
     Raises:
         ValueError: the language model has no row for a token of it.
+        ChatError: its template does not take this instruction.
     """
+    if lm.chat is not None:
+        return tuple(readable_ids(lm.tokenizer, lm.chat.instruction_ids(lm.tokenizer, instruction), lm.vocab_size))
     ids = readable_ids(lm.tokenizer, lm.tokenizer(instruction)["input_ids"], lm.vocab_size)
     return tuple(ids[:-1] if len(ids) > 1 and ids[-1] == lm.eos_id else ids)
 

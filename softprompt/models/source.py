@@ -17,7 +17,7 @@ def resolve(path: str | Path) -> str:
     """Returns a directory with a model or a hub id; for a path that is neither, raises and names the nearest path."""
     local = Path(path).expanduser()
     if local.is_dir():
-        if not (local / "config.json").is_file():
+        if not any((local / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ValueError(f"no language model in {str(local)!r}: the directory has no config.json")
         return str(local)
     if local.is_file():

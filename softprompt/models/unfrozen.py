@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from softprompt.models.arrays import to_array, to_tensor
 from softprompt.models.frozen import FrozenLM
+from softprompt.models.quantize import is_quantized
 
 
 def top_layers(model: PreTrainedModel, n_layers: int) -> list[str]:
@@ -22,8 +23,10 @@ def top_layers(model: PreTrainedModel, n_layers: int) -> list[str]:
         n_layers: how many blocks, from the top; -1 for all of the model, its embeddings and head included.
 
     Raises:
-        ValueError: the model has fewer blocks, or none that can be found.
+        ValueError: the model has fewer blocks, or none that can be found, or its weights are codes of few bits.
     """
+    if is_quantized(model):
+        raise ValueError("the language model's weights are codes of few bits, which cannot be trained")
     names = [name for name, _ in model.named_parameters()]
     if n_layers == -1:
         return names
@@ -63,7 +66,7 @@ class UnfrozenLM(FrozenLM):
         tensors = [*frozen.model.parameters(), *frozen.model.buffers()]
         # What is in this memo counts as copied already.
         model = copy.deepcopy(frozen.model, {id(t): t for t in tensors if id(t) not in own})
-        super().__init__(model, frozen.tokenizer, frozen.token_counts)
+        super().__init__(model, frozen.tokenizer, frozen.token_counts, frozen.chat)
         self.trained: dict[str, nn.Parameter] = {
             name: p.requires_grad_(True) for name, p in model.named_parameters() if name in names
         }

@@ -17,14 +17,18 @@ class Carried:
     Attributes:
         terrains: the terrains, by name.
         texts: what the functions' files say, by path.
+        given: what functions say that were given in Python, by the names that settings call them; it is never run.
     """
 
     terrains: Mapping[str, Terrain] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as JSON has it; see `of_json`."""
-        return {"terrains": {name: _as_json(each) for name, each in self.terrains.items()}, "texts": dict(self.texts)}
+        terrains = {name: _as_json(each) for name, each in self.terrains.items()}
+        given = {"given": dict(self.given)} if self.given else {}
+        return {"terrains": terrains, "texts": dict(self.texts), **given}
 
     @classmethod
     def of_json(cls, kept: Mapping[str, Any]) -> Carried:
@@ -34,7 +38,8 @@ class Carried:
             WorldError: it is something else.
         """
         try:
-            return cls({name: _of_json(name, each) for name, each in kept["terrains"].items()}, dict(kept["texts"]))
+            terrains = {name: _of_json(name, each) for name, each in kept["terrains"].items()}
+            return cls(terrains, dict(kept["texts"]), dict(kept.get("given", {})))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise WorldError("what a run kept of its rewards and data is damaged") from None
 

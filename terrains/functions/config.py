@@ -102,6 +102,8 @@ class FunctionsConfig(TaskConfig):
     deadline_s: float = Field(120.0, ge=0)
     """How long a call may take, in seconds; its samples are failures of kind ``late`` then. 0 for as long as it
     takes: such calls are made in the program's main thread if there is but one."""
+    units: dict[str, str] = Field(default_factory=dict)
+    """What measures are counted in, by name, and ``fitness`` too: ``{words: words, fitness: "%"}``. It is shown."""
     seed: int = 0
     """Another seed sets aside other data for evaluation."""
 

@@ -5,31 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import TypeVar
 
+from terrains.calls import Done, result
 from terrains.errors import WorldError
 
 T = TypeVar("T")
 
+WRONG = (Exception, SystemExit)
+"""What a call may raise and others go on; not a signal's KeyboardInterrupt."""
+
 MOST_LEFT_BEHIND = 64
 """Calls that may be going on though nobody waits for them any more."""
-
-
-@dataclass(frozen=True)
-class Done(Generic[T]):
-    """What became of a call.
-
-    Attributes:
-        value: what it returned.
-        error: what it raised, or None.
-        late: whether it took too long.
-    """
-
-    value: T | None = None
-    error: BaseException | None = None
-    late: bool = False
 
 
 class Crew:
@@ -73,9 +61,9 @@ class Crew:
             if over or not running:
                 self._left_behind += [thread for thread, _ in running.values()]
                 return done
-            for place, result in self._next(answers, running):
-                done[place] = result
-                over = over or enough(result)
+            for place, found in self._next(answers, running):
+                done[place] = found
+                over = over or enough(found)
 
     def _next(
         self, answers: SimpleQueue[tuple[int, Done[T]]], running: dict[int, tuple[threading.Thread, float]]
@@ -83,12 +71,12 @@ class Crew:
         """Waits until a call has ended, or is late, and takes it out of those that are running."""
         due = min(due for _, due in running.values())
         try:
-            place, result = answers.get(timeout=None if due == float("inf") else max(0.0, due - time.monotonic()))
+            place, found = answers.get(timeout=None if due == float("inf") else max(0.0, due - time.monotonic()))
         except Empty:
             late = [place for place, (_, due) in running.items() if due <= time.monotonic()]
             self._left_behind += [running.pop(place)[0] for place in late]
             return [(place, Done(late=True)) for place in late]
-        return [(place, result)] if running.pop(place, None) else []
+        return [(place, found)] if running.pop(place, None) else []
 
     def _check(self) -> None:
         self._left_behind = [thread for thread in self._left_behind if thread.is_alive()]
@@ -103,21 +91,11 @@ class Crew:
     ) -> list[Done[T] | None]:
         done: list[Done[T] | None] = [None] * len(calls)
         for place, call in enumerate(calls):
-            result = done[place] = _result(call)
-            if enough(result):
+            found = done[place] = result(call, WRONG)
+            if enough(found):
                 break
         return done
 
 
 def _act(place: int, call: Callable[[], T], answers: SimpleQueue[tuple[int, Done[T]]]) -> None:
-    try:
-        answers.put((place, _result(call)))
-    except BaseException as error:  # nobody would hear of it, and the call be waited for
-        answers.put((place, Done(error=error)))
-
-
-def _result(call: Callable[[], T]) -> Done[T]:
-    try:
-        return Done(call())
-    except (Exception, SystemExit) as error:
-        return Done(error=error)
+    answers.put((place, result(call)))

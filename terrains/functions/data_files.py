@@ -120,17 +120,26 @@ READERS = {
 
 
 def _saved(path: str, folder: Path) -> Iterator[Row]:
-    data = _datasets(path).load_from_disk(str(folder))
+    if not any((folder / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
+        raise WorldError(f"{path}: is a folder, and none that Hugging Face datasets saved")
+    datasets = _datasets(path)
+    try:
+        data = datasets.load_from_disk(str(folder))
+    except Exception as error:
+        raise WorldError(f"{path}: {type(error).__name__}: {one_line(error)}") from None
     return _of_dataset(path, data)
 
 
 def _hub(path: str) -> Iterator[Row]:
     rest, _, split = path.removeprefix(HUB).partition("@")
     name, _, subset = rest.partition(":")
+    datasets = _datasets(path)
     try:
-        data = _datasets(path).load_dataset(name, subset or None, split=split or "train")
-    except WorldError:
-        raise
+        data = datasets.load_dataset(name, subset or None, split=split or "train")
+    except ConnectionError as error:
+        raise WorldError(
+            f"{path}: {one_line(error)}; where there is no network, name a folder that save_to_disk wrote elsewhere"
+        ) from None
     except Exception as error:
         raise WorldError(f"{path}: {type(error).__name__}: {one_line(error)}") from None
     return _of_dataset(path, data)

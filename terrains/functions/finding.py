@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from terrains.errors import WorldError, did_you_mean
 from terrains.functions.config import RewardConfig
 from terrains.functions.function import Function
+from terrains.functions.given import PREFIX, code_of, file_of, is_given, missing
 from terrains.functions.rewards import SHIPPED
 from terrains.functions.settings import explain
 from terrains.loading import SourceFile, described, load_callable, names_file, source_of, split_reference
@@ -50,8 +51,10 @@ class Finder:
             return self._text(spec.name) or ""
         if spec.name in SHIPPED:
             return ""
+        found = self._callable(spec.name)
+        if is_given(spec.name):
+            return code_of(found)
         with suppress(OSError, TypeError):
-            found = self._callable(spec.name)
             return inspect.getsource(found)
         return ""
 
@@ -64,15 +67,19 @@ class Finder:
         found, file = self._callable(spec.name), ""
         if names_file(spec.name):
             file = SourceFile(split_reference(spec.name)[0], "").absolute
+        elif is_given(spec.name):
+            file = file_of(found)
         if inspect.isclass(found):
             found = _instance(found, spec)
         elif spec.arguments:
             found = _with_arguments(found, spec)
-        return Function(found, spec.name, file)
+        return Function(found, spec.name.removeprefix(PREFIX), file)
 
     def _callable(self, name: str) -> Callable[..., Any]:
         if name in self._given:
             return self._given[name]
+        if is_given(name):
+            raise missing(name)
         if ":" in name:
             return load_callable(name, text=self._text(name))
         if name not in SHIPPED:

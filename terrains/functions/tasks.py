@@ -11,6 +11,7 @@ from terrains.base import Terrain
 from terrains.functions.config import FunctionsConfig, RewardConfig, Rewards
 from terrains.functions.finding import Finder
 from terrains.functions.instructions import make_instructions
+from terrains.functions.paths import with_paths
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,11 @@ def make_task(name: str, config: FunctionsConfig, finder: Finder, terrain: Terra
     fields = tuple(dict.fromkeys(field for each in read.all_instructions for field in each.metadata))
     for spec in scoring.functions:
         finder.find(spec).check(name, fields)
-    said = own.model_dump_json(include={"reward", "fitness", "valid", "metric", "measures"})
+    said = own.model_dump(mode="json", include={"reward", "fitness", "valid", "metric", "measures"})
     code = [finder.code(spec) for spec in scoring.functions]
-    rules = json.dumps([read.fingerprint, said, code, config.failure_reward])
+    # Where a function's file lies decides nothing: what it says does.
+    placeless = with_paths(said, lambda path: "")
+    rules = json.dumps([read.fingerprint, placeless, code, config.failure_reward])
     marked = terrain or replace(read, fingerprint=hashlib.sha256(rules.encode()).hexdigest())
     return Task(marked, scoring, json.dumps([said, fields]))
 

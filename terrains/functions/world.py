@@ -15,6 +15,7 @@ from terrains.functions.carried import Carried
 from terrains.functions.config import FunctionsConfig, Rewards
 from terrains.functions.finding import Finder
 from terrains.functions.function import Sample
+from terrains.functions.given import StandIn, code_of
 from terrains.functions.judge import Judge
 from terrains.functions.tasks import Scoring, Task, make_task
 
@@ -24,7 +25,8 @@ class FunctionsWorld:
 
     Args:
         config: settings.
-        functions: functions that are in no file, by the names that the settings call them.
+        functions: functions that are in no file, by the names that the settings call them. Without those that `kept`
+            has the text of, the world can do all but score.
         carried: what was read of files, where this machine may not have them.
         kept: the same as `keep` returned it.
 
@@ -43,8 +45,9 @@ class FunctionsWorld:
         kept: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
-        self._given = dict(functions or {})
         carried = carried or (Carried.of_json(kept) if kept else Carried())
+        self._given = {name: StandIn(name) for name in carried.given} | dict(functions or {})
+        self._codes = dict(carried.given)
         self._finder = Finder(self._given, carried.texts)
         self._judge = Judge(config)
         read = carried.terrains
@@ -54,13 +57,25 @@ class FunctionsWorld:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.config, self._given, self.carried())
 
+    @property
+    def fitness_unit(self) -> str:
+        """What fitness is counted in; empty where the settings do not say."""
+        return self.config.units.get("fitness", "")
+
+    @property
+    def metric_units(self) -> dict[str, str]:
+        """What measures are counted in, by name."""
+        return dict(self.config.units)
+
     def carried(self) -> Carried:
         """Returns what was read of files."""
-        return Carried({name: task.terrain for name, task in self._tasks.items()}, dict(self._finder.texts))
+        codes = {name: code_of(each) for name, each in self._given.items() if not isinstance(each, StandIn)}
+        terrains = {name: task.terrain for name, task in self._tasks.items()}
+        return Carried(terrains, dict(self._finder.texts), self._codes | codes)
 
     def luggage(self, names: Sequence[str]) -> dict[str, Any]:
-        """Returns what was read of files, for all terrains; see `terrains.optional.Travelling`."""
-        return {"carried": self.carried()}
+        """Returns what was read of files, for all terrains, and given functions; see `terrains.optional.Travelling`."""
+        return {"carried": self.carried(), **({"functions": self._given} if self._given else {})}
 
     def keep(self) -> dict[str, Any]:
         """Returns what was read of files, for a run's folder; see `terrains.optional.Keeping`."""
@@ -82,7 +97,7 @@ class FunctionsWorld:
         """Returns one Score per attempt, in order.
 
         Raises:
-            WorldError: a function failed for an attempt, and the settings say to stop then.
+            WorldError: a function failed for an attempt, and the settings say to stop then; or it is not here.
         """
         scores: dict[int, Score] = {}
         for scoring, samples in self._groups(attempts):
@@ -98,7 +113,7 @@ class FunctionsWorld:
         """Returns measures by name, a number an attempt; NaN where its terrain has no such measure, or it failed.
 
         Raises:
-            WorldError: a function failed, and the settings say to stop then.
+            WorldError: a function failed, and the settings say to stop then; or it is not here.
         """
         found: dict[str, list[float]] = {}
         for scoring, samples in self._groups(attempts):
@@ -128,6 +143,9 @@ class FunctionsWorld:
 
     def _groups(self, attempts: Sequence[Attempt]) -> Iterator[tuple[Scoring, list[Sample]]]:
         """Samples that can be scored in one call, of one terrain or of several that are scored alike."""
+        for function in self._given.values():
+            if isinstance(function, StandIn):
+                function()
         groups: dict[str, tuple[Scoring, list[Sample]]] = {}
         for place, attempt in enumerate(attempts):
             task = self._task(attempt.terrain)

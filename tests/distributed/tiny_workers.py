@@ -12,6 +12,7 @@ import numpy as np
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from softprompt.finite import NotFiniteError
 from terrains.base import Attempt, Score, Terrain
+from terrains.errors import WorldError
 from terrains.niches import Niches
 
 INSTRUCTION = "import math\n"
@@ -21,6 +22,7 @@ class DrawingWorker:
     """Draws its tokens from the request's seed, and can be told by a seed to misbehave.
 
     A seed below 0 is a bad deed, done while the file ``deeds/<request id>`` is not there, or every time without deeds.
+    The file says which process has done it.
     """
 
     RAISE, HANG, EXIT = -1, -2, -3
@@ -69,7 +71,9 @@ class DrawingWorker:
             return False
         mark = Path(self.deeds) / str(request_id)
         done = mark.exists()
-        mark.touch()
+        if not done:
+            (mark.parent / f".{mark.name}").write_text(str(os.getpid()))
+            (mark.parent / f".{mark.name}").rename(mark)  # whoever sees it can read it
         return done
 
     def _misbehave(self, deed: int) -> None:
@@ -122,6 +126,18 @@ class DivergingWorker(DrawingWorker):
         assert self.deeds is not None
         (Path(self.deeds) / f"asked-{time.monotonic_ns()}").touch()
         raise NotFiniteError("a token's log-probability", [1])
+
+
+class StuckWorker(DivergingWorker):
+    """Says at every request that the world cannot go on."""
+
+    def generate(self, request: RolloutRequest, state: PromptState) -> Rollouts:
+        """Never answers."""
+        try:
+            super().generate(request, state)
+        except NotFiniteError as cause:
+            raise WorldError("my_world.py:World: no answer\nfrom its server") from cause
+        raise AssertionError
 
 
 class NoNumbersWorld(LetterWorld):

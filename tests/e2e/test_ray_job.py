@@ -22,6 +22,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.distributed.docs import documented
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 MOST_MIB = "12"  # of an upload; above it Ray warns
@@ -76,6 +78,7 @@ def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]
     home = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
     environment |= {
+        "PYTHONPATH": str(ROOT),  # the packages as they are here, for jobs that bring none along
         "HOME": str(tmp_path / "home"),
         "RAY_PACKAGE_SIZE_WARNING_MIB": MOST_MIB,
         "PATH": f"{BIN}:{environment['PATH']}",
@@ -107,12 +110,24 @@ def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]
     shutil.rmtree(home, ignore_errors=True)
 
 
-def submit(cluster: Cluster, settings: Sequence[str], module: str = "train", config: str = "quickstart") -> str:
-    """Submits the README's job with these settings, waits for its success and returns what it said."""
+def submit(
+    cluster: Cluster,
+    settings: Sequence[str],
+    module: str = "train",
+    config: str = "configs/quickstart.yml",
+    folder: Path | None = None,
+) -> str:
+    """Submits the README's job with these settings, waits for its success and returns what it said.
+
+    A folder is the working directory in the place of the repository, whose packages are installed then.
+    """
     token, _, job = readme_commands()
     job = job.replace(":8265", f":{cluster.dashboard}")
-    job = job.replace("distributed.train", f"distributed.{module}").replace("/quickstart.yml", f"/{config}.yml")
-    assert f"distributed.{module} " in job and f"/{config}.yml" in job
+    job = job.replace("distributed.train", f"distributed.{module}").replace("configs/quickstart.yml", config)
+    assert f"distributed.{module} " in job and f" {config} " in job
+    if folder is not None:
+        assert "--working-dir . " in job
+        job = job.replace("--working-dir . ", f"--working-dir {shlex.quote(str(folder))} ")
     if module == "search":
         job = job.replace("rollouts.workers=16", "")
     done = shell(f"{token}\n{job} {' '.join(settings)}", cluster.environment, 1200)
@@ -153,12 +168,40 @@ def test_a_submitted_search_succeeds_and_outlives_the_jobs_directory(cluster, tm
         "train.total_steps=4", "search.evaluation_samples=4", "search.distill_steps=5",
         "evaluation.samples_per_terrain=8",
     )  # fmt: skip
-    output = submit(cluster, settings, "search", "search_quickstart")
+    output = submit(cluster, settings, "search", "configs/search_quickstart.yml")
     folder = tmp_path / "runs" / "search_quickstart"
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["errored"] == 0 and summary["rounds"] == 8
     assert (folder / "family_tree.png").exists() and (tmp_path / "mlflow.db").exists()
     assert "Trial name" in output and "best     member" in output
+
+
+@pytest.mark.parametrize("cluster", ["in an empty home"], indirect=True)
+def test_jobs_of_the_documented_world_and_reward_leave_runs_that_need_no_file_of_theirs(cluster, tmp_path):
+    settings = (
+        "warm_start.samples=16", "warm_start.steps=2", "train.total_steps=1", "method.num_rollouts=8",
+        "rollouts.workers=2", "evaluation.samples_per_terrain=8",
+    )  # fmt: skip
+    for page in ("worlds.md", "rewards.md"):
+        home = tmp_path / "files" / page
+        documented(page, home)
+        named = f"train.run_name={page.removesuffix('.md')}"
+        output = submit(cluster, [*settings, named], config="letters.yml", folder=home)
+        assert "before and after tuning" in output.lower()
+        shutil.rmtree(home)
+        run = shlex.quote(str(tmp_path / "runs" / page.removesuffix(".md")))
+        assert set(json.loads((Path(run) / "summary.json").read_text())["terrains"]) == {"e", "t"}
+        assert "<table" in (Path(run) / "report.html").read_text()
+        commands = [
+            f"export {run}",
+            "write --terrain e",
+            f"write --terrain e --from {run}",
+            f"replay {run} --out shown",
+        ]
+        for command in commands:
+            done = shell(f"cd {tmp_path} && terraprompt {command}", cluster.environment, 300)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert "fitness" in done.stderr
 
 
 @pytest.mark.parametrize("cluster", ["in an empty home", "after a local run"], indirect=True)

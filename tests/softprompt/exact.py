@@ -31,6 +31,7 @@ def doubled(lm: FrozenLM) -> FrozenLM:
     """The same model with its weights in float64; it computes in float64 under :class:`Float64`."""
     copied = FrozenLM(copy.deepcopy(lm.model).double(), lm.tokenizer)
     copied.eos_ids = lm.eos_ids
+    copied.model.set_experts_implementation("eager")  # the usual one has no float64
     return copied
 
 

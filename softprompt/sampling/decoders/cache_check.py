@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from softprompt.models.llama_weights import is_llama_like
+from softprompt.models.quantize import is_quantized
 from softprompt.sampling.decoders.base import Decoder
 from softprompt.sampling.decoders.transformers import TransformersDecoder, UncachedDecoder
 
 LENGTHS = 9, 5
 """Cells of the prompts that are read, the shorter one behind padding as in a batch of the sampler."""
 
-ROUNDING = {torch.float32: 0.01, torch.float64: 0.01}
+ROUNDING, COARSE = 0.01, 0.2
 """How far logits may be apart, as a share of their deviation: far above what the order of sums does, far below what a
-forgotten prompt does, which is about 1. Types that are not here have 8 to 11 bits, and 0.2."""
+forgotten prompt does, which is about 1. The second is for weights and types of 4 to 11 bits."""
 
 _known: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
@@ -45,7 +46,8 @@ def can_use_cache(model: PreTrainedModel) -> bool:
 def _agrees(model: PreTrainedModel) -> bool:
     try:
         wanted = _decode(model, UncachedDecoder(model))
-        if not _close(*_ahead_and_not(model)):
+        share = COARSE if is_quantized(model) or model.dtype.itemsize < 4 else ROUNDING
+        if not _close(*_ahead_and_not(model), share):
             raise ValueError(f"a {model.config.model_type} model looks ahead, and is not a causal one as it is set")
     except (RuntimeError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -56,7 +58,7 @@ def _agrees(model: PreTrainedModel) -> bool:
         found = _decode(model, TransformersDecoder(model))
     except Exception:  # whatever a model does with a cache that is not its kind
         return False
-    return all(_close(*pair) for pair in zip(found, wanted, strict=True))
+    return all(_close(*pair, share) for pair in zip(found, wanted, strict=True))
 
 
 def _rows(model: PreTrainedModel, n: int) -> Tensor:
@@ -86,9 +88,9 @@ def _ahead_and_not(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     return whole[: LENGTHS[1]], part
 
 
-def _close(found: Tensor, wanted: Tensor) -> bool:
+def _close(found: Tensor, wanted: Tensor, allowed: float) -> bool:
     """Whether logits (n, vocab_size) are the same but for rounding, row by row; a row of NaN is no evidence."""
     difference = (found.log_softmax(dim=-1) - wanted.log_softmax(dim=-1)).square().mean(dim=-1).sqrt()
     share = difference / wanted.std(dim=-1).clamp(min=torch.finfo(wanted.dtype).tiny)
     known = torch.isfinite(wanted).all(dim=-1)
-    return bool((share[known] <= ROUNDING.get(wanted.dtype, 0.2)).all())
+    return bool((share[known] <= allowed).all())

@@ -30,7 +30,7 @@ KINDS: list[tuple[dict[str, Any], str, str]] = [
     ({"defaults": ["base", {"env": "x"}]}, "a configuration of Hydra", "configs/quickstart.yml"),
     ({"program": "x.py", "method": "random", "parameters": {}}, "a sweep of Weights & Biases", "search.space"),
     ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}, "a soft prompt's adapter_config", "initialize_from"),
-    ({"peft_type": "LORA", "r": 8}, "an adapter (LORA) of PEFT's", "configs/quickstart.yml"),
+    ({"peft_type": "LORA", "r": 8}, "an adapter (LORA) of PEFT's", "name its directory in model.model_path"),
     ({"model_type": "gpt2", "vocab_size": 9}, "a language model's own config.json", "model.model_path"),
     ({"tokenizer_class": "GPT2Tokenizer"}, "a tokenizer's own configuration", "model.model_path"),
     ({"transformers_version": "5.0.0", "eos_token_id": 3}, "a generation_config.json", "method.gen_kwargs"),

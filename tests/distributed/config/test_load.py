@@ -110,6 +110,16 @@ def test_the_callers_settings_are_not_changed() -> None:
     assert changed == {"model.model_extra_configs": {"a": [1]}}
 
 
+def test_overrides_may_be_values_by_name_which_are_not_changed() -> None:
+    options = {"seconds": 5}
+    changed = {"terrains.options": options, "terrains.options.seconds": 7, "optimizer.kwargs.lr": 1e-5}
+    config = parse_config({"train": {"seed": 3}}, changed)
+    assert (config.terrains.options, options) == ({"seconds": 7}, {"seconds": 5})
+    assert (config.optimizer.kwargs.lr, config.train.seed) == (1e-5, 3)
+    with pytest.raises(UserError, match="did you mean lr"):
+        parse_config({}, {"optimizer.kwargs.lrr": 1.0})
+
+
 def test_overrides_come_before_the_file_and_are_yaml() -> None:
     overrides = [
         "optimizer.kwargs.lr=1e-2",

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow
@@ -27,6 +21,7 @@ from distributed.rollout.instructions import instruction_ids
 from softprompt.models.frozen import FrozenLM
 from tests.accuracy import assert_both_accurate
 from tests.distributed.finished_runs import BUMPY, FITNESS, INSTRUCTION, export, main_exit, make_run, programs
+from tests.distributed.servers import answered, free_port, served, serving
 from tests.softprompt.exact import doubled, logits_behind
 
 pytestmark = pytest.mark.timeout(300)
@@ -81,38 +76,6 @@ def test_process_without_these_packages_gets_equal_logits_and_programs(
     assert_both_accurate(theirs, ours, exact)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def serving(command: list[str], health: str, cwd: Path) -> Iterator[None]:
-    """A server in a process group of its own, from its first healthy answer on."""
-    log = cwd / "server.log"
-    # As in an environment that is activated: MLflow calls uvicorn by its name.
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    with log.open("w") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, cwd=cwd, env=environment, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 180
-        while True:
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-            try:
-                urllib.request.urlopen(health, timeout=5).read()
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield
-    finally:
-        for sent in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, sent)
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(20)
-
-
 @pytest.mark.slow
 def test_export_to_an_mlflow_server(
     run: Path,
@@ -138,16 +101,10 @@ def test_export_to_an_mlflow_server(
 @pytest.mark.slow
 def test_models_serve_answers_a_request(run: Path, store: str, tmp_path: Path) -> None:
     export(run, "tunnel")
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    arguments = ["-m", model_uri("tunnel"), "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    with serving([sys.executable, "-m", "mlflow", "models", "serve", *arguments], f"{address}/ping", tmp_path):
+    with served(model_uri("tunnel"), tmp_path) as address:
         asked = {"inputs": {"instruction": [INSTRUCTION] * 3}, "params": {"seed": 8, "temperature": 1}}
-        request = urllib.request.Request(
-            f"{address}/invocations", json.dumps(asked).encode(), {"Content-Type": "application/json"}
-        )
-        answer = json.load(urllib.request.urlopen(request, timeout=60))
-    assert [row["program"] for row in answer["predictions"]] == programs("tunnel", seed=8)
+        answer = answered(address, asked)
+    assert answer == programs("tunnel", seed=8)
 
 
 @pytest.mark.slow

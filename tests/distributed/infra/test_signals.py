@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -42,6 +43,20 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
     with interruptible() as received:
         signal.raise_signal(signal.SIGHUP)
         assert not received
+
+
+def test_outside_of_the_main_thread_signals_and_output_stay_as_they_are(handlers_of_before: list[int]) -> None:
+    found: list[object] = []
+
+    def work() -> None:
+        with interruptible() as received:
+            found.extend([received, sys.stdout, signal.getsignal(signal.SIGINT)])
+
+    before = [[], sys.stdout, signal.getsignal(signal.SIGINT)]
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == before and signal.getsignal(signal.SIGINT) is before[2]
 
 
 @pytest.mark.parametrize("raising", [True, False])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import cloudpickle
@@ -15,9 +14,7 @@ from distributed.config.worlds import KEPT, make_world, world_factory
 from distributed.errors import UserError
 from distributed.jobs.new_world import new_world
 from distributed.results.run_folder import open_run
-from terrains.base import Attempt, Score, Terrain
-from terrains.errors import WorldError
-from terrains.guarded import guarded
+from terrains.base import Attempt
 from terrains.optional import Counting, Listing, Rendering
 from tests.distributed.finished_runs import main_exit
 from tests.distributed.pages import Page
@@ -105,53 +102,6 @@ def test_a_class_without_a_method_is_no_world(tmp_path: Path, method: str, said:
     file.write_text(file.read_text().replace(f"def {method}(", f"def no_{method}("))
     with pytest.raises(UserError, match=said):
         make_world(load_config(settings))
-
-
-class Hostile:
-    """A world that does what it is told instead of scoring."""
-
-    name = "hostile"
-
-    def __init__(self, deed):
-        self.deed = deed
-
-    def terrain(self, name):
-        return Terrain(name)
-
-    def score(self, attempts):
-        return self.deed(attempts)
-
-    def close(self):
-        raise RuntimeError("no")
-
-
-GOOD = Score(1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("deed", "said"),
-    [
-        (lambda attempts: 1 / 0, "score raised .*ZeroDivisionError: division by zero"),
-        (lambda attempts: [GOOD], "score returned 1 scores for 2 attempts"),
-        (lambda attempts: [GOOD] * 3, "score returned 3 scores for 2 attempts"),
-        (lambda attempts: [GOOD, 1.0], "score returned a float for attempt 1, and not a terrains.Score"),
-        (lambda attempts: None, "score returned a NoneType"),
-        (
-            lambda attempts: [GOOD, Score("much", 1.0)],
-            "the Score of attempt 1 has a reward or fitness that is no number",
-        ),
-        (lambda attempts: exit(), "score raised .*SystemExit"),
-        (lambda attempts: attempts.clear() or [], "score returned 0 scores for 2 attempts"),
-        (lambda attempts: time.sleep(60), "score has not come back after 0.2 s with 2 attempts"),
-    ],
-)
-def test_a_hostile_world_is_named_in_one_line(deed, said: str) -> None:
-    attempts = [Attempt("a", "x"), Attempt("a", "y")]
-    world = guarded(Hostile(deed), "my_world.py:Hostile", deadline_s=0.2 if "0.2" in said else 60.0)
-    with pytest.raises(WorldError, match=f"^my_world.py:Hostile: {said}"):
-        world.score(attempts)
-    assert [each.program for each in attempts] == ["x", "y"], "what the world changes is its own copy"
-    world.close()
 
 
 def test_a_run_of_a_world_that_raises_ends_with_one_line(

@@ -131,7 +131,7 @@ def test_an_invalid_program_is_one_line_with_its_failure_and_writes_nothing(tmp_
         (["{}/square.py", "--out", "{}/no/a.gif"], "there is no directory '{}/no'"),
         (["{}/square.py", "--out", "{}/noise"], "is a file and not a folder"),
         (["{}/empty"], "is no finished run"),
-        (["{}/square.py", *(f"--terrain=bumpy(seed={k})" for k in range(40))], "40 walkers are too many"),
+        (["{}/square.py", *(f"--terrain=bumpy(seed={k})" for k in range(40))], "40 programs are too many"),
     ],
 )
 def test_mistakes_are_one_line(square, tmp_path, capsys, arguments, message):

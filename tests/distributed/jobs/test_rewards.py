@@ -16,7 +16,7 @@ from distributed.errors import UserError
 from distributed.results.run_folder import open_run
 from terrains.base import Attempt
 from terrains.optional import Keeping, Travelling
-from tests.distributed.docs import blocks
+from tests.distributed.docs import documented
 from tests.distributed.finished_runs import main_exit
 from tests.distributed.jobs.test_new_world import FAST
 from tests.distributed.pages import Page
@@ -27,12 +27,7 @@ SPOILT = "TEST_SPOILT_REWARD"
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """A folder with letters.py and letters.yml, word by word those of the documentation."""
-    [code], [settings] = blocks("rewards.md", "python"), blocks("rewards.md", "yaml")
-    folder = tmp_path / "files"
-    folder.mkdir()
-    (folder / "letters.py").write_text(code)
-    (folder / "letters.yml").write_text(settings)
-    return folder
+    return documented("rewards.md", tmp_path / "files").parent
 
 
 def spoil(file: Path) -> None:
@@ -208,24 +203,3 @@ def test_two_workers_on_ray_make_the_run_of_this_process(
     capsys.readouterr()
     assert train(files, tiny_lm[1], "train.checkpoint_dir=never", *on_ray) == 2
     assert "letters.py:2: ZeroDivisionError" in capsys.readouterr().err.strip().splitlines()[-1]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_two_members_search_and_the_best_is_a_run_like_any_other(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, tiny_lm, local_ray
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    settings = [each for each in FAST if not each.startswith(("ray.", "train.total_steps"))]
-    search = [
-        "train.total_steps=2", "search.members=2", "search.interval=1", "search.evaluation_samples=2",
-        "search.stored_programs=2", "search.distill_steps=2", "search.space={method.n_soft_tokens: [2, 3]}",
-        "rollouts.workers=1", "rollouts.cpus_per_worker=0.5", "train.batch_size=4", f"model.model_path={tiny_lm[1]}",
-    ]  # fmt: skip
-    assert main_exit("search", "--config", str(files / "letters.yml"), *settings, *search) == 0
-    folder = tmp_path / "runs" / "letters"
-    for each in files.iterdir():
-        each.unlink()
-    assert list(open_run(folder).prompts) == ["e", "t"]
-    assert main_exit("export", str(folder)) == 0
-    assert main_exit("write", "--terrain", "e", "--from", str(folder)) == 0

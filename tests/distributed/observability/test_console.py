@@ -1,11 +1,13 @@
 """Invariants of distributed.observability.console."""
 
 import io
+import sys
+from importlib.util import find_spec
 
 import pytest
 from rich.console import Console
 
-from distributed.observability.console import Display, make_console, plain_line, sparkline
+from distributed.observability.console import Display, can_be_live, make_console, plain_line, sparkline
 
 TERRAINS = ["left_wall", "bumpy(amplitude=12,seed=3)"]
 METRICS = {
@@ -35,6 +37,16 @@ def test_a_log_gets_one_whole_line_a_step():
         "step 1/8  left_wall 64.1 (valid 92%, unique 80%)  bumpy(amplitude=12,seed=3) 7.0  after 12.3 s",
         "saved [bold]checkpoint[/bold]",
     ]
+
+
+def test_terminals_and_notebooks_with_widgets_are_live(tmp_path, monkeypatch):
+    assert can_be_live(console_of(terminal=True)) and not can_be_live(console_of(terminal=False))
+    notebook = Console(file=io.StringIO(), force_jupyter=True)
+    if find_spec("ipywidgets") is None:
+        assert not can_be_live(notebook)
+    (tmp_path / "ipywidgets.py").write_text("")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert can_be_live(notebook)
 
 
 def test_a_terminal_shows_every_terrain_with_its_best_so_far():

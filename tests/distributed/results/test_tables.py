@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from distributed.results.numbers import fitness_text, interval_text
 from distributed.results.summary import Summary, summarise
-from distributed.results.tables import MOST_TERRAINS, summary_tables
+from distributed.results.tables import MOST_MEASURES, MOST_TERRAINS, summary_tables
 
 SHORT = ["left_wall", "right_wall", "tunnel"]
 LONG = ["left_wall", "hills(difficulty=0.75,seed=1204)", *(f"bumpy(amplitude=4,seed={k})" for k in range(31, 37))]
@@ -83,4 +84,35 @@ def test_what_was_not_measured_is_a_dash() -> None:
     array, ok = np.ones((2, 1)), np.ones((2, 1), dtype=bool)
     summary = summarise(1, 1, 1.0, names, array * 0, ok, None, {"flat": array}, {"flat": ok}, {"flat": ["a", "b"]})
     [row] = [line for line in lines(summary, 80) if line.startswith("flat ")][:1]
-    assert row.split() == ["flat", "0.0", "0.0", "-", "1.0", "1-1", "-"]
+    assert row.split() == ["flat", "0.00", "0.00", "-", "1.00", "1.00-1.00", "-"]
+
+
+MEASURED = {"words": {"flat": {"untuned": 3.0, "tuned": 4.5}, "gap": {"tuned": 12345.6}}}
+
+
+def test_measures_are_a_table_with_their_units_and_no_line_where_there_are_none() -> None:
+    summary = summary_of(["flat", "gap"])
+    assert not any("measured" in line for line in lines(summary, 80))
+    measured = summary.model_copy(update={"metrics": MEASURED, "units": {"fitness": "", "words": "a text"}})
+    text = [line.split() for line in lines(measured, 80)]
+    place = text.index(["measure", "terrain", "untuned", "tuned"])
+    assert text[place + 2] == ["words", "(a", "text)", "flat", "3", "4.5"]
+    assert text[place + 3] == ["gap", "\u2013", "12,346"]
+    many = {f"m{k}": dict.fromkeys(["flat", "gap"], {"tuned": 1.0}) for k in range(MOST_MEASURES)}
+    said = " ".join(lines(summary.model_copy(update={"metrics": many}), 80))
+    assert "the report has the table of m0, m1," in said
+
+
+@pytest.mark.parametrize(("scale", "decimals"), [(3000.0, 1), (9.0, 2), (0.9, 3)])
+def test_small_numbers_have_the_digits_that_tell_them_apart(scale: float, decimals: int) -> None:
+    row = summary_of(["flat"]).terrains["flat"]
+    numbers = ("untuned_mean", "tuned_mean", "best_of_n")
+    changed = {name: getattr(row, name) * scale / 3000 for name in numbers} | {"tuned_interval": (0.1 * scale, scale)}
+    summary = summary_of(["flat"]).model_copy(update={"terrains": {"flat": row.model_copy(update=changed)}})
+    mean = summary.terrains["flat"].tuned_mean
+    assert f"{mean:.{decimals}f}" in "\n".join(lines(summary, 80)).split()
+
+
+def test_an_interval_below_zero_has_no_two_dashes() -> None:
+    assert interval_text(-3.2, -1.0, 1, "-") == "-3.2 to -1.0" and interval_text(0.1, 0.25, 2, "-") == "0.10-0.25"
+    assert [fitness_text(value) for value in (50.04, 0.4231, 0.0, -0.05)] == ["50.0", "0.423", "0.0", "-0.05"]

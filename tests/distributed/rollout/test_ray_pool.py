@@ -8,17 +8,19 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
 
+from distributed.rollout import ray_pool
 from distributed.rollout.local_pool import LocalPool
 from distributed.rollout.pool import RolloutError
 from distributed.rollout.ray_pool import RayPool
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
-from tests.distributed.tiny_workers import DrawingWorker
+from tests.distributed.tiny_workers import DrawingWorker, StuckWorker
 
 STATE = PromptState(version=5, prompts=np.zeros((3, 2, 4), dtype=np.float32))
 SHARED = {"weights": np.ones(1000)}
@@ -60,18 +62,30 @@ def test_weights_are_shared_read_only_and_every_worker_works_in_its_threads(loca
         assert programs == {f"pid {pid} writeable False 3" for pid in pool.pids}
 
 
-def test_killed_workers_lose_no_request(local_ray: None, caplog: pytest.LogCaptureFixture) -> None:
-    asked = requests(12)
-    with make_pool(2, kwargs={"seconds": 0.3}) as pool, caplog.at_level(logging.WARNING, "terraprompt"):
+def when_it_hangs(mark: Path, deed: Callable[[int], object]) -> threading.Thread:
+    """Does something to the process that hangs at a request, once it does, however long that takes."""
+
+    def wait() -> None:
+        while not mark.exists():
+            time.sleep(0.02)
+        deed(int(mark.read_text()))
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_killed_workers_lose_no_request(local_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = requests(12, r5=DrawingWorker.HANG)
+    killed: list[int] = []
+    with make_pool(2, kwargs={"deeds": str(tmp_path)}) as pool, caplog.at_level(logging.WARNING, "terraprompt"):
         pool.wait_ready()
-        doomed = pool.pids[0]
-        assert doomed is not None
-        threading.Timer(0.5, os.kill, (doomed, signal.SIGKILL)).start()
+        when_it_hangs(tmp_path / "5", lambda pid: killed.append(pid) or os.kill(pid, signal.SIGKILL))
         assert_answers(pool.run(asked, STATE), asked)
         assert pool.losses >= 1 and pool.replacements == 1 and pool.errors == 0
-        assert f"worker 0 (pid {doomed}) died and is replaced; requests taken back: " in caplog.text
+        assert re.search(rf"worker \d \(pid {killed[0]}\) died and is replaced; requests taken back: ", caplog.text)
         pool.wait_ready()
-        assert doomed not in pool.pids
+        assert killed[0] not in pool.pids
 
 
 @pytest.mark.parametrize("pause", [0.0, 2.5])
@@ -87,11 +101,12 @@ def test_worker_killed_while_idle_loses_no_request(local_ray: None, pause: float
         assert pool.replacements == 1 and pool.errors == 0 and doomed not in pool.pids
 
 
-def test_worker_killed_for_good_is_started_anew(local_ray: None) -> None:
-    asked = requests(8)
-    with make_pool(1, kwargs={"seconds": 0.2}) as pool:
+def test_worker_killed_for_good_is_started_anew(local_ray: None, tmp_path: Path) -> None:
+    asked = requests(8, r3=DrawingWorker.HANG)
+    with make_pool(1, kwargs={"deeds": str(tmp_path)}) as pool:
         pool.wait_ready()
-        threading.Timer(0.3, ray.kill, (pool._handles[0].actor,)).start()
+        actor = pool._handles[0].actor
+        when_it_hangs(tmp_path / "3", lambda _: ray.kill(actor))
         assert_answers(pool.run(asked, STATE), asked)
         assert pool.replacements == 1
 
@@ -100,18 +115,16 @@ def test_hung_worker_is_killed_at_its_deadline_and_replaced(
     local_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = requests(6, r1=DrawingWorker.HANG)
-    with make_pool(2, kwargs={"deeds": str(tmp_path)}, deadline_s=1.0) as pool:
+    with make_pool(2, kwargs={"deeds": str(tmp_path)}, deadline_s=5.0) as pool:
         pool.wait_ready()
-        began = time.monotonic()
-        assert_answers(pool.run(asked, STATE), asked)
-        assert time.monotonic() - began < 20
+        assert_answers(pool.run(asked, STATE), asked)  # and not after the ten minutes that it hangs
         assert pool.losses >= 1 and pool.replacements == 1
-        assert "overran its deadline of 1 s" in caplog.text
+        assert "overran its deadline of 5 s" in caplog.text
 
 
 def test_waiting_behind_others_is_not_charged_to_the_deadline(local_ray: None) -> None:
-    asked = requests(4)
-    with make_pool(1, kwargs={"seconds": 0.6}, deadline_s=1.5, in_flight=4) as pool:
+    asked = requests(6)
+    with make_pool(1, kwargs={"seconds": 1.0}, deadline_s=5.0, in_flight=6) as pool:
         assert_answers(pool.run(asked, STATE), asked)
         assert pool.losses == 0
 
@@ -131,6 +144,14 @@ def test_request_that_always_raises_is_named_in_one_line_and_the_pool_lives_on(l
         assert message.startswith("request 3 (seed -1, terrains 0x2) failed 2 times; last: worker ")
         assert "KeyError: 'no such token" in message and "\n" not in message
         assert_answers(pool.run(requests(4), STATE), requests(4))
+
+
+def test_a_world_that_cannot_go_on_is_one_line_and_asked_once(local_ray: None, tmp_path: Path) -> None:
+    with RayPool(StuckWorker, {"deeds": str(tmp_path)}, SHARED, n_workers=1, cpus_per_worker=0.5, in_flight=1) as pool:
+        with pytest.raises(RolloutError, match="^my_world.py:World: no answer from its server$"):
+            pool.run(requests(3), STATE)
+        assert pool.counters == {"losses": 0, "errors": 0, "replacements": 0}
+        assert len(list(tmp_path.glob("asked-*"))) == 1
 
 
 def test_request_that_kills_its_workers_ends_in_an_error_not_in_a_loop(local_ray: None) -> None:
@@ -198,14 +219,15 @@ def test_worker_whose_constructor_raises_is_an_error_with_its_message(local_ray:
         make_pool(2, kwargs={"broken": "no model at /nowhere"}).run(requests(2), STATE)
 
 
-def test_closing_ends_the_workers(local_ray: None, tmp_path: Path) -> None:
+def test_closing_ends_the_workers(local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_pool, "CLOSING_S", 60.0)
     pool = make_pool(2, kwargs={"deeds": str(tmp_path)})
     pool.wait_ready()
     pids = [pid for pid in pool.pids if pid is not None]
     pool.close()
     pool.close()
     assert {path.name for path in tmp_path.iterdir()} == {f"closed-{pid}" for pid in pids}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ from distributed.rollout.worker import RolloutWorker
 from distributed.training.loop import TrainingLoop
 from terrains.base import Attempt, Instruction, Score, Terrain
 from terrains.errors import WorldError
-from tests.distributed.tiny_runs import LETTERS, config, finish, outcome, worker_arguments
+from tests.distributed.tiny_runs import LETTERS, config, finish, loop_of, outcome, worker_arguments
 
 
 class DenseWorld:
@@ -81,6 +82,20 @@ def test_a_run_goes_on_bit_for_bit_and_its_summary_has_no_other_terrains(tiny_lm
     assert {name: list(row) for name, row in summary.transfer.items()} == {"a": ["a"], "e": ["e"]}
     assert summary.transfer["a"]["a"] == pytest.approx(np.mean(fitness["a"][:, 0]))
     assert all(program.startswith("def a\n") for program in programs["a"])
+
+
+def test_a_checkpoint_of_before_there_were_many_instructions_goes_on_alike(tiny_lm):
+    first = loop_of(config(method__replay_weight=1.0, method__replay_size=2), tiny_lm[0])
+    while first.step < 2:
+        first.advance()
+    state = copy.deepcopy(first.state_dict())
+    for elites in state["learner"]["elites"]["elites"]:
+        for elite in elites:
+            assert elite.pop("instruction") == 0
+    assert not state["untuned"].pop("metrics")
+    second = loop_of(config(method__replay_weight=1.0, method__replay_size=2), tiny_lm[0])
+    second.load_state_dict(state)
+    assert outcome(finish(second)) == outcome(finish(first))
 
 
 def test_rewards_of_tokens_reach_the_learner_token_by_token(tiny_lm):

@@ -224,6 +224,22 @@ def test_the_fingerprint_is_of_data_settings_and_code(tmp_path: Path) -> None:
     assert len({*kept, *changed}) == 1 + len(changed)
 
 
+def test_the_fingerprint_is_the_same_wherever_the_files_lie(tmp_path: Path) -> None:
+    def fingerprint(folder: str, code: str = "0", text: str = "2+3=") -> str:
+        (tmp_path / folder).mkdir()
+        file, data = tmp_path / folder / f"{folder}_rewards.py", tmp_path / folder / "rows.txt"
+        file.write_text(f"def f(outputs):\n    return [{code} for _ in outputs]\n")
+        data.write_text(text)
+        measures = {"more": [f"{file}:f", {"name": f"{file}:f", "weight": 2.0}]}
+        shared: dict[str, Any] = {"reward": f"{file}:f", "metric": f"{file}:f", "measures": measures}
+        config = FunctionsConfig(**shared, terrains={"sums": {"data": str(data)}})
+        return FunctionsWorld(config).terrain("sums").fingerprint
+
+    here = fingerprint("here")
+    assert fingerprint("there") == here
+    assert len({here, fingerprint("other", code="1"), fingerprint("rows", text="2+4=")}) == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

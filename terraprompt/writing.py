@@ -1,0 +1,47 @@
+"""Texts behind a soft prompt, as the sampler draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from distributed.config.method import GenKwargs
+from distributed.errors import UserError
+from distributed.rollout.instructions import instruction_ids
+from softprompt.finite import NotFiniteError
+from softprompt.models.frozen import FrozenLM
+from softprompt.models.prompt_text import program_texts
+from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
+
+
+def written(
+    lm: FrozenLM, prompt: np.ndarray, asked: Sequence[tuple[str, int]], drawing: GenKwargs, seed: int
+) -> list[str]:
+    """Returns whole texts, those of the first instruction first.
+
+    Args:
+        lm: the language model.
+        prompt: the soft prompt, shape (n_soft_tokens, d).
+        asked: instructions, and how many texts are written behind each.
+        drawing: how tokens are drawn.
+        seed: that of the first instruction's texts; the seeds of others follow from it.
+
+    Raises:
+        UserError: a text would be longer than the language model reads, or its numbers are not finite.
+    """
+    tokens = [instruction_ids(lm, text) for text, _ in asked]
+    seeds = [seed, *np.random.SeedSequence(seed).generate_state(len(asked))[1:].tolist()]
+    requests = [SampleRequest(0, ids, count, own) for ids, (_, count), own in zip(tokens, asked, seeds, strict=True)]
+    config = GenerationConfig(**drawing.sampler_settings(max(map(len, tokens))))
+    rows = torch.from_numpy(prompt)[None].to(lm.device)
+    try:
+        samples = Sampler(lm, config).sample(rows, requests)
+    except NotFiniteError as error:
+        raise UserError(f"{error}: the prompt or the language model is damaged") from None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    ids = [row[kept].tolist() for row, kept in zip(samples.ids.cpu(), samples.mask.cpu(), strict=True)]
+    texts = [text for text, count in asked for _ in range(count)]
+    return program_texts(lm.tokenizer, texts, samples.instructions, ids)
