@@ -57,7 +57,7 @@ class Run:
 
     @property
     def prompts(self) -> dict[str, np.ndarray]:
-        """The soft prompts by terrain, each of shape (n_soft_tokens, d), float32."""
+        """The soft prompts by terrain, each of shape (n_soft_tokens, d), float32; of several, (n, n_soft_tokens, d)."""
         return self._finished.prompts
 
     @property
@@ -131,13 +131,14 @@ class Run:
             raise UserError("prompts: are empty")
         from terraprompt.writing import written
 
-        return written(self.lm, self.prompts[name], asked, self._drawing(gen_kwargs), seed)
+        return written(self.lm, self._finished.prompt_set(name), asked, self._drawing(gen_kwargs), seed)
 
     def save_pretrained(self, directory: str | os.PathLike[str], terrain: str | None = None) -> Path:
         """Writes soft prompts as PEFT does: ``PeftModel.from_pretrained(model, directory)`` reads one.
 
         Args:
-            directory: where to; with several soft prompts, each has a folder of its terrain's name in it.
+            directory: where to; with several terrains, each has a folder of its name in it, and each of a terrain's
+                several prompts a folder of its number.
             terrain: whose soft prompt; left out, all.
 
         Returns:
@@ -161,9 +162,11 @@ class Run:
         place = Path(directory).expanduser()
         for name in names:
             folder = place if len(names) == 1 else place / registry_name(name).removeprefix(PREFIX)
+            prompts = torch.from_numpy(self._finished.prompt_set(name))
             with told(folder):
                 base, model = self._finished.base_model, self.lm.model
-                save_prompt(folder, torch.from_numpy(self.prompts[name]), base, model.config)
+                for k, prompt in enumerate(prompts):
+                    save_prompt(folder / f"{k:03d}" if len(prompts) > 1 else folder, prompt, base, model.config)
         return place
 
     def __repr__(self) -> str:

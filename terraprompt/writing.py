@@ -17,13 +17,14 @@ from softprompt.sampling import GenerationConfig, Sampler, SampleRequest
 
 
 def written(
-    lm: FrozenLM, prompt: np.ndarray, asked: Sequence[tuple[str, int]], drawing: GenKwargs, seed: int
+    lm: FrozenLM, prompts: np.ndarray, asked: Sequence[tuple[str, int]], drawing: GenKwargs, seed: int
 ) -> list[str]:
     """Returns whole texts, those of the first instruction first.
 
     Args:
         lm: the language model.
-        prompt: the soft prompt, shape (n_soft_tokens, d).
+        prompts: the soft prompts, shape (n_prompts, n_soft_tokens, d). The texts of an instruction are written behind
+            all of them evenly, beginning with that of number seed modulo n_prompts.
         asked: instructions, and how many texts are written behind each.
         drawing: how tokens are drawn.
         seed: that of the first instruction's texts; the seeds of others follow from it.
@@ -33,9 +34,15 @@ def written(
     """
     tokens = [instruction_ids(lm, text) for text, _ in asked]
     seeds = [seed, *np.random.SeedSequence(seed).generate_state(len(asked))[1:].tolist()]
-    requests = [SampleRequest(0, ids, count, own) for ids, (_, count), own in zip(tokens, asked, seeds, strict=True)]
+    turns = [np.bincount((seed + np.arange(count)) % len(prompts)) for _, count in asked]
+    requests = [
+        SampleRequest(which, ids, int(count), own + which)
+        for ids, own, counts in zip(tokens, seeds, turns, strict=True)
+        for which, count in enumerate(counts.tolist())
+        if count
+    ]
     config = GenerationConfig(**drawing.sampler_settings(max(map(len, tokens))))
-    rows = torch.from_numpy(prompt)[None].to(lm.device)
+    rows = torch.from_numpy(prompts).to(lm.device)
     try:
         samples = Sampler(lm, config).sample(rows, requests)
     except NotFiniteError as error:

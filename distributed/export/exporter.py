@@ -153,8 +153,11 @@ class Exporter:
         from mlflow.models import Model
         from mlflow.pyfunc import save_model
 
-        prompt = torch.from_numpy(self.run.prompts[terrain])
-        save_prompt(scratch / PROMPT, prompt, self.run.base_model, self._lm.model.config)
+        prompts = torch.from_numpy(self.run.prompt_set(terrain))
+        for k, prompt in enumerate(prompts):
+            # One lies in the folder itself, where PEFT reads it from; of several, each in a folder of its number.
+            place = scratch / PROMPT if len(prompts) == 1 else scratch / PROMPT / f"{k:03d}"
+            save_prompt(place, prompt, self.run.base_model, self._lm.model.config)
         artifacts = {PROMPT: str(scratch / PROMPT)}
         if (read := to_keep(self.run.config, self._world, self.run.path).get(KEPT_READ)) is not None:
             write_text(scratch / KEPT_READ, read)
@@ -195,7 +198,8 @@ class Exporter:
         return {
             "terrain": export.terrain,
             FINGERPRINT: export.fingerprint,
-            "n_soft_tokens": str(len(self.run.prompts[export.terrain])),
+            "n_soft_tokens": str(self.run.prompts[export.terrain].shape[-2]),
+            "prompts": str(len(self.run.prompt_set(export.terrain))),
             "initialize_from_vocab": str(config.method.initialize_from_vocab).lower(),
             "base_model": config.model.model_path,
             "base_model_hash": self._hash,

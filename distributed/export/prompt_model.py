@@ -38,8 +38,8 @@ class SoftPromptWriter(PythonModel):
     The model's config says ``base_model`` (directory or hub id), ``base_model_hash``, its ``dtype`` and
     ``quantization``, and where programs end: ``ends`` (token ids), ``min_new_tokens`` and ``stop_strings``. ``chat``
     says whether an instruction is a user's turn (``template``), and what the system's turn says before it
-    (``system_prompt``). Its artifact ``prompt`` is a PEFT prompt-tuning directory. A second one, ``world``, is for
-    those who score programs: it is not opened here.
+    (``system_prompt``). Its artifact ``prompt`` is a PEFT prompt-tuning directory, or has several in it, which take
+    turns. A second one, ``world``, is for those who score programs: it is not opened here.
 
     Attributes:
         tokenizer: the base model's, once it is loaded.
@@ -75,8 +75,15 @@ class SoftPromptWriter(PythonModel):
                 f"the soft prompt was tuned for the base model {settings['base_model']!r} with hash {expected[:12]}, "
                 f"and {base!r} has hash {found[:12]}: set {BASE_MODEL_VARIABLE} to the directory of the right one"
             )
-        prompted = PeftModel.from_pretrained(self._base, context.artifacts["prompt"]).eval().requires_grad_(False)
-        self._prompt = prompted.get_prompt(batch_size=1).detach()
+        folder = Path(context.artifacts["prompt"])
+        places = (
+            [folder] if (folder / "adapter_config.json").is_file() else sorted(filter(Path.is_dir, folder.iterdir()))
+        )
+        self._prompts = []
+        for place in places:
+            prompted = PeftModel.from_pretrained(self._base, str(place)).eval().requires_grad_(False)
+            self._prompts.append(prompted.get_prompt(batch_size=1).detach())
+            self._base = prompted.unload()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Writes one program for each row.
@@ -85,7 +92,8 @@ class SoftPromptWriter(PythonModel):
             context: not used.
             model_input: column ``instruction``, what the programs begin with.
             params: ``temperature``, ``top_k``, ``top_p``, ``do_sample``, ``max_new_tokens`` and ``seed``. Row i depends
-                on its instruction, the seed and i, and on no other row. Seed -1 draws afresh.
+                on its instruction, the seed and i, and on no other row. Seed -1 draws afresh. Of n prompts, row i is
+                written behind that of number (seed + i) modulo n.
 
         Returns:
             Column ``program``, the whole texts, instruction included.
@@ -100,16 +108,19 @@ class SoftPromptWriter(PythonModel):
         generator.seed() if options["seed"] == FRESH else generator.manual_seed(options["seed"])
         uniforms = torch.rand(len(instructions), options["max_new_tokens"], generator=generator)
         programs = [""] * len(instructions)
-        for instruction in dict.fromkeys(instructions):
-            rows = [row for row, text in enumerate(instructions) if text == instruction]
-            for row, program in zip(rows, self._write(instruction, uniforms[rows], options), strict=True):
+        first = generator.initial_seed() % len(self._prompts)
+        asked = [(text, (first + row) % len(self._prompts)) for row, text in enumerate(instructions)]
+        for instruction, which in dict.fromkeys(asked):
+            rows = [row for row, each in enumerate(asked) if each == (instruction, which)]
+            written = self._write(instruction, self._prompts[which], uniforms[rows], options)
+            for row, program in zip(rows, written, strict=True):
                 programs[row] = program
         return pd.DataFrame({"program": programs})
 
-    def _write(self, instruction: str, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
-        """Programs of one instruction, one for each row of uniform numbers (n, max_new_tokens)."""
+    def _write(self, instruction: str, prompt: Tensor, uniforms: Tensor, options: dict[str, Any]) -> list[str]:
+        """Programs of one instruction behind one prompt, one for each row of uniform numbers (n, max_new_tokens)."""
         before = self._instruction(instruction)
-        written = self._decode(before, uniforms, options)
+        written = self._decode(before, prompt, uniforms, options)
         start, *whole = self._texts([before, *(before + tokens for tokens in written)])
         return [instruction + text[len(start) :] for text in whole]
 
@@ -131,17 +142,17 @@ class SoftPromptWriter(PythonModel):
             return ids[:-1]
         return ids
 
-    def _decode(self, before: list[int], uniforms: Tensor, options: dict[str, Any]) -> list[list[int]]:
+    def _decode(self, before: list[int], prompt: Tensor, uniforms: Tensor, options: dict[str, Any]) -> list[list[int]]:
         """Draws tokens row by row, one forward a token; rows that are done leave. A prompt is read once if it may."""
         from transformers import DynamicCache
 
         n, length = uniforms.shape
         config = self._base.config
         positions = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
-        needed = self._prompt.shape[1] + len(before) + length
+        needed = prompt.shape[1] + len(before) + length
         if positions is not None and needed > positions:
             raise MlflowException.invalid_parameter_value(
-                f"{self._prompt.shape[1]} soft tokens, an instruction of {len(before)} and {length} new tokens need "
+                f"{prompt.shape[1]} soft tokens, an instruction of {len(before)} and {length} new tokens need "
                 f"{needed} positions; the base model has {positions}"
             )
         written: list[list[int]] = [[] for _ in range(n)]
@@ -149,7 +160,7 @@ class SoftPromptWriter(PythonModel):
         cache = DynamicCache(config=self._base.config)
         with torch.inference_mode():
             embedded = self._base.get_input_embeddings()(torch.tensor([before], dtype=torch.int64))
-            inputs: dict[str, Tensor] = {"inputs_embeds": torch.cat([self._prompt.to(embedded), embedded], dim=1)}
+            inputs: dict[str, Tensor] = {"inputs_embeds": torch.cat([prompt.to(embedded), embedded], dim=1)}
             for step in range(length):
                 reading = {"past_key_values": cache, "use_cache": True} if self._cached else {"use_cache": False}
                 logits = self._base(**inputs, **reading).logits[:, -1].float()

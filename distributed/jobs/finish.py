@@ -5,8 +5,10 @@ from __future__ import annotations
 import platform
 import shlex
 from importlib.metadata import version
+from itertools import batched
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from safetensors.numpy import save_file
@@ -82,7 +84,7 @@ def _save_trained(loop: TrainingLoop, directory: Path) -> list[Path]:
     """Writes the prompts and, where there are such, the network they come from and the layers trained beside them."""
     final, files = loop.final, [directory / PROMPTS]
     with whole_file(files[0]) as draft:
-        save_file({name: loop.prompts[k] for k, name in enumerate(loop.terrains)}, draft)
+        save_file(_by_terrain(loop), draft)
     network = loop.learner.network(final)
     if network is not None:
         with told(directory / NETWORK):
@@ -92,6 +94,13 @@ def _save_trained(loop: TrainingLoop, directory: Path) -> list[Path]:
         with whole_file(files[-1]) as draft:
             save_file(dict(final.state.layers.arrays), draft)
     return files
+
+
+def _by_terrain(loop: TrainingLoop) -> dict[str, np.ndarray]:
+    """The prompts by terrain: of one each, shape (n_soft_tokens, d); of several, (n, n_soft_tokens, d)."""
+    several = loop.config.method.prompts_per_terrain
+    shape = loop.prompts.shape[1:] if several == 1 else (several, *loop.prompts.shape[1:])
+    return {name: each.reshape(shape) for name, each in zip(loop.terrains, np.split(loop.prompts, len(loop.terrains)))}
 
 
 def _summary(loop: TrainingLoop, lm: FrozenLM, world: World) -> Summary:
@@ -143,7 +152,9 @@ def _measured(loop: TrainingLoop) -> dict[str, dict[str, dict[str, float]]] | No
 def _nearest(loop: TrainingLoop) -> dict[str, list[str]] | None:
     if not loop.config.method.measure_soft_embedding_drift:
         return None
-    return dict(zip(loop.terrains, loop.learner.nearest_tokens(loop.prompts), strict=True))
+    nearest = loop.learner.nearest_tokens(loop.prompts)
+    own = [[token for rows in each for token in rows] for each in batched(nearest, len(nearest) // len(loop.terrains))]
+    return dict(zip(loop.terrains, own, strict=True))
 
 
 def _final_metrics(summary: Summary) -> dict[str, float]:

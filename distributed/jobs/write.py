@@ -112,7 +112,8 @@ def _from_run(name: str, source: str, seed: int) -> Written:
     run = open_run(source)
     world = run.make_world()
     terrain = _terrain_of(world, name)
-    prompt = torch.from_numpy(run.prompt_for(terrain, lambda other: _terrain_of(world, other)))[None]
+    prompts = run.prompts_for(terrain, lambda other: _terrain_of(world, other))
+    prompt = torch.from_numpy(prompts[[seed % len(prompts)]])
     lm = run.load_policy()
     instruction = instruction_ids(lm, terrain.instruction)
     config = GenerationConfig(**run.config.method.gen_kwargs.sampler_settings(len(instruction)))

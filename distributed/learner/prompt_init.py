@@ -79,7 +79,7 @@ def _first_prompts(config: RunConfig, lm: FrozenLM, n_prompts: int, terrains: Se
         generator = torch.Generator().manual_seed(config.train.seed)
         return new_rows(config, lm, n_prompts, method.n_soft_tokens, generator)
     names = [terrain.name for terrain in terrains] if method.prompt_source == "table" else None
-    rows = _rows_from(method.initialize_from, lm, method.n_soft_tokens, names)
+    rows = _rows_from(method.initialize_from, lm, method.n_soft_tokens, names, method.prompts_per_terrain)
     if rows.shape[1:] != (method.n_soft_tokens, lm.d_model):
         n, d = rows.shape[1:]
         raise UserError(
@@ -90,8 +90,8 @@ def _first_prompts(config: RunConfig, lm: FrozenLM, n_prompts: int, terrains: Se
     return match_norms(rows, lm.embedding) if method.match_norms else rows
 
 
-def _rows_from(said: str, lm: FrozenLM, n: int, names: Sequence[str] | None) -> Tensor:
-    """One prompt (1, n, d) for all, or one for each name, as ``initialize_from`` says."""
+def _rows_from(said: str, lm: FrozenLM, n: int, names: Sequence[str] | None, several: int = 1) -> Tensor:
+    """One prompt (1, n, d) for all, or several for each name, as ``initialize_from`` says."""
     path = Path(said).expanduser()
     if said.startswith(TEXT):
         return _text(said.removeprefix(TEXT), lm, n, "the text")
@@ -107,7 +107,7 @@ def _rows_from(said: str, lm: FrozenLM, n: int, names: Sequence[str] | None) -> 
         except ValueError as error:
             raise UserError(f"{SETTING}: {error}") from None
     if path.is_dir():
-        return _of_run(path, names)
+        return _of_run(path, names, several)
     there = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = did_you_mean(path.name, there) or f"; a text is written {TEXT}..."
     raise UserError(f"{SETTING}: there is no {said!r}{hint}")
@@ -123,8 +123,8 @@ def _text(text: str, lm: FrozenLM, n: int, what: str) -> Tensor:
     return text_rows(lm.embedding, ids, n)[None]
 
 
-def _of_run(path: Path, names: Sequence[str] | None) -> Tensor:
-    """The prompts of a finished run for these terrains."""
+def _of_run(path: Path, names: Sequence[str] | None, several: int) -> Tensor:
+    """The prompts of a finished run for these terrains, ``several`` for each."""
     # Imported here: most runs start from no other run.
     from distributed.results.run_folder import SUMMARY, open_run
 
@@ -132,7 +132,8 @@ def _of_run(path: Path, names: Sequence[str] | None) -> Tensor:
         raise UserError(
             f"{SETTING}: {str(path)!r} holds no PEFT prompt ({CONFIG_FILE}) and no finished run ({SUMMARY})"
         )
-    prompts = open_run(path).prompts
+    run = open_run(path)
+    prompts = run.prompts
     if names is None:
         raise UserError(
             f"{SETTING}: {str(path)!r} has a prompt for each terrain, and a ten starts from one for all: name the "
@@ -142,7 +143,12 @@ def _of_run(path: Path, names: Sequence[str] | None) -> Tensor:
         if name not in prompts:
             hint = did_you_mean(name, prompts) or f"; it has {', '.join(prompts)}"
             raise UserError(f"{SETTING}: the run {str(path)!r} has no prompt for {name}{hint}")
-    return torch.from_numpy(np.stack([prompts[name] for name in names]))
+    sets = [run.prompt_set(name) for name in names]
+    if len(sets[0]) not in (1, several):
+        raise UserError(
+            f"{SETTING}: the run {str(path)!r} has {len(sets[0])} prompts a terrain; set method.prompts_per_terrain to that"
+        )
+    return torch.from_numpy(np.concatenate([np.repeat(each, several // len(each), axis=0) for each in sets]))
 
 
 def _features(terrains: Sequence[Terrain]) -> Tensor:

@@ -43,7 +43,8 @@ class FinishedRun:
         name: its folder's name; of a search's member, the search's name and the member's path in its folder.
         config: its settings.
         summary: its results.
-        prompts: by terrain, shape (n_soft_tokens, d), float32, in the run's order.
+        prompts: by terrain, shape (n_soft_tokens, d), float32, in the run's order; of a run with several prompts a
+            terrain, shape (n, n_soft_tokens, d).
     """
 
     path: Path
@@ -88,8 +89,8 @@ class FinishedRun:
                 f"{self.path}: its prompts were tuned for a language model with hash {expected[:12]}, and the one in "
                 f"{self.base_model!r} has hash {found[:12]}"
             )
-        for name, prompt in self.prompts.items():
-            rows, width = prompt.shape
+        for name in self.prompts:
+            _, rows, width = self.prompt_set(name).shape
             if width != lm.d_model or (lm.max_length is not None and rows >= lm.max_length):
                 raise UserError(
                     f"{str(self.path / PROMPTS)!r}: the prompt of {name} has {rows} rows of {width} numbers; the "
@@ -119,8 +120,13 @@ class FinishedRun:
             raise UserError(f"cannot read {str(file)!r}: {error}") from None
         return policy
 
-    def prompt_for(self, terrain: Terrain, terrain_of: Callable[[str], Terrain]) -> np.ndarray:
-        """Returns the prompt of a terrain, shape (n_soft_tokens, d); a run with a network has one for any terrain.
+    def prompt_set(self, name: str) -> np.ndarray:
+        """Returns all prompts of one of its terrains, shape (n, n_soft_tokens, d)."""
+        prompt = self.prompts[name]
+        return prompt.reshape(-1, *prompt.shape[-2:])
+
+    def prompts_for(self, terrain: Terrain, terrain_of: Callable[[str], Terrain]) -> np.ndarray:
+        """Returns the prompts of a terrain, shape (n, n_soft_tokens, d); a run with a network has one for any terrain.
 
         Args:
             terrain: what it is for.
@@ -131,7 +137,7 @@ class FinishedRun:
         """
         name = terrain.name
         if name in self.prompts:
-            return self.prompts[name]
+            return self.prompt_set(name)
         if not (self.path / NETWORK).exists():
             has = did_you_mean(name, self.prompts) or f"; it has {', '.join(self.prompts)}"
             raise UserError(
@@ -143,7 +149,7 @@ class FinishedRun:
             known = terrain_of(trained[0]).features
             if known.shape != network.features[0].shape or not np.allclose(known, network.features[0], atol=1e-5):
                 raise ValueError("the features of terrains are not what they were when the network was trained")
-            prompt = network.prompts_for(torch.from_numpy(terrain.features)[None])[0]
+            prompt = network.prompts_for(torch.from_numpy(terrain.features)[None])
         except ValueError as error:
             raise UserError(f"{self.path}: no prompt for {name}: {error}") from None
         return prompt.numpy()
@@ -292,6 +298,6 @@ def _read_prompts(file: Path, summary: Summary) -> dict[str, np.ndarray]:
     for name in summary.terrains:
         if name not in saved:
             raise UserError(f"{str(file)!r} has no prompt for {name}, which {SUMMARY} names")
-        if saved[name].ndim != 2 or not saved[name].size or not np.isfinite(saved[name]).all():
+        if saved[name].ndim not in (2, 3) or not saved[name].size or not np.isfinite(saved[name]).all():
             raise UserError(f"{str(file)!r}: the prompt of {name} is damaged: its shape or its numbers are wrong")
     return {name: saved[name].astype(np.float32) for name in summary.terrains}
