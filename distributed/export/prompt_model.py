@@ -76,14 +76,11 @@ class SoftPromptWriter(PythonModel):
                 f"and {base!r} has hash {found[:12]}: set {BASE_MODEL_VARIABLE} to the directory of the right one"
             )
         folder = Path(context.artifacts["prompt"])
-        places = (
-            [folder] if (folder / "adapter_config.json").is_file() else sorted(filter(Path.is_dir, folder.iterdir()))
-        )
+        several = sorted(each for each in folder.iterdir() if each.is_dir())
         self._prompts = []
-        for place in places:
+        for place in [folder] if (folder / "adapter_config.json").is_file() else several:
             prompted = PeftModel.from_pretrained(self._base, str(place)).eval().requires_grad_(False)
             self._prompts.append(prompted.get_prompt(batch_size=1).detach())
-            self._base = prompted.unload()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Writes one program for each row.

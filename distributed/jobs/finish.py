@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shlex
 from importlib.metadata import version
-from itertools import batched
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +99,8 @@ def _by_terrain(loop: TrainingLoop) -> dict[str, np.ndarray]:
     """The prompts by terrain: of one each, shape (n_soft_tokens, d); of several, (n, n_soft_tokens, d)."""
     several = loop.config.method.prompts_per_terrain
     shape = loop.prompts.shape[1:] if several == 1 else (several, *loop.prompts.shape[1:])
-    return {name: each.reshape(shape) for name, each in zip(loop.terrains, np.split(loop.prompts, len(loop.terrains)))}
+    own = np.split(loop.prompts, len(loop.terrains))
+    return {name: each.reshape(shape) for name, each in zip(loop.terrains, own, strict=True)}
 
 
 def _summary(loop: TrainingLoop, lm: FrozenLM, world: World) -> Summary:
@@ -153,8 +153,9 @@ def _nearest(loop: TrainingLoop) -> dict[str, list[str]] | None:
     if not loop.config.method.measure_soft_embedding_drift:
         return None
     nearest = loop.learner.nearest_tokens(loop.prompts)
-    own = [[token for rows in each for token in rows] for each in batched(nearest, len(nearest) // len(loop.terrains))]
-    return dict(zip(loop.terrains, own, strict=True))
+    several = len(nearest) // len(loop.terrains)
+    own = {name: nearest[k * several : (k + 1) * several] for k, name in enumerate(loop.terrains)}
+    return {name: [token for rows in each for token in rows] for name, each in own.items()}
 
 
 def _final_metrics(summary: Summary) -> dict[str, float]:

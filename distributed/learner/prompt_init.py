@@ -146,7 +146,8 @@ def _of_run(path: Path, names: Sequence[str] | None, several: int) -> Tensor:
     sets = [run.prompt_set(name) for name in names]
     if len(sets[0]) not in (1, several):
         raise UserError(
-            f"{SETTING}: the run {str(path)!r} has {len(sets[0])} prompts a terrain; set method.prompts_per_terrain to that"
+            f"{SETTING}: the run {str(path)!r} has {len(sets[0])} prompts a terrain: set method.prompts_per_terrain "
+            "to as many"
         )
     return torch.from_numpy(np.concatenate([np.repeat(each, several // len(each), axis=0) for each in sets]))
 
