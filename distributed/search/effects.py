@@ -85,6 +85,34 @@ IDLE = (
         "only method.advantage_shaping log reads it",
     ),
     Idle(
+        ("method.unique_rate",), lambda c: c.method.unique_target is None, "without method.unique_target nothing steers"
+    ),
+    Idle(
+        ("method.repeats_by",),
+        lambda c: c.method.repeat_discount == 0 and c.method.unique_target is None,
+        "repeats cost nothing: method.repeat_discount is 0, and method.unique_target null",
+    ),
+    Idle(
+        ("method.novelty_neighbours",),
+        lambda c: c.method.novelty_weight == 0,
+        "with method.novelty_weight 0 novelty is not paid",
+    ),
+    Idle(
+        ("method.replay_bar",),
+        lambda c: c.method.replay_from == "best" and c.method.prompts_per_terrain == 1,
+        "method.replay_from best knows no cells",
+    ),
+    Idle(
+        ("method.prompt_rests_at",),
+        lambda c: c.method.prompts_per_terrain == 1,
+        "only one of several prompts a terrain rests",
+    ),
+    Idle(
+        ("method.replay_size",),
+        lambda c: c.method.prompts_per_terrain > 1,
+        "with method.prompts_per_terrain above 1 each prompt learns the best program of its cell",
+    ),
+    Idle(
         ("method.replay_size", "method.replay_transfer"),
         lambda c: not _replays(c),
         "with method.replay_weight 0 and method.replay_steps 0 nothing is replayed",
@@ -123,6 +151,11 @@ IDLE = (
         "with model.num_layers_unfrozen 0 no layer is trained",
     ),
     Idle(("warm_start.elites",), lambda c: c.warm_start.steps == 0, "with warm_start.steps 0 there is no warm start"),
+    Idle(
+        ("warm_start.elites",),
+        lambda c: c.method.prompts_per_terrain > 1,
+        "with method.prompts_per_terrain above 1 each prompt learns the best program of its cell",
+    ),
     Idle(("warm_start.lr",), lambda c: not _imitates(c), "there are no steps of likelihood"),
     Idle(
         ("method.measure_soft_embedding_drift", "method.tune_v_head"),

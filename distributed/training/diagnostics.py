@@ -14,16 +14,19 @@ PATIENCE = 5
 HARDLY = 0.005
 """A prompt that moves by a smaller share of its length in a step counts as still: twenty such steps are 10%."""
 
-INVALID, ALIKE, STILL = "invalid", "alike", "still"
+REPEATED = 0.1
+"""A prompt repeats itself where no more than this share of its programs are different ones."""
+
+INVALID, ALIKE, STILL, COLLAPSED = "invalid", "alike", "still", "collapsed"
 
 
 def diagnostics(steps: Sequence[Mapping[str, Any]], terrains: Sequence[str]) -> dict[str, str]:
     """Returns what is wrong with the last steps of a run, by kind; nothing for a run that learns, or has just begun.
 
     Args:
-        steps: metrics of the run's steps: by terrain ``valid``, ``reward_std`` (deviation of the rewards of its group)
-            and ``moved`` (share of its length that the prompt has moved). Where a step lacks a metric, there is no
-            message about it.
+        steps: metrics of the run's steps: by terrain ``valid``, ``reward_std`` (deviation of the rewards of its group),
+            ``moved`` (share of its length that the prompt has moved) and ``unique`` (share of different programs).
+            Where a step lacks a metric, there is no message about it.
         terrains: names of the terrains.
     """
     recent = steps[-PATIENCE:]
@@ -50,6 +53,13 @@ def diagnostics(steps: Sequence[Mapping[str, Any]], terrains: Sequence[str]) -> 
         found[STILL] = (
             f"the prompts hardly move: for {PATIENCE} steps by at most {share:.2g} of their length each. Raise "
             "optimizer.kwargs.lr; a prompt wants 0.01 to 0.1, far more than a language model"
+        )
+    if throughout("unique", REPEATED):
+        share = max(step[f"unique/{terrain}"] for step in recent for terrain in terrains)
+        found[COLLAPSED] = (
+            f"the prompts repeat themselves: for {PATIENCE} steps at most {share:.0%} of a terrain's programs were "
+            "different. Set method.unique_target to the share that you want, such as 0.6, or raise "
+            "method.prompts_per_terrain"
         )
     return found
 

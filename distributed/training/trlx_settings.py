@@ -30,6 +30,7 @@ def check_for_trlx(config: RunConfig) -> str | None:
         ("method.reparameterize", method.reparameterize, "none"),
         ("model.num_layers_unfrozen", config.model.num_layers_unfrozen, 0),
         ("method.tune_v_head", method.tune_v_head, True),
+        ("method.prompts_per_terrain", method.prompts_per_terrain, 1),
     )
     for name, value, needed in refused:
         if value != needed:
@@ -45,6 +46,11 @@ def check_for_trlx(config: RunConfig) -> str | None:
         ("method.replay_weight", method.replay_weight > 0),
         ("method.replay_steps", method.replay_steps > 0),
         ("method.closing_steps", method.closing_steps > 0),
+        ("method.repeat_discount", method.repeat_discount > 0),
+        ("method.unique_target", method.unique_target is not None),
+        ("method.distinct_by", method.distinct_by != "none"),
+        ("method.novelty_weight", method.novelty_weight > 0),
+        ("method.entropy_coef", method.entropy_coef > 0),
         ("warm_start.steps", config.warm_start.steps > 0),
         ("warm_start.init_from_elite", config.warm_start.init_from_elite),
         ("rollouts.max_staleness", config.rollouts.max_staleness > 0),

@@ -15,6 +15,7 @@ from distributed.rollout.types import RolloutRequest
 from distributed.rollout.worker import RolloutWorker
 from distributed.search.effects import IDLE, effective
 from distributed.search.space import check_space
+from softprompt.rl.archive import CellElite
 from tests.distributed.search.test_space import search
 from tests.distributed.tiny_runs import LETTERS, config, instructions, loop_of, worker_arguments
 from tests.distributed.tiny_workers import LetterWorld
@@ -60,6 +61,10 @@ NOTHING: list[tuple[Settings, dict[str, tuple[Any, Any]]]] = [
     ({"model.num_layers_unfrozen": 0}, {"method.unfrozen_lr": (None, 0.5)}),
     ({"warm_start.steps": 0}, {"warm_start.elites": (1, 3), "warm_start.lr": (0.01, 0.5)}),
     ({}, {"method.measure_soft_embedding_drift": (True, False), "method.tune_v_head": (True, False)}),
+    ({"method.repeat_discount": 1.0}, {"method.unique_rate": (0.5, 2.0)}),
+    ({}, {"method.repeats_by": ("outcome", "cell")}),
+    ({}, {"method.novelty_neighbours": (1, 5), "method.prompt_rests_at": (0.0, 9.0), "method.replay_bar": (0.1, 0.9)}),
+    ({"method.prompts_per_terrain": 2}, {"method.replay_size": (1, 3), "warm_start.elites": (1, 3)}),
     (RANKS, {"method.estimator": ("rloo", "grpo")}),
     (RANKS, {"method.estimator": ("rloo", "reinforce_pp")}),
     ({"method.estimator": "gae"}, {"method.advantage_shaping": ("rank", "none")}),
@@ -77,6 +82,7 @@ NOTHING: list[tuple[Settings, dict[str, tuple[Any, Any]]]] = [
 ]  # fmt: skip
 """Settings, and what makes no difference beside them: two values of each."""
 
+PLAIN: Settings = {"method.advantage_shaping": "none"}
 SOMETHING: list[tuple[Settings, str, tuple[Any, Any]]] = [
     (RANKS, "method.estimator", ("rloo", "dr_grpo")),
     (RANKS, "method.estimator", ("rloo", "gae")),
@@ -87,6 +93,16 @@ SOMETHING: list[tuple[Settings, str, tuple[Any, Any]]] = [
     ({"method.advantage_shaping": "log", "method.estimator": "grpo"}, "method.log_unit", (0.1, 5.0)),
     ({"method.replay_weight": 1.0}, "method.replay_size", (1, 3)),
     ({"method.replay_weight": 0, "method.replay_steps": 2}, "method.replay_size", (1, 3)),
+    (PLAIN | {"method.unique_target": 1.0}, "method.unique_rate", (0.5, 10.0)),
+    (PLAIN | {"method.repeat_discount": 1.0}, "method.repeats_by", ("outcome", "cell")),
+    (PLAIN, "method.repeat_discount", (0.0, 1.0)),
+    (PLAIN, "method.distinct_by", ("none", "tokens")),
+    (PLAIN, "method.distinct_by", ("none", "descriptors")),
+    ({}, "method.entropy_coef", (0.0, 0.5)),
+    (PLAIN | {"method.novelty_weight": 1.0}, "method.novelty_neighbours", (1, 3)),
+    ({"method.replay_size": 3, "method.replay_bar": 0.0}, "method.replay_from", ("cells", "spread")),
+    ({"method.replay_from": "cells", "method.replay_size": 3}, "method.replay_bar", (0.1, 0.9)),
+    ({"method.prompts_per_terrain": 2}, "method.prompt_rests_at", (0.0, 1000.0)),
     ({"warm_start.steps": 3}, "warm_start.elites", (1, 3)),
     ({"optimizer.name": "adam"}, "optimizer.kwargs.weight_decay", (None, 0.1)),
     ({"scheduler.name": "linear"}, "scheduler.kwargs.start_factor", (None, 0.9)),
@@ -97,17 +113,20 @@ SOMETHING: list[tuple[Settings, str, tuple[Any, Any]]] = [
 def prompts_of(lm, settings: Settings) -> bytes:
     """The prompts that a learner makes of a warm start and two updates, all programs with rewards of their own."""
     run = with_settings(config(), settings)
-    learner = Learner(run, lm, instructions(lm), [LetterWorld().terrain(name) for name in LETTERS])
+    learner = Learner(run, lm, instructions(lm), [LetterWorld().terrain(name) for name in LETTERS], LetterWorld.niches)
     small, shared = worker_arguments(run, lm)
     worker, draw = RolloutWorker(**small, **shared), np.random.default_rng(3)
     for terrain in range(2):
         for k in range(4):
-            learner.elites.add(terrain, [5 + terrain, 6 + k, lm.eos_id], float(k))
+            ids = (5 + terrain, 6 + k, lm.eos_id)
+            learner.elites.add(terrain, ids, float(k))
+            learner.teachers.archive.add(terrain, CellElite(ids, float(k), 0, 5 * k, (k * 2.0, k * 2.0)))
     list(learner.warm_start())
     for k in range(2):
         drawn = worker.generate(RolloutRequest(0, k, ((0, 6), (1, 6))), learner.snapshot().acting)
         rewards = draw.uniform(0.1, 2.0, drawn.rewards.shape)
-        same = dataclasses.replace(drawn, rewards=rewards, fitness=rewards, failures=[[None]] * drawn.size)
+        told = {"descriptors": draw.uniform(0, 8, (12, 2)), "identity": np.array([0, 0, 1, 2, 2, 2] * 2)}
+        same = dataclasses.replace(drawn, rewards=rewards, fitness=rewards, failures=[[None]] * drawn.size, **told)
         learner.update([same])
     prompts = learner.prompt_state().prompts
     assert prompts is not None

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from distributed.training.diagnostics import ALIKE, INVALID, PATIENCE, STILL, diagnostics
+from distributed.training.diagnostics import ALIKE, COLLAPSED, INVALID, PATIENCE, STILL, diagnostics
 
-HEALTHY = {"valid/a": 0.5, "valid/e": 0.0, "reward_std/a": 0.1, "reward_std/e": 0.0, "moved/a": 0.1, "moved/e": 0.0}
+HEALTHY = {
+    "valid/a": 0.5,
+    "valid/e": 0.0,
+    "reward_std/a": 0.1,
+    "reward_std/e": 0.0,
+    "moved/a": 0.1,
+    "moved/e": 0.0,
+    "unique/a": 0.5,
+    "unique/e": 0.1,
+}
 NAMES = ["a", "e"]
 
 
@@ -24,6 +33,7 @@ def test_a_run_that_learns_somewhere_is_left_alone():
         ({"valid_a": 0.0, "reward_std_a": 0.0}, INVALID, "method.n_soft_tokens"),
         ({"reward_std_a": 0.0}, ALIKE, "method.num_rollouts"),
         ({"moved_a": 0.004}, STILL, "optimizer.kwargs.lr"),
+        ({"unique_a": 0.1}, COLLAPSED, "method.unique_target"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_do_but_not_before_it_has_lasted(changed, kind, advice):
