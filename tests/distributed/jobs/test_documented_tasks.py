@@ -60,7 +60,7 @@ def test_it_is_trained_exported_and_served_where_its_files_are_not(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @PAGES
 def test_two_members_search_and_the_best_is_exported_and_served(
     files: Path, tmp_path: Path, store: str, tiny_lm, local_ray

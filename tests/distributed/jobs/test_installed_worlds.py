@@ -88,7 +88,7 @@ def test_a_world_that_draws_none_says_so(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_search_draws_its_terrains_too(world: Path, store: str, tiny_lm, local_ray) -> None:
     settings = [each for each in FAST if not each.startswith(("ray.", "train.total_steps"))]
     given = ["--config", "letters.yml", *settings, *SEARCH, *SAMPLED, f"model.model_path={tiny_lm[1]}"]
