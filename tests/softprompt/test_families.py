@@ -86,6 +86,7 @@ def test_it_is_sampled_in_the_way_that_the_documents_name(family: Family):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_family_is_rebuilt_in_another_process(tokenizer):
     torch.set_num_threads(1)
     models = [FrozenLM(build(family), tokenizer) for family in FAMILIES]
