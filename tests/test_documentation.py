@@ -42,7 +42,9 @@ def test_named_tests_are_there(page: Path) -> None:
 
 
 def test_named_modules_are_there(page: Path) -> None:
-    named = re.findall(r"(?:python -m |from )((?:distributed|softprompt|terraprompt|terrains)(?:\.\w+)*)", page.read_text())
+    named = re.findall(
+        r"(?:python -m |from )((?:distributed|softprompt|terraprompt|terrains)(?:\.\w+)*)", page.read_text()
+    )
     files = [ROOT.joinpath(*name.split(".")) for name in named]
     assert [str(each) for each in files if not (each.is_dir() or each.with_suffix(".py").exists())] == []
 
