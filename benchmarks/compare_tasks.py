@@ -63,50 +63,76 @@ def outcome(task: str, seed: int, folder: Path, overrides: list[str]) -> dict[st
     assert checkpoint
     state = load_checkpoint(checkpoint).state["loop"]
     seconds = json.loads((directory / "summary.json").read_text())["seconds"]
-    found: dict[str, Any] = {"seconds": seconds, "rollouts": state["rollouts"], "terrains": {}}
+    found: dict[str, Any] = {"seed": seed, "seconds": seconds, "rollouts": state["rollouts"], "terrains": {}}
     for k, terrain in enumerate(state["terrains"]):
         bare, tuned = state["untuned"], state["tuned"][terrain]
         found["terrains"][terrain] = {
-            "untuned": figures(terrain, bare["fitness"][:, k]).round(2).tolist(),
-            "tuned": figures(terrain, tuned["fitness"][:, k]).round(2).tolist(),
-            "untuned_valid": bare["valid"][:, k].astype(int).tolist(),
-            "tuned_valid": tuned["valid"][:, k].astype(int).tolist(),
+            "untuned": figures(terrain, bare["fitness"][:, k]).tolist(),
+            "tuned": figures(terrain, tuned["fitness"][:, k]).tolist(),
+            "untuned_valid": (100 * bare["valid"][:, k]).tolist(),
+            "tuned_valid": (100 * tuned["valid"][:, k]).tolist(),
             "unique": len(set(tuned["programs"])) / len(tuned["programs"]),
             "texts": tuned["programs"][:4],
         }
     return found
 
 
-def rows(found: dict[str, list[dict[str, Any]]]) -> list[tuple[str, str, str, list[float], list[float]]]:
-    """By terrain and seed: terrain, unit, seed, untuned and tuned figures; of several seeds together as well."""
+def rows(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row a terrain, kind of figure and seed, and one of all seeds together: means with their intervals."""
     lines = []
     for runs in found.values():
-        for terrain in runs[0]["terrains"]:
-            of_runs = [run["terrains"][terrain] for run in runs]
+        for terrain in runs[0]["terrains"] if runs else ():
             kinds = [(UNITS[terrain], "untuned", "tuned")]
             if terrain == "person":
                 kinds.insert(0, ("in the format, %", "untuned_valid", "tuned_valid"))
             for unit, before, after in kinds:
-                scale = 100 if before.endswith("valid") else 1
-                both = [[[scale * value for value in each[name]] for name in (before, after)] for each in of_runs]
-                lines += [(terrain, unit, str(seed), *pair) for seed, pair in enumerate(both)]
+                both = [
+                    (run["seed"], run["terrains"][terrain][before], run["terrains"][terrain][after]) for run in runs
+                ]
                 if len(both) > 1:
-                    lines.append((terrain, unit, "all", sum((b for b, _ in both), []), sum((a for _, a in both), [])))
+                    both.append(("all", [x for _, b, _ in both for x in b], [x for _, _, a in both for x in a]))
+                lines += [{"terrain": terrain, "in": unit, "seed": seed} | compared(b, a) for seed, b, a in both]
     return lines
 
 
-def show(found: dict[str, list[dict[str, Any]]]) -> Table:
-    """A row a terrain and seed."""
+def compared(before: list[float], after: list[float]) -> dict[str, Any]:
+    """Means of two groups of figures, with their intervals, and whether these are apart."""
+    (low, high), (low_after, high_after) = interval(before), interval(after)
+    return {
+        "untuned": float(np.mean(before)),
+        "untuned_interval": [low, high],
+        "tuned": float(np.mean(after)),
+        "tuned_interval": [low_after, high_after],
+        "texts": [len(before), len(after)],
+        "apart": high < low_after or high_after < low,
+    }
+
+
+def show(lines: list[dict[str, Any]]) -> Table:
+    """The rows for people."""
     table = Table(title="Texts of the untuned model and behind the tuned prompts, means with 95% intervals")
     for heading in ("terrain", "in", "seed", "untuned", "95%", "tuned", "95%", "apart"):
         table.add_column(heading, justify="left" if heading in ("terrain", "in") else "right")
-    for terrain, unit, seed, before, after in rows(found):
-        (low, high), (low_after, high_after) = interval(before), interval(after)
-        apart = "yes" if high < low_after or high_after < low else "no"
-        cells = f"{np.mean(before):.1f}", f"{low:.1f}-{high:.1f}"
-        cells += f"{np.mean(after):.1f}", f"{low_after:.1f}-{high_after:.1f}"
-        table.add_row(terrain, unit, seed, *cells, apart)
+    for row in lines:
+        cells = [
+            cell
+            for name in ("untuned", "tuned")
+            for cell in (f"{row[name]:.1f}", "{:.1f}-{:.1f}".format(*row[f"{name}_interval"]))
+        ]
+        table.add_row(row["terrain"], row["in"], str(row["seed"]), *cells, "yes" if row["apart"] else "no")
     return table
+
+
+def kept(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each run what the results keep beside the rows: how long it took, and some texts."""
+    terrains = [
+        {name: {"unique": each["unique"], "texts": each["texts"]} for name, each in run["terrains"].items()}
+        for run in runs
+    ]
+    return [
+        {"seed": run["seed"], "seconds": round(run["seconds"]), "programs": run["rollouts"], "terrains": each}
+        for run, each in zip(runs, terrains, strict=True)
+    ]
 
 
 def main() -> None:
@@ -121,8 +147,9 @@ def main() -> None:
     for seed in a.seeds:
         for task, outcomes in found.items():
             outcomes.append(outcome(task, seed, a.runs.resolve(), a.overrides))
-            merge(a.out, {"seeds": a.seeds, "overrides": a.overrides} | found)
-    Console(width=120).print(show(found))
+            runs = {name: kept(each) for name, each in found.items()}
+            merge(a.out, {"seeds": a.seeds, "overrides": a.overrides, "rows": rows(found), "runs": runs})
+    Console(width=120).print(show(rows(found)))
 
 
 if __name__ == "__main__":

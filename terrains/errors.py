@@ -10,11 +10,17 @@ class WorldError(ValueError):
     """Something that the user of a world can put right. The message is one line."""
 
 
-def did_you_mean(name: object, options: Iterable[str]) -> str:
-    """Returns ``; did you mean X?``, to be put behind a message, or nothing when no option is like the name."""
+def nearest(name: object, options: Iterable[str]) -> str | None:
+    """Returns the option that is spelt most like a name, or None when none is like it. Case does not matter."""
     by_spelling = {option.casefold(): option for option in options}
     found = difflib.get_close_matches(str(name).casefold(), by_spelling, n=1, cutoff=0.6)
-    return f"; did you mean {by_spelling[found[0]]}?" if found else ""
+    return by_spelling[found[0]] if found else None
+
+
+def did_you_mean(name: object, options: Iterable[str]) -> str:
+    """Returns ``; did you mean X?``, to be put behind a message, or nothing when no option is like the name."""
+    found = nearest(name, options)
+    return f"; did you mean {found}?" if found else ""
 
 
 def one_line(text: object, most: int = 200) -> str:

@@ -133,8 +133,9 @@ def configured(
     if model_path is not None:
         changed["model.model_path"] = os.fspath(model_path)
     if stop_sequences:
+        said = stop_sequences if isinstance(stop_sequences, str) else list(stop_sequences)
         more = ["gen_experience_kwargs"] if sections.section("method").get("gen_experience_kwargs") else []
-        changed |= {f"method.{name}.stop_strings": list(stop_sequences) for name in ["gen_kwargs", *more]}
+        changed |= {f"method.{name}.stop_strings": said for name in ["gen_kwargs", *more]}
     if sections.run_name and not sections.section("train").get("run_name"):
         changed["train.run_name"] = sections.run_name
     changed |= where_workers_are(sections, settings) | dict(settings)

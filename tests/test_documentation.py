@@ -18,7 +18,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "softprompt/lm/tiny/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-FOLDERS = "distributed|softprompt|terrains|tests|docs|configs|benchmarks"
+FOLDERS = "distributed|softprompt|terraprompt|terrains|tests|docs|configs|benchmarks"
 NAMES = {each.name for each in settings(RunConfig)}
 
 
@@ -42,7 +42,9 @@ def test_named_tests_are_there(page: Path) -> None:
 
 
 def test_named_modules_are_there(page: Path) -> None:
-    named = re.findall(r"(?:python -m |from )((?:distributed|softprompt|terrains)(?:\.\w+)*)", page.read_text())
+    named = re.findall(
+        r"(?:python -m |from )((?:distributed|softprompt|terraprompt|terrains)(?:\.\w+)*)", page.read_text()
+    )
     files = [ROOT.joinpath(*name.split(".")) for name in named]
     assert [str(each) for each in files if not (each.is_dir() or each.with_suffix(".py").exists())] == []
 

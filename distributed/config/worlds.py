@@ -14,9 +14,9 @@ from distributed.errors import UserError
 from terrains.base import World
 from terrains.errors import WorldError
 from terrains.guarded import Guarded
-from terrains.loading import names_file, split_reference
+from terrains.loading import described, names_file, split_reference
 from terrains.optional import Keeping, Travelling
-from terrains.registry import WorldSource, computes_in_threads, find_world, read_options, with_paths
+from terrains.registry import WorldSource, computes_in_threads, find_world, is_light, read_options, with_paths
 from terrains.registry import make_world as make
 
 KEPT = "world.py"
@@ -123,6 +123,33 @@ def files_are_gone(config: RunConfig) -> bool:
     return not all(Path(path).expanduser().exists() for path in named)
 
 
+def names_of(config: RunConfig, world: World) -> tuple[str, ...]:
+    """Returns the names of all terrains of a run, those that are sampled last.
+
+    A user's world draws them itself: its file may be gone, of which the run's folder has a copy.
+
+    Raises:
+        UserError: they cannot be drawn as it is said.
+    """
+    terrains, drawn = config.terrains, config.terrains.sample
+    draw = None if is_light(terrains.world) else getattr(world, "sample_terrains", None)
+    try:
+        if draw is None:
+            return terrains.all_names()
+        arguments = list(drawn.families), drawn.count, drawn.difficulty, drawn.split, drawn.seed
+        sampled = tuple(draw(*arguments)) if drawn.count else ()
+    except ValueError as error:
+        raise UserError(f"terrains.sample: {error}") from None
+    except Exception as error:
+        raise UserError(f"terrains.sample: {terrains.world}: {described(error)}") from error
+    if len(sampled) != drawn.count or len({*terrains.names, *sampled}) < len(terrains.names) + drawn.count:
+        raise UserError(
+            f"terrains.sample: {terrains.world} was asked for {drawn.count} terrains that differ, and drew "
+            f"{', '.join(map(str, sampled)) or 'none'}"
+        )
+    return terrains.names + sampled
+
+
 def world_factory(config: RunConfig, world: World | None = None, folder: Path | None = None) -> Callable[[], World]:
     """Returns a picklable factory of the run's world; what the world reads from files travels with it.
 
@@ -138,7 +165,7 @@ def world_factory(config: RunConfig, world: World | None = None, folder: Path | 
     options = options_of(config, source)
     here = world if world is not None else make_world(config, folder)
     try:
-        names = config.terrains.all_names()
+        names = names_of(config, here)
         luggage = dict(here.luggage(names)) if isinstance(here, Travelling) else {}
         tasks = [here.terrain(name) for name in names] if isinstance(here, Guarded) else []
     except ValueError as error:

@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from distributed.errors import UserError
 from distributed.export.exporter import BETTER, FIRST, INCOMPARABLE, NOT_BETTER, UNSCORED, Export, Exporter
 from distributed.export.registry import CHAMPION, model_uri
-from distributed.results.numbers import decimals_for, fitness_text, interval_text
+from distributed.infra.numbers import decimals_for, fitness_text, interval_text
 from distributed.results.run_folder import open_run
 
 VERDICTS = {

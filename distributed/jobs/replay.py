@@ -13,6 +13,7 @@ from rich.console import Console
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.errors import UserError, did_you_mean
+from distributed.infra.numbers import fitness_text
 from distributed.infra.writing import told, whole_file
 from distributed.jobs.replay_programs import STDIN, gather
 from distributed.jobs.scoring_world import WorldChoice, attempt_of, hand_tokenizer, terrains_of
@@ -21,7 +22,6 @@ from distributed.report.html import render_page, write_page
 from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_section
 from distributed.report.shows import Show, recorded
 from distributed.results.best_programs import Found
-from distributed.results.numbers import fitness_text
 from distributed.results.run_folder import FinishedRun, open_run
 from terrains.base import World
 from terrains.errors import WorldError

@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed.config import RunConfig
 from distributed.config.load import load_config
-from distributed.config.worlds import make_world
+from distributed.config.worlds import make_world, names_of
 from distributed.errors import UserError
 from distributed.results.run_folder import base_model_of, open_run
 from terrains.base import Attempt, Terrain, World
@@ -78,10 +78,7 @@ def terrains_of(world: World, config: RunConfig) -> Sequence[str]:
     Raises:
         UserError: there are none.
     """
-    try:
-        names = config.terrains.all_names()
-    except ValueError as error:
-        raise UserError(f"terrains: {error}") from None
+    names = names_of(config, world)
     if not names and isinstance(world, Listing):
         names = tuple(world.default_names())
     if not names:

@@ -16,10 +16,10 @@ from transformers.utils.logging import disable_progress_bar
 from distributed.config.worlds import world_of_metadata
 from distributed.errors import UserError, did_you_mean
 from distributed.export.registry import FINGERPRINT, PREFIX, Registry, default_store, model_uri, registry_name
+from distributed.infra.numbers import fitness_text
 from distributed.infra.writing import whole_file
 from distributed.jobs.scoring_world import WorldChoice, attempt_of
 from distributed.observability.mlflow_store import store_uri
-from distributed.results.numbers import fitness_text
 from distributed.results.run_folder import open_run
 from distributed.rollout.instructions import instruction_ids
 from softprompt.finite import NotFiniteError

@@ -24,6 +24,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from distributed.infra.numbers import fitness_text
+
 TREND_LENGTH = 24  # steps that the trend column looks back
 LOG_WIDTH = 1000  # characters of a log's line; rich would take 80 and cut tables to it
 PLAIN_EVERY = 30.0  # seconds between two plain lines of a phase that has no steps
@@ -159,8 +161,8 @@ class Display:
         for terrain in shown:
             table.add_row(
                 Text(terrain),
-                _number(self._latest.get(f"fitness/{terrain}")),
-                _number(self._best.get(terrain)),
+                _fitness(self._latest.get(f"fitness/{terrain}")),
+                _fitness(self._best.get(terrain)),
                 _share(self._latest.get(f"valid/{terrain}")),
                 _share(self._latest.get(f"unique/{terrain}")),
                 Text(sparkline(list(self._trend[terrain]), ascii_only), style="cyan"),
@@ -183,7 +185,7 @@ class Display:
         """Over all terrains: mean fitness, mean of the best, and shares of valid and unique programs."""
         fitness, valid, unique = (over(self._latest, name, self.terrains) for name in ("fitness", "valid", "unique"))
         best = sum(self._best.values()) / len(self._best) if self._best else None
-        return [_number(fitness), _number(best), _share(valid), _share(unique)]
+        return [_fitness(fitness), _fitness(best), _share(valid), _share(unique)]
 
 
 def over(metrics: Mapping[str, Any], name: str, terrains: Sequence[str]) -> float | None:
@@ -200,14 +202,14 @@ def plain_line(metrics: Mapping[str, Any], terrains: Sequence[str], done: int, t
     known = [terrain for terrain in terrains if f"fitness/{terrain}" in metrics]
     parts = [f"step {done}/{total}"]
     if len(known) <= MANY:
-        parts += [f"{name} {_number(metrics[f'fitness/{name}'])}{_shares(metrics, [name])}" for name in known]
+        parts += [f"{name} {_fitness(metrics[f'fitness/{name}'])}{_shares(metrics, [name])}" for name in known]
     else:
         ranked = sorted(known, key=lambda name: float(metrics[f"fitness/{name}"]))
-        mean = _number(over(metrics, "fitness", known))
-        ends = (f"{_number(metrics[f'fitness/{name}'])} on {name}" for name in (ranked[0], ranked[-1]))
+        mean = _fitness(over(metrics, "fitness", known))
+        ends = (f"{_fitness(metrics[f'fitness/{name}'])} on {name}" for name in (ranked[0], ranked[-1]))
         parts.append(f"{len(known)} terrains: mean {mean}{_shares(metrics, known)}, from {' to '.join(ends)}")
     if "seconds" in metrics:
-        parts.append(f"after {_number(metrics['seconds'])} s")
+        parts.append(f"after {metrics['seconds']:.1f} s")
     return "  ".join(parts)
 
 
@@ -231,8 +233,8 @@ def sparkline(values: Sequence[float], ascii_only: bool = False) -> str:
     return "".join(levels[next(marks)] if math.isfinite(v) else " " for v in values)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _fitness(value: float | None) -> str:
+    return "-" if value is None else fitness_text(value)
 
 
 def _share(value: float | None) -> str:

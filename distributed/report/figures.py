@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from distributed.infra.numbers import fitness_text
 from distributed.report.shows import Show
 from terrains.render.still import draw_scene
 
@@ -67,7 +68,7 @@ def draw_stack(shows: Sequence[Show], path: Path, unit: str = "") -> Path:
     figure = Figure(figsize=(10, 3.4 * len(shows)), layout="constrained")
     for show, axes in zip(shows, figure.subplots(len(shows), squeeze=False).flat, strict=True):
         assert show.scene is not None
-        title = f"{show.title} on {show.terrain}: {show.fitness:.1f}{unit}"
+        title = f"{show.title} on {show.terrain}: {fitness_text(show.fitness)}{unit}"
         draw_scene(show.scene, title=title, axes=axes)
     figure.savefig(path, dpi=120)
     return path

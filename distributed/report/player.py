@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
+from distributed.infra.numbers import fitness_text, measure_text
 from distributed.report.shows import Show
-from distributed.results.numbers import measure_text
 from terrains.render.player import player_data
 
 SCRIPT = "player.js"
@@ -113,7 +113,7 @@ def _choice(name: str, label: str, options: Mapping[str, str], chosen: str) -> s
 def _stage(walker: Show) -> str:
     label = escape(walker.title)
     canvas = f'<canvas role="img" aria-label="{label} moving"></canvas>' if walker.moving else ""
-    caption = f"<figcaption><span>{label}</span><b>fitness {walker.fitness:.1f}</b></figcaption>"
+    caption = f"<figcaption><span>{label}</span><b>fitness {fitness_text(walker.fitness)}</b></figcaption>"
     return f'<figure class="stage">{canvas}{caption}</figure>'
 
 

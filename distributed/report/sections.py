@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from distributed.infra.numbers import decimals_for, interval_text, measure_text
 from distributed.report.metrics import with_unit
 from distributed.report.player import colour, terrain_name
-from distributed.results.numbers import decimals_for, interval_text, measure_text
 from distributed.results.summary import Summary, TerrainSummary
 
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from distributed.results.numbers import decimals_for, interval_text, measure_text
+from distributed.infra.numbers import decimals_for, interval_text, measure_text
 from distributed.results.summary import Summary
 
 MOST_TERRAINS = 12

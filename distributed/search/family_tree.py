@@ -10,12 +10,13 @@ from distributed.search.lineage import Record
 SIZE = "method.n_soft_tokens"
 
 
-def draw_family_tree(record: Record, path: Path) -> Path:
+def draw_family_tree(record: Record, path: Path, unit: str = "world units") -> Path:
     """Draws a lane for each member, coloured by its number of soft tokens, and an arrow for each copy.
 
     Args:
         record: of a search with at least one round.
         path: picture to write.
+        unit: what fitness is counted in, empty where nobody says.
 
     Returns:
         The path.
@@ -46,7 +47,8 @@ def draw_family_tree(record: Record, path: Path) -> Path:
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("round (number)", fontsize=9)
-    axes.set_title("at each round: fitness on the evaluation set (world units); star: the best", fontsize=9)
+    counted = f" ({unit})" if unit else ""
+    axes.set_title(f"at each round: fitness on the evaluation set{counted}; star: the best", fontsize=9)
     axes.margins(x=0.08, y=0.12)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -64,5 +66,10 @@ def _lane(axes: Any, rounds: list[dict[str, Any]], lane: int, colours: dict[int,
     for each in rounds:
         axes.plot(each["at"], lane, "o", color=colours[each["settings"].get(SIZE, 0)], markersize=9, zorder=3)
         axes.annotate(
-            f"{each['fitness']:.0f}", (each["at"], lane), (0, 8), textcoords="offset points", ha="center", fontsize=8
+            _short(each["fitness"]), (each["at"], lane), (0, 8), textcoords="offset points", ha="center", fontsize=8
         )
+
+
+def _short(fitness: float) -> str:
+    """A fitness as a label: whole, or of two digits where it is below 10."""
+    return f"{fitness:.0f}" if abs(fitness) >= 10 or fitness == 0 else f"{fitness:.2g}"

@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from distributed.errors import UserError
+from distributed.infra.numbers import fitness_text
 from distributed.infra.writing import write_text
 
 FILE = "lineage.json"
@@ -156,7 +157,7 @@ def describe_exploit(exploit: Mapping[str, Any]) -> str:
     line = f"member {exploit['member']} copies member {exploit['donor']} at step {exploit['step']}: {changed}"
     if "fitness_distilled" in exploit:
         values = (exploit["fitness_donor"], exploit["fitness_surgery"], exploit["fitness_distilled"])
-        line += "; fitness {:.1f}, behind surgery {:.1f}, distilled {:.1f}".format(*values)
+        line += "; fitness {}, behind surgery {}, distilled {}".format(*map(fitness_text, values))
     return line
 
 

@@ -253,9 +253,9 @@ class _Search:
             self.record.save()
         run_id = self.record.mlflow.get(str(best["member"]))
         save_checkpoint(directory, loop.step, {"loop": loop.state_dict(), "run": {"mlflow_run_id": run_id}})
-        finish(loop, self.lm, self.world, directory, self.console)
+        unit = finish(loop, self.lm, self.world, directory, self.console).unit("fitness")
         with whole_file(self.directory / TREE) as draft:
-            draw_family_tree(self.record, draft)
+            draw_family_tree(self.record, draft, unit)
         summary = summarise(self.config, self.record, self.terrains, best, time.monotonic() - self.began)
         for path in (write_summary(self.directory, summary), self.record.path, self.directory / TREE):
             tracker.artifact(path)

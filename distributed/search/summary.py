@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distributed.config import RunConfig
+from distributed.infra.numbers import fitness_text
 from distributed.infra.writing import write_text
 from distributed.search.lineage import Record
 
@@ -78,7 +79,7 @@ def print_summary(summary: dict[str, Any], record: Record, directory: Path, say:
     )
     if record.damaged:
         say(f"damaged  {len(record.damaged)} checkpoints were passed over: {', '.join(record.damaged)}")
-    say(f"best     member {best['member']} at step {best['step']}, {best['fitness']:.1f}: {found}")
+    say(f"best     member {best['member']} at step {best['step']}, {fitness_text(best['fitness'])}: {found}")
     say(f"its run  {directory / BEST}; terraprompt export {shlex.quote(str(directory))} takes it")
     say(f"lineage  {record.path}, and its picture {TREE}")
     say(f"curves   tensorboard --logdir {shlex.quote(str(directory / TUNE))}")

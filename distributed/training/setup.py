@@ -14,7 +14,7 @@ from transformers.utils import logging as hf_logging
 from distributed.config import BUNDLED, BUNDLED_LM, RunConfig
 from distributed.config.load import with_settings
 from distributed.config.packaged_models import command_for
-from distributed.config.worlds import world_factory
+from distributed.config.worlds import names_of, world_factory
 from distributed.errors import UserError
 from distributed.infra.paths import lasting
 from distributed.infra.ray_cluster import connect_ray, is_our_own, resource_summary, room_for
@@ -56,7 +56,7 @@ def terrain_names(world: World, config: RunConfig) -> list[str]:
         UserError: a name is misspelt, or two are one terrain.
     """
     try:
-        terrains = [world.terrain(name) for name in config.terrains.all_names()]
+        terrains = [world.terrain(name) for name in names_of(config, world)]
     except ValueError as error:
         raise UserError(f"terrains.names: {error}") from None
     first: dict[str, str] = {}

@@ -15,6 +15,7 @@ from torch import Tensor
 from distributed.errors import UserError
 from distributed.learner.snapshot import Snapshot
 from distributed.rollout.instructions import instruction_ids
+from distributed.rollout.pool import world_failed
 from distributed.rollout.scoring import checked
 from distributed.rollout.types import PromptState
 from distributed.training import metrics
@@ -24,6 +25,8 @@ from distributed.training.trlx_settings import optimizer_steps, readable_by_trlx
 from softprompt.trlx.compat import TrlxMissingError
 from softprompt.trlx.registration import register
 from terrains.base import Attempt, Score, World
+from terrains.checks import checked_scores
+from terrains.errors import WorldError
 from terrains.optional import Tokenizing
 
 
@@ -156,6 +159,19 @@ class TrlxLoop(TrainingLoop):
             )
             for output, name, k in zip(outputs, terrain, instruction, strict=True)
         ]
-        scores = [checked(score, each) for score, each in zip(self._world.score(attempts), attempts, strict=True)]
+        try:
+            found = checked_scores(self._world.score(attempts), len(attempts), f"the world {self._world.name}")
+        except WorldError as error:
+            raise world_failed(error) from error
+        scores = [checked(score, each) for score, each in zip(found, attempts, strict=True)]
         self._scores += [(attempt.terrain, score) for attempt, score in zip(attempts, scores, strict=True)]
-        return [list(score.token_rewards) or score.reward for score in scores]
+        if not any(score.token_rewards for score in scores):
+            return [score.reward for score in scores]
+        # Where one program has a reward a token, trlx would give another's only reward to its first token.
+        pairs = zip(scores, attempts, strict=True)
+        return [list(score.token_rewards) or _at_the_end(score.reward, len(each.output_ids)) for score, each in pairs]
+
+
+def _at_the_end(reward: float, n: int) -> list[float]:
+    """A reward on the last of n tokens; trlx has one at least, that of the end."""
+    return [*[0.0] * (n - 1), reward]

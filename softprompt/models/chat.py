@@ -61,10 +61,10 @@ class Chat:
     def _render(self, tokenizer: PreTrainedTokenizerBase, turns: Sequence[dict[str, str]], **settings: Any) -> str:
         if not has_template(tokenizer):
             raise ChatError("the language model's tokenizer has no chat template; leave it off")
-        template = SAME_DATE + tokenizer.get_chat_template()
         try:
+            template = SAME_DATE + tokenizer.get_chat_template()
             text = tokenizer.apply_chat_template(list(turns), chat_template=template, tokenize=False, **settings)
-        except TemplateError as error:
+        except (TemplateError, ValueError) as error:  # the second where there are several, and none is the usual one
             turn = "a system's turn" if self.system_prompt is not None else "such a conversation"
             raise ChatError(f"the language model's chat template does not take {turn}: {error}") from error
         assert isinstance(text, str)

@@ -92,7 +92,13 @@ class ModelFiles:
         try:
             check_kind(self.source, AutoConfig.from_pretrained(self.source, trust_remote_code=False, **self.hub))
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                self.source, trust_remote_code=False, output_loading_info=True, **how, **self.hub
+                self.source,
+                trust_remote_code=False,
+                output_loading_info=True,
+                # It looks for an adapter once more, and would wait for a hub that does not answer.
+                adapter_kwargs=dict(self.hub),
+                **how,
+                **self.hub,
             )
             model, found = loaded
         except Exception as error:  # of whatever kind transformers has for files that do not fit one another

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from softprompt.models.chat import ChatError
 from softprompt.models.frozen import FrozenLM
 
 
@@ -34,10 +35,16 @@ def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:
 
     Raises:
         ValueError: the language model has no row for a token of it.
-        ChatError: its template does not take this instruction.
+        ChatError: its template does not take this instruction, or writes tokens that the model has no rows for.
     """
     if lm.chat is not None:
-        return tuple(readable_ids(lm.tokenizer, lm.chat.instruction_ids(lm.tokenizer, instruction), lm.vocab_size))
+        said = lm.chat.instruction_ids(lm.tokenizer, instruction)
+        if beyond := [token for token in said if token >= lm.vocab_size]:
+            token = lm.tokenizer.convert_ids_to_tokens(beyond[0])
+            raise ChatError(
+                f"the chat template writes {token!r}, and the language model has no row for it; leave it off"
+            )
+        return tuple(said)
     ids = readable_ids(lm.tokenizer, lm.tokenizer(instruction)["input_ids"], lm.vocab_size)
     return tuple(ids[:-1] if len(ids) > 1 and ids[-1] == lm.eos_id else ids)
 

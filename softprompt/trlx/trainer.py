@@ -5,6 +5,7 @@ Import it after `softprompt.trlx.compat.apply_repairs`; `softprompt.trlx.registr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,8 @@ from trlx.utils import get_optimizer_class
 from softprompt.prompts.init import initial_prompts
 from softprompt.trlx.observer import Observer
 from softprompt.trlx.policy import PromptedPolicy
+
+logger = logging.getLogger("terraprompt")
 
 
 class TerrainSoftPromptTrainer(AcceleratePPOTrainer):
@@ -48,6 +51,11 @@ class TerrainSoftPromptTrainer(AcceleratePPOTrainer):
         **settings: Any,
     ) -> None:
         self.terrains, self.n_soft_tokens = list(terrains), n_soft_tokens
+        if config.model.num_layers_unfrozen > 0:
+            logger.warning(
+                "model.num_layers_unfrozen is %d and ignored: prompts are trained, and no layer of the language model",
+                config.model.num_layers_unfrozen,
+            )
         self._first, self._value_lr, self._observer, self._evaluates = first, value_lr, observer, evaluates
         super().__init__(config, **settings)
         if observer is not None:

@@ -69,7 +69,7 @@ FAMILIES = (
     Family("Llama", "llama", GROUPED, "keys for groups of heads", KERNELS),
     Family("SmolLM2", "llama", {**GROUPED, "tie_word_embeddings": True}, "a tied head", KERNELS),
     Family("Mistral", "mistral", {**GROUPED, "sliding_window": None}, "", KERNELS),
-    Family("Mistral 7B of 2023", "mistral", {**GROUPED, "sliding_window": 4}, "a window in every layer"),
+    Family("Mistral 7B of 2023", "mistral", {**GROUPED, "sliding_window": 8}, "a window in every layer"),
     Family("Mixtral", "mixtral", {**EXPERTS, "sliding_window": None}, "experts"),
     Family("Qwen2, Qwen2.5", "qwen2", GROUPED, "biases of keys", KERNELS),
     Family(
@@ -94,7 +94,7 @@ FAMILIES = (
     ),
     Family("Gemma 3", "gemma3_text", {**GROUPED, "head_dim": 8, **ALTERNATING}, "windows with positions of their own"),
     Family("Phi-1.5, Phi-2", "phi", SMALL, "positions in a part of each head, a head with a bias"),
-    Family("Phi-3, Phi-4", "phi3", {**GROUPED, "sliding_window": 4}, "a window, fused projections"),
+    Family("Phi-3, Phi-4", "phi3", {**GROUPED, "sliding_window": 8}, "a window, fused projections"),
     Family("StableLM", "stablelm", GROUPED, "positions in a part of each head"),
     Family("SmolLM3", "smollm3", {**GROUPED, "no_rope_layers": [1, 0]}, "layers without positions"),
     Family("OLMo 2", "olmo2", GROUPED, "norms behind the layers"),

@@ -27,7 +27,7 @@ QUICK = ("GPT-2", "Mistral 7B of 2023", "Qwen3", "Gemma 2", "gpt-oss", "Mamba")
 EACH = [pytest.param(f, id=f.name, marks=[] if f.name in QUICK else pytest.mark.slow) for f in FAMILIES]
 
 REQUESTS = [SampleRequest(0, (5, 9, 30), 3, 1), SampleRequest(1, (7,), 3, 2)]
-"""Beginnings of two lengths, so that one of them stands behind padding; windows of 4 are shorter than both."""
+"""Beginnings of two lengths, one of which stands behind padding; windows, of 4 or 8, are shorter than the texts."""
 
 DRAWING = GenerationConfig(max_new_tokens=12)
 REBUILT = """
@@ -86,6 +86,7 @@ def test_it_is_sampled_in_the_way_that_the_documents_name(family: Family):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_family_is_rebuilt_in_another_process(tokenizer):
     torch.set_num_threads(1)
     models = [FrozenLM(build(family), tokenizer) for family in FAMILIES]

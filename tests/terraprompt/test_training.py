@@ -11,12 +11,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
 import terraprompt
 from distributed.checkpoint.manager import latest
-from distributed.config.worlds import KEPT_READ
+from distributed.config.load import parse_config
+from distributed.config.worlds import KEPT_READ, make_world, world_factory
 from distributed.results.run_folder import open_run
 from terrains.base import Attempt
 from terrains.errors import WorldError
@@ -170,22 +172,38 @@ def test_a_run_keeps_the_text_of_a_function_and_never_runs_it(
     assert "reward_fn was a function in Python" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_what_cannot_travel_to_workers_is_said_before_there_are_any(trained: Trained, tmp_path: Path) -> None:
+    lock = threading.Lock()
+    with pytest.raises(terraprompt.UserError, match="reward_fn: cannot travel to Ray's workers: .*lock") as raised:
+        trained(lambda outputs: [float(lock.locked())] * len(outputs), prompts=PROMPTS, **{"ray.enabled": True})
+    assert "\n" not in str(raised.value) and not (tmp_path / "runs").exists()
+
+
+def test_a_closure_travels_as_ray_sends_it() -> None:
+    scale = 2.0
+    rewards = {"python:reward_fn": lambda outputs: [scale * len(each) for each in outputs]}
+    options = {"reward": "python:reward_fn", "terrains": {"a": {"instructions": PROMPTS}}}
+    config = parse_config({"terrains": {"world": "functions", "options": options}})
+    here = make_world(config, functions=rewards)
+    there = cloudpickle.loads(cloudpickle.dumps(world_factory(config, here)))()
+    for world in (here, there):
+        assert [each.reward for each in world.score([Attempt("a", "def f():\nabc", 1)])] == [6.0]
+    assert there.terrain("a") == here.terrain("a")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_workers_on_ray_make_the_run_of_this_process(trained: Trained, local_ray: None) -> None:
-    scale = 2.0
+    scale = -2.0
 
-    def reward_fn(outputs, **rest):
-        return [scale * each for each in short(outputs)]
+    def reward_fn(outputs, **rest):  # names nothing of this module, which workers then need not import
+        return [scale * len(text) for text in outputs]
 
     settings = {"rollouts.workers": 2, "rollouts.request_size": 4}
     there = trained(reward_fn, prompts=PROMPTS, **settings)
     here = trained(reward_fn, prompts=PROMPTS, **settings, **{"ray.enabled": False})
     assert there.config.ray.enabled and not here.config.ray.enabled
     assert np.array_equal(there.prompts["task"], here.prompts["task"])
-    lock = threading.Lock()
-    with pytest.raises(terraprompt.UserError, match="reward_fn: cannot travel to Ray's workers: .*lock"):
-        trained(lambda outputs: [float(lock.locked())] * len(outputs), prompts=PROMPTS)
 
 
 def test_small_settings_are_there() -> None:

@@ -116,7 +116,7 @@ def test_overrides_may_be_values_by_name_which_are_not_changed() -> None:
     config = parse_config({"train": {"seed": 3}}, changed)
     assert (config.terrains.options, options) == ({"seconds": 7}, {"seconds": 5})
     assert (config.optimizer.kwargs.lr, config.train.seed) == (1e-5, 3)
-    with pytest.raises(UserError, match="did you mean lr"):
+    with pytest.raises(UserError, match="did you mean optimizer.kwargs.lr"):
         parse_config({}, {"optimizer.kwargs.lrr": 1.0})
 
 

@@ -31,7 +31,7 @@ import json, sys
 
 class Nothing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("distributed", "softprompt", "terrains"):
+        if name.partition(".")[0] in ("distributed", "softprompt", "terraprompt", "terrains"):
             raise ModuleNotFoundError(f"No module named {name!r}")
 
 sys.meta_path.insert(0, Nothing())

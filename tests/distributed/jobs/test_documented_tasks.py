@@ -60,7 +60,7 @@ def test_it_is_trained_exported_and_served_where_its_files_are_not(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @PAGES
 def test_two_members_search_and_the_best_is_exported_and_served(
     files: Path, tmp_path: Path, store: str, tiny_lm, local_ray
@@ -79,3 +79,33 @@ def test_two_members_search_and_the_best_is_exported_and_served(
     with served(model_uri("t"), tmp_path) as address:
         answer = answered(address, {"inputs": ASKED, "params": {"seed": 8}})
     assert answer == predicted("t")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@PAGES
+def test_it_is_learnt_as_it_is_written_there(files: Path, page: str) -> None:
+    settings = ["ray.enabled=false", "train.tracker=null", "evaluation.samples_per_terrain=64"]
+    assert main_exit("train", "--config", str(files / "letters.yml"), *settings) == 0
+    terrains = open_run("runs/letters").summary.terrains
+    # The reward's other terrain is evaluated behind an instruction that it was not trained behind.
+    for name in ("e", "t") if page == "worlds.md" else ("e",):
+        row = terrains[name]
+        assert row.untuned_interval is not None
+        assert row.tuned_interval[0] > row.untuned_interval[1], name
+    assert terrains["e"].ratio is not None and terrains["e"].ratio > 1.15
+
+
+@pytest.mark.parametrize("page", ["worlds.md"])
+def test_a_section_search_is_for_a_search_and_training_says_that_it_takes_no_notice(
+    files: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = files / "letters.yml"
+    nowhere = ["model.model_path=nowhere", *FAST]
+    said = []
+    for more in ("", "search:\n  members: 3\n"):
+        settings.write_text(settings.read_text() + more)
+        assert main_exit("train", "--config", str(settings), *nowhere) == 2
+        said.append([line for line in caplog.messages if "section search" in line])
+    assert said[0] == [] and len(said[1]) == 1
+    assert f"{settings}: the section search is for `terraprompt search`" in said[1][0]

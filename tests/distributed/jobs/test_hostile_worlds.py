@@ -110,7 +110,7 @@ def test_odd_names_of_terrains_are_trained_reported_exported_and_written(
     ("deeds", "said"),
     [
         (
-            {"terrain": "return Terrain(name, 'import math\\n', fingerprint=str(os.getpid()))"},
+            {"terrain": "return Terrain(name, fingerprint=name + str(os.getpid()))"},
             "is another terrain each",
         ),
         ({"score": "attempts.reverse()"}, "score changed the list of attempts"),

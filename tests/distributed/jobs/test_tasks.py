@@ -155,3 +155,16 @@ def test_without_the_model_the_command_that_makes_it_is_named(
     assert (
         said == "terraprompt: model.model_path: there is nothing at 'models/smollm2' yet: terraprompt get-model smollm2"
     )
+
+
+def test_without_the_hub_its_model_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    assert main_exit("train", "--config", str(CONFIGS / "reviews.yml"), *SMALL) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("terraprompt:")]
+    assert len(said) == 1
+    assert said[0].startswith("terraprompt: model.model_path: cannot load a language model from 'lvwerra/gpt2-imdb': ")
+    assert not (tmp_path / "runs").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from distributed.results.numbers import fitness_text, interval_text
+from distributed.infra.numbers import fitness_text, interval_text
 from distributed.results.summary import Summary, summarise
 from distributed.results.tables import MOST_MEASURES, MOST_TERRAINS, summary_tables
 

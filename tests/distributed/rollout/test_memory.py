@@ -13,8 +13,6 @@ from distributed.rollout.ray_pool import RayPool
 from tests.distributed.rollout.test_ray_pool import SHARED, STATE, assert_answers, requests
 from tests.distributed.tiny_workers import DrawingWorker
 
-pytestmark = pytest.mark.timeout(180)
-
 
 class LeakyWorker(DrawingWorker):
     """Keeps 200 MB at every request, and warns of it."""

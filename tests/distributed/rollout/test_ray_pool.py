@@ -24,7 +24,6 @@ from tests.distributed.tiny_workers import DrawingWorker, StuckWorker
 
 STATE = PromptState(version=5, prompts=np.zeros((3, 2, 4), dtype=np.float32))
 SHARED = {"weights": np.ones(1000)}
-pytestmark = pytest.mark.timeout(120)
 
 
 def requests(n: int, **deeds: int) -> list[RolloutRequest]:

@@ -95,3 +95,17 @@ def test_a_loaded_model_talks_as_it_is_told_to(tokenizer, tmp_path):
     lm.tokenizer.save_pretrained(tmp_path)
     assert instruction_ids(FrozenLM.load(tmp_path, chat=Chat()), SAID) == instruction_ids(lm, SAID)
     assert text_of(FrozenLM.load(tmp_path)) == f"<bos>{SAID}"
+
+
+def test_a_template_whose_tokens_the_model_has_no_rows_for_is_one_line(tokenizer, llama):
+    lm = FrozenLM(llama.model, talking_lm(tokenizer, None).tokenizer, chat=Chat())
+    assert lm.eos_ids == llama.eos_ids
+    with pytest.raises(ChatError, match=r"writes '<\|user\|>', and the language model has no row for it"):
+        instruction_ids(lm, SAID)
+
+
+def test_of_several_templates_one_has_to_be_the_usual_one(tokenizer):
+    with pytest.raises(ChatError, match="does not take such a conversation: .*multiple chat templates") as error:
+        talking_lm(tokenizer, Chat(), {"rag": TEMPLATE, "tool_use": TEMPLATE})
+    assert "\n" not in str(error.value)
+    assert text_of(talking_lm(tokenizer, Chat(), {"default": TEMPLATE, "rag": ""})).startswith("<bos><|user|>")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from peft import IA3Config, LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -190,3 +191,26 @@ def test_an_adapter_is_not_merged_into_fewer_bits(llama, tmp_path):
     train(LoraConfig(**LORA), tmp_path / "base", tmp_path / "adapter")
     with pytest.raises(ValueError, match="cannot be merged into weights of 4bit: merge it first"):
         FrozenLM.load(tmp_path / "adapter", quantization="4bit")
+
+
+def in_hub_cache(cache: Path, name: str, folder: Path) -> None:
+    """Puts a directory where the hub's client keeps what it has fetched."""
+    kept, commit = cache / f"models--{name.replace('/', '--')}", "0" * 40
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text(commit)
+    shutil.copytree(folder, kept / "snapshots" / commit)
+
+
+def test_an_adapter_of_the_hub_lies_on_a_model_of_the_hub(llama, tmp_path, monkeypatch):
+    llama.model.save_pretrained(tmp_path / "base")
+    llama.tokenizer.save_pretrained(tmp_path / "base")
+    train(LoraConfig(**LORA), tmp_path / "base", tmp_path / "adapter")
+    wanted = FrozenLM.load(tmp_path / "adapter").hash
+    name_base(tmp_path / "adapter", "acme/base")
+    for name in ("base", "adapter"):
+        in_hub_cache(tmp_path / "hub", f"acme/{name}", tmp_path / name)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    lm = FrozenLM.load("acme/adapter")
+    assert lm.hash == wanted and lm.tokenizer("def 12").input_ids == llama.tokenizer("def 12").input_ids
+    assert FrozenLM.load("acme/base").hash == llama.hash

@@ -9,12 +9,9 @@ import torch
 from softprompt.prompts.init import initial_prompts, random_rows, text_rows, vocabulary_rows
 from softprompt.prompts.table import SoftPromptTable
 from tests.accuracy import assert_rounded
+from tests.softprompt.chance import chance
 
 pytestmark = pytest.mark.arithmetic
-
-
-def chance(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

@@ -7,12 +7,9 @@ import torch
 
 from softprompt.prompts.stats import nearest_tokens, prompt_drift, relative_step
 from tests.accuracy import assert_rounded
+from tests.softprompt.chance import chance
 
 pytestmark = pytest.mark.arithmetic
-
-
-def chance(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

@@ -7,12 +7,9 @@ import torch
 
 from softprompt.prompts.table import SoftPromptTable
 from tests.accuracy import assert_rounded
+from tests.softprompt.chance import chance
 
 pytestmark = pytest.mark.arithmetic
-
-
-def chance(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_a_table_gives_each_terrain_its_own_rows_and_only_those_get_gradients():

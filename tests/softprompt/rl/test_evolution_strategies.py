@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 
 from softprompt.rl.evolution_strategies import centered_ranks, evolution_gradient, perturbations
 from tests.accuracy import assert_both_accurate
+from tests.softprompt.chance import chance
 
 pytestmark = pytest.mark.arithmetic
-
-
-def chance(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_ranks_golden_numbers():

@@ -95,6 +95,19 @@ def test_only_prompts_and_the_value_head_move_and_each_step_has_every_terrain(mo
     assert torch.equal(torch.stack([saved[name] for name in TERRAINS]), trainer.prompts)
 
 
+def test_layers_that_would_be_trained_are_one_line(model, tmp_path, caplog):
+    before = settings(model, tmp_path, evaluates=False)
+    config = before.evolve(model={"num_layers_unfrozen": 2}, train={"total_steps": 1, "epochs": 1})
+    import trlx
+
+    trainer = trlx.train(reward_fn=lambda outputs, **_: [1.0] * len(outputs), prompts=prompts(), config=config)
+    assert [line for line in caplog.messages if "num_layers_unfrozen" in line] == [
+        "model.num_layers_unfrozen is 2 and ignored: prompts are trained, and no layer of the language model"
+    ]
+    moving = {name for name, each in trainer.policy.named_parameters() if each.requires_grad}
+    assert all(name.startswith("v_head.") or name.endswith(".rows") for name in moving), moving
+
+
 def test_trlx_evaluates_with_prompts_of_the_terrains(model, tmp_path):
     trainer, told = trained(model, tmp_path)
     assert trainer.nth_evaluation == 3 and len(told) == 5
