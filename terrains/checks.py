@@ -48,7 +48,13 @@ def _checked_score(score: Any, said: str, place: int) -> Score:
         raise WorldError(f"{said}the Score of attempt {place} has token_rewards that are no numbers") from None
     failure = None if score.failure is None else one_line(score.failure, LONGEST_KIND)
     detail = score.detail if isinstance(score.detail, str) and score.detail.isprintable() else one_line(score.detail)
-    return Score(_number(score.reward), _number(score.fitness), failure, detail, tokens)
+    try:
+        told = tuple(_number(each) for each in score.descriptors)
+    except (TypeError, ValueError):
+        raise WorldError(f"{said}the Score of attempt {place} has descriptors that are no numbers") from None
+    if not isinstance(score.identity, str):
+        raise WorldError(f"{said}the Score of attempt {place} has an identity that is no text")
+    return Score(_number(score.reward), _number(score.fitness), failure, detail, tokens, told, score.identity)
 
 
 def checked_terrain(found: Any, said: str, name: str) -> Terrain:

@@ -94,6 +94,14 @@ def ordered(attempts):
             lambda attempts: [GOOD, Score(1.0, 1.0, token_rewards=("a",))],
             "the Score of attempt 1 has token_rewards that are no numbers",
         ),
+        (
+            lambda attempts: [GOOD, Score(1.0, 1.0, descriptors=("a",))],
+            "the Score of attempt 1 has descriptors that are no numbers",
+        ),
+        (
+            lambda attempts: [GOOD, Score(1.0, 1.0, identity=7)],
+            "the Score of attempt 1 has an identity that is no text",
+        ),
         (lambda attempts: attempts.clear() or [], "score returned 0 scores for 2 attempts"),
         (emptied, "score changed the list of attempts"),
         (ordered, "score changed the list of attempts"),
@@ -121,7 +129,7 @@ def test_a_world_that_hangs_is_not_waited_for_twice() -> None:
 
 def test_numbers_of_any_kind_are_pythons_own_and_no_score_is_changed_afterwards() -> None:
     kept = [
-        Score(np.float32(0.5), np.int64(2), "odd\nkind" * 20, "two\nlines", np.array([0.25, 0.25])),
+        Score(np.float32(0.5), np.int64(2), "odd\nkind" * 20, "two\nlines", np.array([0.25, 0.25]), np.ones(2), "me"),
         Score(10**400, True),
     ]
     world = guarded(Hostile(lambda attempts: tuple(kept)), "w")
@@ -130,6 +138,7 @@ def test_numbers_of_any_kind_are_pythons_own_and_no_score_is_changed_afterwards(
     assert (first.reward, first.fitness, first.token_rewards, first.detail) == (0.5, 2.0, (0.25, 0.25), "two lines")
     assert [type(each) for each in (first.reward, first.fitness, *first.token_rewards)] == [float] * 4
     assert first.failure is not None and len(first.failure) <= 60 and "\n" not in first.failure
+    assert (first.descriptors, first.identity) == ((1.0, 1.0), "me")
     assert (second.reward, second.fitness) == (float("inf"), 1.0)
 
 
