@@ -22,6 +22,7 @@ from distributed.results.run_folder import LAYERS, PROMPTS, SUMMARY
 from distributed.results.summary import Summary, summarise, write_summary
 from distributed.results.tables import summary_tables
 from distributed.training.loop import TrainingLoop
+from distributed.training.variety import FIGURES
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
 from softprompt.prompts.ten_io import save_network
@@ -127,7 +128,27 @@ def _summary(loop: TrainingLoop, lm: FrozenLM, world: World) -> Summary:
         nearest=_nearest(loop),
         metrics=_measured(loop),
         units=_units(world),
+        variety=_variety(loop),
+        niches=loop.learner.niches,
+        best_of_cells=_best_of_cells(loop),
     )
+
+
+def _variety(loop: TrainingLoop) -> dict[str, dict[str, dict[str, float]]] | None:
+    """How varied programs are before and after tuning; loops that were saved by older versions do not say."""
+    untuned = (loop.untuned or {}).get("variety") or [{}] * len(loop.terrains)
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for terrain, before in zip(loop.terrains, untuned, strict=True):
+        said = {"untuned": before, "tuned": loop.tuned[terrain].get("variety", {})}
+        figures = {when: {name: each[name] for name in FIGURES if name in each} for when, each in said.items()}
+        found[terrain] = {when: each for when, each in figures.items() if each}
+    return found if any(found.values()) else None
+
+
+def _best_of_cells(loop: TrainingLoop) -> dict[str, dict[int, float]] | None:
+    if loop.learner.niches is None:
+        return None
+    return {name: loop.tuned[name].get("variety", {}).get("best_of_cells", {}) for name in loop.terrains}
 
 
 def _units(world: World) -> dict[str, str] | None:
@@ -164,6 +185,8 @@ def _final_metrics(summary: Summary) -> dict[str, float]:
         for key, value in terrain.model_dump().items():
             if isinstance(value, int | float):
                 metrics[f"final/{key}/{name}"] = float(value)
+        for key, value in (summary.variety or {}).get(name, {}).get("tuned", {}).items():
+            metrics[f"final/{key}/{name}"] = value
     return metrics
 
 

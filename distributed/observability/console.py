@@ -153,7 +153,8 @@ class Display:
     def _render(self) -> Group:
         table = Table(expand=True, pad_edge=False, box=None)
         table.add_column("terrain", no_wrap=True, min_width=len("terrain"), style="bold")
-        for heading in ("mean", "best", "valid", "unique"):
+        has_cells = any(f"cells/{terrain}" in self._latest for terrain in self.terrains)
+        for heading in ("mean", "best", "valid", "unique", *(["cells"] if has_cells else [])):
             table.add_column(heading, justify="right", min_width=6)
         table.add_column("trend of the mean", min_width=TREND_LENGTH, no_wrap=True)
         ascii_only = not self.console.encoding.lower().startswith("utf")
@@ -165,11 +166,13 @@ class Display:
                 _fitness(self._best.get(terrain)),
                 _share(self._latest.get(f"valid/{terrain}")),
                 _share(self._latest.get(f"unique/{terrain}")),
+                *([_count(self._latest.get(f"cells/{terrain}"))] if has_cells else []),
                 Text(sparkline(list(self._trend[terrain]), ascii_only), style="cyan"),
             )
         if left_out:
             table.add_row(Text(f"and {left_out} terrains between them", style="dim"))
-            table.add_row(Text(f"all {len(self.terrains)}"), *self._means())
+            cells = [_count(over(self._latest, "cells", self.terrains))] if has_cells else []
+            table.add_row(Text(f"all {len(self.terrains)}"), *self._means(), *cells)
         return Group(self._progress, table)
 
     def _shown(self) -> tuple[list[str], int]:
@@ -235,6 +238,10 @@ def sparkline(values: Sequence[float], ascii_only: bool = False) -> str:
 
 def _fitness(value: float | None) -> str:
     return "-" if value is None else fitness_text(value)
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
 
 
 def _share(value: float | None) -> str:

@@ -11,6 +11,7 @@ from distributed.report.curves import curves
 from distributed.report.html import render_page, write_page
 from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_section
 from distributed.report.shows import Show
+from distributed.report.varied import varied_section
 from distributed.results.summary import Summary
 
 
@@ -58,6 +59,7 @@ def render_report(
         tiles="".join(parts.tile(i, *each, decimals) for i, each in enumerate(summary.terrains.items())),
         counted_in=parts.counted_in(summary),
         measured=parts.measured(summary),
+        varied=varied_section(summary),
         before_after=parts.before_after(summary),
         transfer=parts.transfer_section(summary),
         walkers=walkers_section(arenas, names, "The best programs"),

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from distributed.infra.writing import write_text
+from terrains.niches import Niches
 
 OPTIONAL_KEYS = (
     "transfer_interval",
@@ -24,6 +25,9 @@ OPTIONAL_KEYS = (
     "nearest",
     "metrics",
     "units",
+    "variety",
+    "niches",
+    "best_of_cells",
 )
 
 
@@ -82,6 +86,11 @@ class Summary(BaseModel):
         steps: optimisation steps taken, the warm start's not included.
         nearest: the token nearest to each row of each terrain's prompt, as text.
         metrics: what the world measured: ``metrics[name][terrain]`` has the means ``untuned`` and ``tuned``.
+        variety: how varied programs are: ``variety[terrain]["untuned" or "tuned"]`` has the share ``unique``, how many
+            are ``distinct``, ``unique_mean``, ``entropy`` in nats a program and, of worlds with descriptors, how many
+            ``cells`` have a program above half of the untuned best, and ``qd_score``.
+        niches: the grid of those cells.
+        best_of_cells: of each terrain, the best fitness behind its prompts by the cell's number.
         units: what ``fitness`` and each of these are counted in, empty where nobody says; None for world units.
     """
 
@@ -103,6 +112,9 @@ class Summary(BaseModel):
     nearest: dict[str, list[str]] | None = None
     metrics: dict[str, dict[str, dict[str, float]]] | None = None
     units: dict[str, str] | None = None
+    variety: dict[str, dict[str, dict[str, float]]] | None = None
+    niches: Niches | None = None
+    best_of_cells: dict[str, dict[int, float]] | None = None
 
     def unit(self, name: str) -> str:
         """Returns what ``fitness`` or a measure is counted in, empty where nobody says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -22,6 +22,16 @@ LONGEST_NAME = 28
 """Characters of a name on one line of a terminal; a longer one wraps."""
 
 SHARES = len("valid  unique  ")
+
+VARIED: dict[str, tuple[str, Callable[[float], str] | None]] = {
+    "unique": ("unique", lambda share: f"{share:.0%}"),
+    "distinct": ("distinct", lambda count: f"{count:.0f}"),
+    "cells": ("cells", lambda count: f"{count:.0f}"),
+    "unique_mean": ("mean of\nunique", None),
+    "qd_score": ("QD\nscore", lambda score: f"{score:,.0f}"),
+    "entropy": ("nats", lambda nats: f"{nats:.1f}"),
+}
+"""Columns of the table of variety: the heading, and how a figure is written; None as fitness is."""
 
 
 def summary_tables(summary: Summary, width: int) -> Iterator[RenderableType]:
@@ -44,6 +54,8 @@ def summary_tables(summary: Summary, width: int) -> Iterator[RenderableType]:
         )
     elif summary.metrics:
         yield Text(f"What the world measured: the report has the table of {', '.join(summary.metrics)}\n")
+    if summary.variety and len(summary.terrains) <= MOST_TERRAINS:
+        yield _titled("How varied the programs are", [_varied(summary, width)], _what_is_counted(summary))
     if len(summary.terrains) > MOST_TERRAINS:
         yield Text(f"Every prompt on every terrain: the report has the table of {len(summary.terrains)} prompts\n")
         return
@@ -108,6 +120,36 @@ def _measures(summary: Summary, width: int) -> Table:
             before, after = (measure_text(means.get(when)) for when in ("untuned", "tuned"))
             table.add_row(Text(head if k == 0 else ""), Text(terrain), before, Text(after, style="bold"))
     return table
+
+
+def _varied(summary: Summary, width: int) -> Table:
+    """Variety before and after, a row each; a column only of what is known."""
+    assert summary.variety is not None
+    table, digits = _table("terrain", list(summary.variety), width), _fitness_decimals(summary)
+    table.add_column("", no_wrap=True)
+    told = {name for terrain in summary.variety.values() for said in terrain.values() for name in said}
+    for heading in (heading for name, (heading, _) in VARIED.items() if name in told):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for terrain, said in summary.variety.items():
+        for k, (when, figures) in enumerate(said.items()):
+            texts = [
+                "-" if name not in figures else f"{figures[name]:.{digits}f}" if form is None else form(figures[name])
+                for name, (_, form) in VARIED.items()
+                if name in told
+            ]
+            bold = "bold" if when == "tuned" else ""
+            table.add_row(Text(terrain if k == 0 else ""), when, *texts, style=bold)
+    return table
+
+
+def _what_is_counted(summary: Summary) -> str:
+    """What the columns of `_varied` mean."""
+    said = "distinct: of the programs drawn, different outcomes; nats: what a program costs under its own policy"
+    if summary.niches is None:
+        return said
+    return (
+        f"{said}; cells: kinds by {', '.join(summary.niches.names)} that have a program above half of the untuned best"
+    )
 
 
 def _fitness_decimals(summary: Summary) -> int:

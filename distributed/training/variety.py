@@ -15,6 +15,10 @@ VARIETY = ("distinct", "unique_mean", "entropy", "cells", "qd_score")
 """Names of the figures beside ``unique``; the last two are of worlds with descriptors alone."""
 
 
+FIGURES = ("unique", *VARIETY)
+"""All of them."""
+
+
 def variety_of(
     results: Sequence[Rollouts], terrain: int, niches: Niches | None, bar: float, prompted: bool = True
 ) -> dict[str, Any]:
