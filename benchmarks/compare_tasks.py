@@ -147,8 +147,8 @@ def main() -> None:
     for seed in a.seeds:
         for task, outcomes in found.items():
             outcomes.append(outcome(task, seed, a.runs.resolve(), a.overrides))
-            runs = {name: kept(each) for name, each in found.items()}
-            merge(a.out, {"seeds": a.seeds, "overrides": a.overrides, "rows": rows(found), "runs": runs})
+            results = {"seeds": a.seeds[: len(outcomes)], "overrides": a.overrides}
+            merge(a.out, {task: results | {"rows": rows({task: outcomes}), "runs": kept(outcomes)}})
     Console(width=120).print(show(rows(found)))
 
 
