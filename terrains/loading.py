@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import linecache
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -34,7 +35,7 @@ class SourceFile:
     @property
     def absolute(self) -> str:
         """The whole path, as tracebacks have it."""
-        return str(Path(self.path).expanduser().absolute())
+        return str(expanded(self.path).absolute())
 
     @classmethod
     def read(cls, path: str | Path, relative_to: str | Path | None = None) -> SourceFile:
@@ -47,11 +48,16 @@ class SourceFile:
         Raises:
             WorldError: it cannot be read.
         """
-        place = Path(relative_to or ".", Path(path).expanduser())
+        place = Path(relative_to or ".", expanded(path))
         try:
             return cls(str(place), place.read_text("utf-8"))
         except (OSError, UnicodeError) as error:
             raise WorldError(f"{path}: {_unreadable(place, error)}") from None
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with the home directory in the place of ``~``, where there is one: ``~nobody`` stays."""
+    return Path(os.path.expanduser(path))
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,7 +20,7 @@ from terrains.base import World
 from terrains.calls import Calls
 from terrains.errors import WorldError, did_you_mean, one_line
 from terrains.guarded import guarded_by
-from terrains.loading import load_object, names_file, source_of, split_reference
+from terrains.loading import expanded, load_object, names_file, source_of, split_reference
 
 GROUP = "terraprompt.worlds"
 """The group of entry points in which a package names its worlds."""
@@ -198,7 +197,7 @@ def read_options(source: WorldSource, options: Mapping[str, Any]) -> BaseModel |
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise WorldError(_explained(error)) from None
+        raise WorldError(_explained(error, model)) from None
 
 
 def make_world(
@@ -252,14 +251,35 @@ def sampled(
 def _files(source: WorldSource) -> list[str]:
     if source.text is None or not names_file(source.reference):
         return []
-    return [str(Path(split_reference(source.reference)[0]).expanduser().absolute())]
+    return [str(expanded(split_reference(source.reference)[0]).absolute())]
 
 
-def _explained(error: ValidationError) -> str:
-    """The first of pydantic's errors in one line that names the setting."""
-    first = error.errors()[0]
+def _explained(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first of pydantic's errors in one line that names the setting, and the nearest one to a misspelt name."""
+    # A misspelt name comes first: what is missing is often what it was to be.
+    first = next((each for each in error.errors() if each["type"] == "extra_forbidden"), error.errors()[0])
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{name}: has to be given"
+    if first["type"] == "extra_forbidden":
+        known = _names_at(model, first["loc"])
+        near = did_you_mean(first["loc"][-1], known)
+        return f"{name}: no such setting{near or '; there are ' + (', '.join(known) or 'none')}"
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     return one_line(f"{name}: {said}, not {first['input']!r}" if name else said)
+
+
+def _names_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Names of the settings that there are where one is, of models in lists, dicts and unions too."""
+    here = [model]
+    for part in place[:-1]:
+        inner = [each.model_fields[part].annotation for each in here if part in each.model_fields]
+        here = [found for each in inner for found in _models(each)] or here
+    return sorted({name for each in here for key, field in each.model_fields.items() for name in [field.alias or key]})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation has in it."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [found for each in get_args(annotation) for found in _models(each)]

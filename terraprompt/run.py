@@ -17,6 +17,7 @@ from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.config.method import GenKwargs
 from distributed.errors import UserError, did_you_mean
+from terrains.loading import expanded
 from terraprompt.settings import in_words_of_arguments
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Run:
                 "prompts are of no use to the base model alone"
             )
         names = self._chosen([terrain] if terrain is not None else [])
-        place = Path(directory).expanduser()
+        place = expanded(directory)
         for name in names:
             folder = place if len(names) == 1 else place / registry_name(name).removeprefix(PREFIX)
             prompts = torch.from_numpy(self._finished.prompt_set(name))

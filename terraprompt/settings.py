@@ -14,6 +14,7 @@ from distributed.config import RunConfig
 from distributed.config.describe import settings
 from distributed.config.yaml_files import read_sections
 from distributed.errors import UserError, did_you_mean
+from terrains.loading import expanded
 
 PER_TERRAIN = 32
 """Texts a step and terrain, where no configuration is given."""
@@ -90,7 +91,7 @@ def sections_of(config: Any) -> Sections:
     if isinstance(config, RunConfig):
         return Sections(config.model_dump(mode="json", by_alias=True, exclude_unset=True))
     if isinstance(config, str | os.PathLike):
-        path = Path(config).expanduser()
+        path = expanded(config)
         return Sections(read_sections(path), path.absolute().parent, str(config), path.stem)
     said = config.to_dict() if callable(getattr(config, "to_dict", None)) else config
     if not isinstance(said, Mapping) or not all(isinstance(name, str) for name in said):

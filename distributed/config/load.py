@@ -22,6 +22,7 @@ from distributed.config.trlx_files import adapt, replace_adapter
 from distributed.config.validation_errors import explain, explanations
 from distributed.config.yaml_files import load_yaml, read_sections
 from distributed.errors import UserError
+from terrains.loading import expanded
 
 logger = logging.getLogger("terraprompt")
 
@@ -59,7 +60,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     config = parse_config(read_sections(path), overrides, source=str(path))
     from distributed.config.worlds import with_whole_paths  # which imports the configuration itself
 
-    return with_whole_paths(config, Path(path).expanduser().absolute().parent)
+    return with_whole_paths(config, expanded(path).absolute().parent)
 
 
 def parse_config(

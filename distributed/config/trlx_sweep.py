@@ -16,6 +16,7 @@ from distributed.config.trlx_2022 import MOVED, renamed
 from distributed.config.trlx_files import ILQL, flat, is_sweep
 from distributed.config.yaml_files import read_sections
 from distributed.errors import UserError, did_you_mean
+from terrains.loading import expanded
 
 logger = logging.getLogger("terraprompt")
 
@@ -59,7 +60,7 @@ def load_search(config: str | Path, sweep: str | Path | None, overrides: Sequenc
     parsed = parse_config(found.sections, overrides, found.source)
     from distributed.config.worlds import with_whole_paths  # which imports the configuration itself
 
-    return with_whole_paths(parsed, Path(config).expanduser().absolute().parent)
+    return with_whole_paths(parsed, expanded(config).absolute().parent)
 
 
 class SearchSections(NamedTuple):

@@ -14,7 +14,7 @@ from distributed.errors import UserError
 from terrains.base import World
 from terrains.errors import WorldError
 from terrains.guarded import Guarded
-from terrains.loading import described, names_file, split_reference
+from terrains.loading import described, expanded, names_file, split_reference
 from terrains.optional import Keeping, Travelling
 from terrains.registry import WorldSource, computes_in_threads, find_world, is_light, read_options, with_paths
 from terrains.registry import make_world as make
@@ -120,7 +120,15 @@ def files_are_gone(config: RunConfig) -> bool:
         return path
 
     with_paths(name, config.terrains.options, noted)
-    return not all(Path(path).expanduser().exists() for path in named)
+    return not all(_exists(expanded(path)) for path in named)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; of what is too long for a path there is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def names_of(config: RunConfig, world: World) -> tuple[str, ...]:
@@ -216,8 +224,8 @@ def with_whole_paths(config: RunConfig, folder: Path) -> RunConfig:
     """
 
     def whole(written: str) -> str:
-        path = Path(written).expanduser()
-        return str(next((each for each in (path, folder / path) if each.exists()), path).absolute())
+        path = expanded(written)
+        return str(next((each for each in (path, folder / path) if _exists(each)), path).absolute())
 
     name, terrains = config.terrains.world, config.terrains
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from distributed.errors import UserError
+from terrains.loading import expanded
 
 LONGEST = 1_000_000
 """Bytes of a configuration file beyond which it is not looked at; none is near it."""
@@ -50,7 +51,7 @@ def read_sections(path: str | Path) -> Mapping[str, Any]:
     Raises:
         UserError: the file is not there or no YAML.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if file.suffix in OTHER_ENDINGS and file.is_file():
         raise UserError(f"{str(path)!r} {OTHER_ENDINGS[file.suffix]}")
     try:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from distributed.errors import UserError, did_you_mean
+from terrains.loading import expanded
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Environment variable that Ray sets in the driver of a job."""
@@ -28,11 +29,11 @@ def lasting(path: str | Path) -> Path:
     Args:
         path: as it is written in the configuration.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_absolute():
         return path
     home = os.environ.get(HOME_VARIABLE) or ("~/terraprompt" if in_ray_job() else "")
-    return Path(home).expanduser().absolute() / path
+    return expanded(home).absolute() / path
 
 
 def existing(given: Path) -> Path:
@@ -41,9 +42,9 @@ def existing(given: Path) -> Path:
     Raises:
         UserError: there is nothing; the message names what is most like it.
     """
-    for path in (given.expanduser(), lasting(given)):
+    for path in (expanded(given), lasting(given)):
         if path.exists():
             return path.absolute()
-    parent = given.expanduser().absolute().parent
+    parent = expanded(given).absolute().parent
     beside = [each.name for each in parent.iterdir()] if parent.is_dir() else []
     raise UserError(f"--resume: there is no {str(given)!r}{did_you_mean(given.name, beside)}")

@@ -15,6 +15,7 @@ from distributed.config.packaged_models import FOLDER, PACKAGES, Package
 from distributed.errors import UserError, did_you_mean
 from distributed.infra.writing import DRAFT, temporary, told
 from softprompt.models.gguf_file import check_gguf, convert_gguf
+from terrains.loading import expanded
 
 BAR_OFF = "--progress-bar=off"
 
@@ -33,7 +34,7 @@ def get_model(source: str, out: Path | None, say: Callable[[str], None]) -> Path
     Raises:
         UserError: there is no such model or file, the index does not answer, or the directory cannot be written.
     """
-    file = Path(source).expanduser()
+    file = expanded(source)
     named = file.suffix.casefold() in (".whl", ".gguf")
     if not named and source not in PACKAGES:
         raise UserError(

@@ -20,6 +20,7 @@ from softprompt.prompts.residual import ResidualPrompts
 from softprompt.prompts.table import PromptSource, SoftPromptTable
 from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
 from terrains.base import Terrain
+from terrains.loading import expanded
 
 SETTING = "method.initialize_from"
 TEXT = "text:"
@@ -60,7 +61,7 @@ def with_absolute_start(config: RunConfig) -> RunConfig:
     said = config.method.initialize_from
     if said is None or said.startswith(TEXT):
         return config
-    return with_settings(config, {SETTING: str(Path(said).expanduser().absolute())})
+    return with_settings(config, {SETTING: str(expanded(said).absolute())})
 
 
 def new_rows(config: RunConfig, lm: FrozenLM, n_prompts: int, n: int, generator: Generator) -> Tensor:
@@ -92,7 +93,7 @@ def _first_prompts(config: RunConfig, lm: FrozenLM, n_prompts: int, terrains: Se
 
 def _rows_from(said: str, lm: FrozenLM, n: int, names: Sequence[str] | None, several: int = 1) -> Tensor:
     """One prompt (1, n, d) for all, or several for each name, as ``initialize_from`` says."""
-    path = Path(said).expanduser()
+    path = expanded(said)
     if said.startswith(TEXT):
         return _text(said.removeprefix(TEXT), lm, n, "the text")
     if path.is_file():

@@ -27,6 +27,14 @@ UPLOAD_S = 120.0
 """Seconds that sending files may take."""
 MOST_PARAMS = 100
 """Params that MLflow takes in one call."""
+SECRET = re.compile(
+    r"(^|[_\-.])(api_?key|(access|private|secret)_?key|(access|api|auth|bearer|hf)_?token|token|password|passwd|secret)$",
+    re.IGNORECASE,
+)
+"""Names of settings whose values no store is sent."""
+
+HIDDEN = "***"
+
 MAX_VALUE = 6000
 """Characters of a param."""
 PAUSE_S = 30.0
@@ -213,10 +221,23 @@ def is_gone(error: BaseException) -> bool:
     return re.search(r"\brun \w+ must be in the 'active' state", str(error), re.IGNORECASE) is not None
 
 
+def without_secrets(value: Any) -> Any:
+    """Returns settings with ``***`` in the place of passwords and keys, such as those that a reward asks a server with.
+
+    They are told by their names: others may read what a store has.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: HIDDEN if isinstance(each, str) and each and SECRET.search(str(key)) else without_secrets(each)
+            for key, each in value.items()
+        }
+    return [without_secrets(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Turns a nested mapping into ``section.key`` to text; lists and what else is no text become JSON."""
     flat: dict[str, str] = {}
-    for key, value in config.items():
+    for key, value in without_secrets(config).items():
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:

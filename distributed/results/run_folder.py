@@ -27,6 +27,7 @@ from softprompt.models.unfrozen import UnfrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
 from softprompt.prompts.ten_io import load_network
 from terrains.base import Terrain, World
+from terrains.loading import expanded
 from terrains.registry import catalogue, is_light
 
 SUMMARY, CONFIG, PROMPTS = "summary.json", "config.json", "prompts.safetensors"
@@ -193,7 +194,7 @@ def base_model_of(config: RunConfig) -> str:
     path = config.model.model_path
     if path == BUNDLED:
         return str(BUNDLED_LM)
-    local = Path(path).expanduser()
+    local = expanded(path)
     return str(local.resolve()) if local.is_dir() else path
 
 
@@ -206,7 +207,7 @@ def open_run(path: str | Path) -> FinishedRun:
     Raises:
         UserError: there is no such folder, the run did not end, or a file is damaged.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if not folder.is_dir():
         raise UserError(f"there is no run {str(path)!r}{_nearest_folder(folder)}")
     name = folder.resolve().name

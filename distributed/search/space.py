@@ -8,7 +8,6 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -23,6 +22,7 @@ from distributed.rollout.instructions import Tokens, longest
 from distributed.search.effects import effective, why_idle, why_same
 from distributed.training.setup import check_end_tokens
 from softprompt.models.frozen import FrozenLM
+from terrains.loading import expanded
 
 Settings = dict[str, Any]
 
@@ -166,7 +166,7 @@ def _check_inheritance(config: RunConfig) -> None:
 
 def _is_saved(said: str | None) -> bool:
     """Whether prompts start as saved ones, which have a size of their own."""
-    return said is not None and not said.startswith(TEXT) and Path(said).expanduser().is_dir()
+    return said is not None and not said.startswith(TEXT) and expanded(said).is_dir()
 
 
 def _try(config: RunConfig, changed: Settings, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from transformers.utils import logging as hf_logging
 
 def resolve(path: str | Path) -> str:
     """Returns a directory with a model or a hub id; for a path that is neither, raises and names the nearest path."""
-    local = Path(path).expanduser()
+    local = Path(os.path.expanduser(path))
     if local.is_dir():
         if not any((local / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ValueError(f"no language model in {str(local)!r}: the directory has no config.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ class Problem:
     kind: str
     said: str
 
+
+MOST_NESTED = 8
+"""Lists around a number that are seen through."""
 
 Answer = float | np.ndarray | Problem
 """A sample's reward, its rewards for each of its output_ids, shape (n_tokens,) float64, or why it has none."""
@@ -98,10 +102,14 @@ def total(answer: Answer) -> float:
 def _entries(returned: Any, count: int) -> Sequence[Any]:
     """What a function returned, as a sequence with an entry a sample."""
     plain = _plain(returned)
+    if isinstance(plain, set | frozenset):
+        raise WrongAnswer(failures.WRONG_LENGTH, f"returned {_a(plain)}, which has no order, and not a list")
     if isinstance(plain, str | bytes | Mapping) or not hasattr(plain, "__len__") or not hasattr(plain, "__getitem__"):
         if not hasattr(plain, "__iter__") or isinstance(plain, str | bytes | Mapping):
             raise WrongAnswer(failures.WRONG_LENGTH, f"returned {_a(plain)}, and not a list with a reward a sample")
-        plain = list(plain)
+        plain = list(islice(plain, count + 1))  # it may have no end
+        if len(plain) > count:
+            raise WrongAnswer(failures.WRONG_LENGTH, f"returned more than {count} rewards for {count} samples")
     if isinstance(plain, np.ndarray) and not plain.ndim:
         raise WrongAnswer(failures.WRONG_LENGTH, "returned one number, and not a list with a reward a sample")
     if len(plain) != count:
@@ -132,8 +140,11 @@ def _reward(value: Any, sample: Sample) -> Answer:
 def _number(value: Any) -> float | None:
     """The one number that a value is, or a sequence with nothing else; None for everything else."""
     plain = _plain(value)
-    if isinstance(plain, list | tuple | np.ndarray) and np.size(plain) == 1:
-        plain = _plain(np.asarray(plain, dtype=object).reshape(-1)[0])
+    for _ in range(MOST_NESTED):
+        if isinstance(plain, list | tuple) and len(plain) == 1:
+            plain = _plain(plain[0])
+    if isinstance(plain, np.ndarray) and plain.size == 1:
+        plain = _plain(plain.reshape(-1)[0])
     if isinstance(plain, bool | int | float | np.number | np.bool_) and not isinstance(
         plain, complex | np.complexfloating
     ):

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from terrains.errors import WorldError, did_you_mean, one_line
+from terrains.loading import expanded
 
 HUB = "hf:"
 """How a data set on Hugging Face's hub begins."""
+LONGEST_CELL = 2**31 - 1
+"""Characters of a cell of a .csv or .tsv file; Python's own limit is 131072."""
 TEXT_FIELD = "prompt"
 """The field that a line of a .txt file makes."""
 
@@ -30,27 +33,29 @@ def read_rows(path: str, limit: int | None = None) -> list[Row]:
     Raises:
         WorldError: it is not there, holds nothing, or something that is not rows; the message names the line.
     """
-    file = Path(path).expanduser()
-    if path.startswith(HUB):
-        rows = _hub(path)
-    elif file.is_dir():
-        rows = _saved(path, file)
-    elif not file.is_file():
-        siblings = [each.name for each in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise WorldError(f"{path}: no such file{did_you_mean(file.name, siblings)}")
-    elif file.suffix.lower() not in READERS:
-        raise WorldError(f"{path}: a data file ends in one of {', '.join(READERS)}")
-    else:
-        rows = READERS[file.suffix.lower()](path, file)
     try:
-        read = list(islice(rows, limit))
+        read = list(islice(_rows(path), limit))
     except UnicodeError:
         raise WorldError(f"{path}: is not a text in UTF-8") from None
     except OSError as error:
-        raise WorldError(f"{path}: {one_line(error.strerror or error)}") from None
+        raise WorldError(f"{one_line(path)}: {one_line(error.strerror or error)}") from None
     if not read:
         raise WorldError(f"{path}: holds no rows")
     return read
+
+
+def _rows(path: str) -> Iterator[Row]:
+    if path.startswith(HUB):
+        return _hub(path)
+    file = expanded(path)
+    if file.is_dir():
+        return _saved(path, file)
+    if not file.is_file():
+        siblings = [each.name for each in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise WorldError(f"{path}: no such file{did_you_mean(file.name, siblings)}")
+    if file.suffix.lower() not in READERS:
+        raise WorldError(f"{path}: a data file ends in one of {', '.join(READERS)}")
+    return READERS[file.suffix.lower()](path, file)
 
 
 def _json_lines(path: str, file: Path) -> Iterator[Row]:
@@ -69,6 +74,7 @@ def _json(path: str, file: Path) -> Iterator[Row]:
 
 
 def _separated(path: str, file: Path) -> Iterator[Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
         try:

@@ -69,6 +69,7 @@ class Finder:
             file = SourceFile(split_reference(spec.name)[0], "").absolute
         elif is_given(spec.name):
             file = file_of(found)
+        _check_weight(found, spec)
         if inspect.isclass(found):
             found = _instance(found, spec)
         elif spec.arguments:
@@ -98,6 +99,24 @@ class Finder:
             source = source_of(reference)
             self.texts[place] = source.text if source else ""
         return self.texts[place]
+
+
+def _check_weight(found: Any, spec: RewardConfig) -> None:
+    """Refuses a misspelt ``weight``, which ``**rest`` would take as an argument, with a weight of 1."""
+    taken = getattr(getattr(found, "Config", None), "model_fields", None)
+    if taken is None:
+        try:
+            taken = inspect.signature(found).parameters
+        except (TypeError, ValueError):
+            return  # which is said where its arguments are looked at
+    for name in spec.arguments:
+        if name not in taken and _is_nearly(name.casefold(), "weight"):
+            raise WorldError(f"reward {spec.name}: no such setting {name!r}; did you mean weight?")
+
+
+def _is_nearly(name: str, word: str) -> bool:
+    """Whether a name has the letters of a word in another order, or all but one."""
+    return sorted(name) == sorted(word) or name in {word[:k] + word[k + 1 :] for k in range(len(word))}
 
 
 def _instance(kind: type, spec: RewardConfig) -> Callable[..., Any]:

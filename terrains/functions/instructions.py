@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +17,9 @@ from terrains.functions.data_files import TEXT_FIELD, Row, read_rows
 ARGUMENTS = ("samples", "prompts", "outputs", "tokenizer", "output_ids", "terrain")
 """What functions are given besides metadata."""
 
-_FIELD = re.compile(r"\{([^\W\d]\w*)\}")
+_FIELD = re.compile(r"\{([^{}]+)\}")
+_NAME = re.compile(r"\s*([^\W\d]\w*)\s*(?:![rsa])?(?::[^\s\"']*)?")
+"""What can only be meant as a field, a format behind it or not; other braces are text, such as that of JSON."""
 
 
 def make_instructions(
@@ -93,8 +97,48 @@ def _instruction(place: str, row: Mapping[str, Any], config: TerrainConfig, fiel
     if config.template is None:
         text = _text(place, row, config.instruction_field or TEXT_FIELD)
     else:
-        text = _FIELD.sub(lambda match: _text(place, row, match[1]), config.template)
-    return Instruction(text, {field: row.get(field) for field in fields})
+        text = _FIELD.sub(lambda match: _filled(place, row, match), config.template)
+    return Instruction(text, {field: _plain(place, field, row.get(field)) for field in fields})
+
+
+def _filled(place: str, row: Mapping[str, Any], match: re.Match[str]) -> str:
+    """What stands for braces of a template: a field's text, or the braces themselves."""
+    said = match[1]
+    if said in row:
+        return _text(place, row, said)
+    if not (name := _NAME.fullmatch(said)):
+        return match[0]
+    if name[1] != said and name[1] in row:
+        raise WorldError(f"{place}: the template has {match[0]!r}; write {{{name[1]}}}, a field's name alone")
+    return match[0] if ":" in said or "!" in said else _text(place, row, said.strip())
+
+
+def _plain(place: str, field: str, value: Any) -> Any:
+    """A field's value as JSON has it, since a run's folder keeps it: dates are texts, decimals are numbers.
+
+    Raises:
+        WorldError: it is something else, such as bytes.
+    """
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(place, field, each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(place, field, each) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(place, field, each) for each in value), key=repr)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if callable(getattr(value, "tolist", None)):
+        return _plain(place, field, value.tolist())
+    raise WorldError(
+        f"{place}: {field!r} is {type(value).__name__!r}, which no run's folder can keep; list the fields that are "
+        "needed under fields"
+    )
 
 
 def _text(place: str, row: Mapping[str, Any], field: str) -> str:

@@ -17,7 +17,8 @@ class Settings(BaseModel):
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Returns the first of pydantic's errors in one line that names the setting, and the nearest one there is."""
-    first = error.errors()[0]
+    # A misspelt name comes first: what is missing is often what it was to be.
+    first = next((each for each in error.errors() if each["type"] == "extra_forbidden"), error.errors()[0])
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = ", ".join(model.model_fields) or "none"

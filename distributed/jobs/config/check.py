@@ -10,6 +10,7 @@ from distributed.config import Range, RunConfig
 from distributed.config.describe import settings
 from distributed.config.load import problems, validated, with_settings, without_effect
 from distributed.config.unsupported import check_terrain_names, untrainable
+from distributed.config.worlds import options_of, source_of_world, with_whole_paths
 from distributed.errors import UserError, did_you_mean
 from distributed.jobs.config.opened import opened
 
@@ -42,7 +43,8 @@ def findings(file: Path, sweep: Path | None = None, overrides: Sequence[str] = (
         return Findings(found.format, found.notes, found.ignored, wrong)
     config = validated(sections)
     ignored = (*found.ignored, *map(str, without_effect(config)))
-    return Findings(found.format, found.notes, ignored, (*untrainable(config), *_terrains(config), *_space(config)))
+    wrong = (*untrainable(config), *_world(config, file), *_terrains(config), *_space(config))
+    return Findings(found.format, found.notes, ignored, wrong)
 
 
 def as_text(file: Path, found: Findings) -> str:
@@ -55,11 +57,21 @@ def as_text(file: Path, found: Findings) -> str:
     return "\n".join(lines)
 
 
+def _world(config: RunConfig, file: Path) -> Iterator[str]:
+    """A world that does not exist, or settings that it does not take; its file is run, as by training."""
+    folder = file if file.is_dir() else None
+    try:
+        whole = with_whole_paths(config, (folder or file.parent).absolute())
+        options_of(whole, source_of_world(whole, folder))
+    except UserError as error:
+        yield str(error)
+
+
 def _terrains(config: RunConfig) -> Iterator[str]:
     """Terrains that do not exist."""
     for name in config.terrains.names:
         try:
-            check_terrain_names([name], "terrains.names")
+            check_terrain_names([name], "terrains.names", config.terrains.world)
         except UserError as error:
             yield str(error)
 

@@ -10,6 +10,7 @@ from distributed.config.load import Understood, understand
 from distributed.config.trlx_programs import read_program
 from distributed.config.trlx_sweep import SearchSections, search_sections
 from distributed.errors import UserError
+from terrains.loading import expanded
 
 RUN_SETTINGS = "config.json"
 
@@ -44,12 +45,12 @@ def opened(file: Path, sweep: Path | None = None, overrides: Sequence[str] = ())
     Raises:
         UserError: there is no such file, or it is of another kind; the message says what it is.
     """
-    inside = file.expanduser() / RUN_SETTINGS
-    if file.expanduser().is_dir() and not inside.is_file():
+    inside = expanded(file) / RUN_SETTINGS
+    if expanded(file).is_dir() and not inside.is_file():
         raise UserError(f"{str(file)!r} is a directory, and no run: it has no {RUN_SETTINGS}")
     unread: list[str] = []
     if file.suffix == ".py":
-        sections, unread = read_program(file.expanduser())
+        sections, unread = read_program(expanded(file))
         found = SearchSections(sections, str(file))
     else:
         found = search_sections(inside if inside.is_file() else file, sweep)

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from distributed.config import RunConfig
 from distributed.config.describe import as_yaml, settings, value_of
 from distributed.config.load import Understood, validated, without_effect
+from distributed.config.worlds import with_whole_paths
 from distributed.jobs.config.opened import Opened
+from terrains.loading import expanded
 
 WIDEST = 48
 """Columns behind which remarks stand, where the values leave room."""
@@ -69,7 +71,7 @@ def as_text(file: Opened) -> str:
     Raises:
         UserError: a setting is not right.
     """
-    config = validated(file.understood.sections, file.source, file.understood.overridden)
+    config = _checked(file)
     notes = [*file.notes, *file.ignored, *map(str, without_effect(config))]
     lines = [f"# {file.source}, {file.format}", *(f"# {note}" for note in notes)]
     shown: list[tuple[str, str]] = []
@@ -91,7 +93,7 @@ def as_json(file: Opened) -> str:
     Raises:
         UserError: a setting is not right.
     """
-    config = validated(file.understood.sections, file.source, file.understood.overridden)
+    config = _checked(file)
     data = {
         "source": file.source,
         "format": file.format,
@@ -99,6 +101,12 @@ def as_json(file: Opened) -> str:
         "settings": {name: dict(_said(each)) for name, each in in_effect(config, file.understood).items()},
     }
     return json.dumps(data, indent=2, default=str) + "\n"
+
+
+def _checked(file: Opened) -> RunConfig:
+    """All settings; what is named by a path is found from wherever what is shown is kept."""
+    config = validated(file.understood.sections, file.source, file.understood.overridden)
+    return with_whole_paths(config, expanded(file.source).absolute().parent)
 
 
 def _said(each: InEffect) -> Iterator[tuple[str, Any]]:

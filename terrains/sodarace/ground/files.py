@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from terrains.loading import expanded
 from terrains.sodarace.ground.geometry import END, SKY, WALL_HEIGHT, Ground, limits, polyline
 
 MOST_POINTS = 10_000
@@ -31,7 +32,7 @@ def read_ground(path: Path) -> Ground:
     Raises:
         ValueError: it cannot be read or holds no ground; the message is one line.
     """
-    path = path.expanduser()
+    path = expanded(path)
     readers = {".csv": _read_csv, ".npz": _read_npz}
     reader = readers.get(path.suffix.lower())
     if reader is None:

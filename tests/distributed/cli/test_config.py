@@ -81,6 +81,41 @@ def test_all_problems_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFi
     assert "there is no setting method.gama; did you mean method.gamma?" in said and "search.space.method.lam" in said
 
 
+@pytest.mark.parametrize(
+    ("terrains", "said"),
+    [
+        ({"world": "function"}, "there is no world 'function'; did you mean functions?"),
+        ({"world": "gone.py:World"}, "gone.py: no such file"),
+        ({"options": {"secnds": 2}}, "terrains.options.secnds: no such setting; did you mean seconds?"),
+        (
+            {"world": "functions", "options": {"reward": "length", "terrains": {"a": {"instrutions": ["x"]}}}},
+            "terrains.options.terrains.a.instrutions: no such setting; did you mean instructions?",
+        ),
+        (
+            {"world": "functions", "options": {"reward": "length", "terains": {"a": {"instructions": ["x"]}}}},
+            "terrains.options.terains: no such setting; did you mean terrains?",
+        ),
+        (
+            {"world": "functions", "options": {"reward": "length", "terrains": ["a"]}},
+            "terrains.options.terrains: must be",
+        ),
+    ],
+)
+def test_a_world_and_its_options_are_checked(
+    terrains: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("config", "check", written(tmp_path / "a.yml", {"terrains": terrains})) == 2
+    shown = capsys.readouterr().out
+    assert said in shown and shown.endswith("1 problem\n")
+
+
+@pytest.mark.parametrize("command", ["check", "show", "convert"])
+def test_a_path_that_cannot_be_is_no_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("config", command, "~nobody_of_that_name/a.yml") == 2
+    shown = "".join(capsys.readouterr())
+    assert "no" in shown and "Traceback" not in shown
+
+
 @pytest.mark.parametrize("file", [*OURS, SEED, TRLX], ids=lambda file: file.stem)
 def test_what_is_right_has_no_problem(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("config", "check", file) == 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,3 +67,55 @@ def test_a_mistake_is_named_by_its_line(
     with pytest.raises(WorldError) as raised:
         make_instructions("t", TerrainConfig(data=name, instruction_field="q"))
     assert str(raised.value).startswith(said)
+
+
+FIRST_DAY = datetime.date(2024, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (FIRST_DAY, "2024-01-01"),
+        (datetime.datetime(2024, 1, 1, 12), "2024-01-01T12:00:00"),
+        (datetime.timedelta(minutes=1), 60.0),
+        (decimal.Decimal("1.5"), 1.5),
+        ({"a", "b"}, ["a", "b"]),
+        ([{"day": FIRST_DAY}], [{"day": "2024-01-01"}]),
+    ],
+)
+def test_metadata_are_as_a_run_keeps_them(value: Any, kept: Any, tmp_path: Path) -> None:
+    config = TerrainConfig(instructions=({"prompt": "x", "field": value},))
+    (found,), _ = make_instructions("t", config)
+    assert json.loads(json.dumps(dict(found.metadata))) == {"field": kept}
+
+
+def test_metadata_that_no_run_can_keep_are_named() -> None:
+    rows = ({"prompt": "x", "picture": b"\xff"},)
+    with pytest.raises(WorldError, match=r"instructions\[0\]: 'picture' is 'bytes'.* under fields"):
+        make_instructions("t", TerrainConfig(instructions=rows))
+    (found,), _ = make_instructions("t", TerrainConfig(instructions=rows, fields=()))
+    assert found.metadata == {}
+
+
+@pytest.mark.parametrize("path", ["~nobody_of_that_name/a.jsonl", "a" * 5000 + ".jsonl"])
+def test_a_path_that_cannot_be_is_said_in_one_line(path: str) -> None:
+    with pytest.raises(WorldError) as raised:
+        make_instructions("t", TerrainConfig(data=path))
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("prompt,answer\n" + "x" * 300_000 + ",1\n")
+    (found,), _ = make_instructions("t", TerrainConfig(data=str(tmp_path / "long.csv")))
+    assert len(found.text) == 300_000
+
+
+def test_braces_of_a_template_are_fields_of_any_name_or_text() -> None:
+    row = {"prompt": "x", "my field": "y"}
+    config = TerrainConfig(instructions=(row,), template='{my field}: {"a": {prompt}} {}')
+    assert make_instructions("t", config)[0][0].text == 'y: {"a": x} {}'
+    for wrong in ("{prompt:>10}", "{prompt!r}", "{ prompt }"):
+        with pytest.raises(WorldError, match=r"write \{prompt\}, a field's name alone"):
+            make_instructions("t", TerrainConfig(instructions=(row,), template=wrong))
+    with pytest.raises(WorldError, match="did you mean prompt"):
+        make_instructions("t", TerrainConfig(instructions=(row,), template="{promt}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -35,6 +36,9 @@ def _raises() -> None:
     raise KeyError("no such answer")
 
 
+IN_ITSELF: list[Any] = []
+IN_ITSELF.append(IN_ITSELF)
+
 BAD = {
     "raises": (spoilt(_raises), failures.REWARD_ERROR, "failed: test_errors.py:"),
     "exits": (spoilt(lambda: sys.exit(3)), failures.REWARD_ERROR, "failed: test_errors.py:"),
@@ -44,6 +48,8 @@ BAD = {
     "mapping": (spoilt(lambda: {"a": 1}), failures.REWARD_ERROR, "returned a dict, and not a number"),
     "complex": (spoilt(lambda: 1j), failures.REWARD_ERROR, "returned a complex, and not a number"),
     "nested": (spoilt(lambda: [[1.0], [2.0]]), failures.REWARD_ERROR, "returned a list, and not a number"),
+    "ragged": (spoilt(lambda: [[1.0], [2.0, 3.0]]), failures.REWARD_ERROR, "returned a list, and not a number"),
+    "in_itself": (spoilt(lambda: IN_ITSELF), failures.REWARD_ERROR, "returned a list, and not a number"),
     "nan": (spoilt(lambda: float("nan")), failures.NOT_FINITE, "returned nan"),
     "inf": (spoilt(lambda: -np.inf), failures.NOT_FINITE, "returned -inf"),
     "huge": (spoilt(lambda: 10**400), failures.NOT_FINITE, "returned inf"),
@@ -211,3 +217,25 @@ def test_a_call_that_hangs_does_not_keep_the_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert (done.stdout.strip(), done.returncode) == (failures.LATE, 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (lambda outputs: {float(len(each)) for each in outputs}, "returned a set, which has no order"),
+        (lambda outputs: itertools.repeat(1.0), "rewards for"),
+    ],
+    ids=["set", "endless"],
+)
+def test_what_has_no_order_or_no_end_is_no_list_of_rewards(returned: Any, said: str) -> None:
+    with pytest.raises(WorldError, match=said):
+        scores_of(make_world(returned, deadline_s=20.0), OUTPUTS)
+
+
+@pytest.mark.parametrize("wrong", ["wieght", "wight", "Weigth"])
+def test_a_misspelt_weight_is_no_argument_of_the_function(wrong: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("def reward(outputs, **rest):\n    return [0.0] * len(outputs)\n")
+    for name, own in ((f"{file}:reward", {}), ("length", {"per": 2})):
+        with pytest.raises(WorldError, match=f"no such setting '{wrong}'; did you mean weight"):
+            FunctionsWorld(FunctionsConfig(reward={"name": name, wrong: 0.2} | own, terrains=TERRAINS))

@@ -54,7 +54,7 @@ def _world(reward: Any) -> Any:
     ("reward", "said"),
     [
         ("lenght", "there is no reward 'lenght'; did you mean length?"),
-        ({"name": "length", "pre": 8}, "reward length: per: has to be given"),
+        ({"name": "length", "pre": 8}, "reward length: pre: no such setting; did you mean per?"),
         ({"name": "regex", "pattern": "("}, "reward regex: pattern: is no regular expression"),
         ({"name": "exact_match", "field": "answers"}, "exact_match asks for 'answers', which terrain 'sums' has not"),
         ({"name": "json", "keys": {"a": "int"}}, "reward json: keys: there is no type 'int'"),
