@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from keyword import iskeyword
 from pathlib import Path
 
 from distributed.errors import UserError
 from distributed.infra.writing import write_text
+
+PACKAGES = ("distributed", "softprompt", "terrains", "terraprompt")
+"""This project's own packages. A file of such a name in the current directory hides them, as it hides the library's."""
 
 WORLD = '''"""The world {name}: texts are scored by how often they use a letter, one letter a terrain."""
 
@@ -93,10 +98,13 @@ def new_world(name: str, folder: Path) -> tuple[Path, Path]:
         Their paths.
 
     Raises:
-        UserError: the name is none that a file and a class can have, or one of the files is there already.
+        UserError: the name is none that a file and a class can have, a module of that name is there, which the file
+            would hide from programs that run beside it, or one of the files is there already.
     """
     if not name.isidentifier() or not name.isascii():
         raise UserError(f"{name!r} is no name for a world: write letters, digits and _, such as my_world")
+    if iskeyword(name) or name in sys.stdlib_module_names or name in PACKAGES:
+        raise UserError(f"{name!r} is a word of Python's or a module's name; choose another, such as my_{name}")
     cls = "".join(part.capitalize() for part in name.split("_")) or "MyWorld"
     world, settings = folder / f"{name}.py", folder / f"{name}.yml"
     for path in (world, settings):

@@ -60,6 +60,13 @@ def test_it_refuses_to_overwrite_and_names_that_are_none(tmp_path: Path) -> None
     assert (tmp_path / "mine.py").read_text() == before
 
 
+@pytest.mark.parametrize("name", ["json", "class", "terrains"])
+def test_it_refuses_names_that_would_hide_a_module(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"choose another, such as my_{name}"):
+        new_world(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_world_is_made_where_its_file_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, settings = new_world("away", tmp_path)
     config = load_config(settings)
