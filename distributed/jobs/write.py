@@ -140,7 +140,8 @@ def _from_registry(name: str, source: str | None, seed: int, choice: WorldChoice
     name, misspelt = _canonical(name)
     champion = registry.champion(registry_name(name))  # raises at once where the store cannot be opened
     if source is None and champion is None:
-        raise misspelt or _no_champion(name, uri)
+        terrains = [each.removeprefix(PREFIX) for each in registry.names()]
+        raise (not did_you_mean(name, terrains) and misspelt) or _no_champion(name, terrains, uri)
     if registry.is_new:
         raise UserError(f"{source}: there is no MLflow store at {uri}; MLFLOW_TRACKING_URI names another one")
     address = source or model_uri(name)
@@ -190,9 +191,8 @@ def _canonical(name: str) -> tuple[str, UserError | None]:
         return name.strip(), UserError(f"--terrain: {error}")
 
 
-def _no_champion(terrain: str, uri: str) -> UserError:
-    """The error where a terrain has no champion; it names those that have one."""
-    terrains = [name.removeprefix(PREFIX) for name in Registry(uri).names()]
+def _no_champion(terrain: str, terrains: list[str], uri: str) -> UserError:
+    """The error where a terrain has no champion; it names those that are registered."""
     has = f"; it has {', '.join(terrains[:8])}{', ...' if len(terrains) > 8 else ''}" if terrains else ""
     return UserError(
         f"no champion for {terrain} at {uri}{did_you_mean(terrain, terrains) or has}: export a run with "

@@ -31,6 +31,19 @@ SMALL: dict[str, Any] = {
 Trained = Callable[..., Run]
 
 
+@pytest.fixture(autouse=True)
+def not_connected(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are in this process, whatever tests of other files have connected it to before, unless one asks for Ray."""
+    if "local_ray" not in request.fixturenames:
+        disconnect(monkeypatch)
+
+
+def disconnect(patch: pytest.MonkeyPatch) -> None:
+    """Makes it look as if Ray had never been connected to."""
+    patch.setattr("ray.is_initialized", lambda: False)
+    patch.delenv("RAY_ADDRESS", raising=False)
+
+
 @pytest.fixture
 def trained(tiny_lm: tuple[FrozenLM, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Calls `terraprompt.train` for a small run below a folder of this test."""

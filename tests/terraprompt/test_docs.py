@@ -11,6 +11,7 @@ import pytest
 
 from terraprompt import load_run
 from tests.distributed.docs import blocks
+from tests.terraprompt.conftest import disconnect
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +22,7 @@ def names(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterat
     folder, found = tmp_path_factory.mktemp("docs"), {"__name__": "docs"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        disconnect(patch)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{empty_store}")
         for number, code in enumerate(blocks("python.md", "python"), 1):
             exec(compile(code, f"docs/python.md, block {number}", "exec"), found)

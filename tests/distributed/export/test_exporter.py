@@ -339,6 +339,9 @@ def test_registered_names_are_suggested_where_there_is_no_champion(
     export(run)
     assert main_exit("write", "--terrain", "bumpy(amplitude=4,seed=4)") == 2
     assert f"did you mean {BUMPY}?" in capsys.readouterr().err
+    assert main_exit("write", "--terrain", "tunel") == 2
+    error = capsys.readouterr().err
+    assert "no champion for tunel" in error and "did you mean tunnel?" in error and error.count("\n") == 1
 
 
 def test_write_writes_the_same_program_from_the_run_and_from_the_registry(
