@@ -33,7 +33,7 @@ Trained = Callable[..., Run]
 
 @pytest.fixture(autouse=True)
 def not_connected(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are in this process, whatever tests of other files have connected it to before, unless one asks for Ray."""
+    """Workers are in this process, whatever other tests have connected it to before, unless one asks for Ray."""
     if "local_ray" not in request.fixturenames:
         disconnect(monkeypatch)
 
