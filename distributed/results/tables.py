@@ -144,12 +144,11 @@ def _varied(summary: Summary, width: int) -> Table:
 
 def _what_is_counted(summary: Summary) -> str:
     """What the columns of `_varied` mean."""
-    said = "distinct: of the programs drawn, different outcomes; nats: what a program costs under its own policy"
+    said = "distinct: different outcomes; nats: what a program costs under its own policy"
     if summary.niches is None:
         return said
-    return (
-        f"{said}; cells: kinds by {', '.join(summary.niches.names)} that have a program above half of the untuned best"
-    )
+    kinds = ", ".join(summary.niches.names)
+    return f"{said}\ncells: kinds by {kinds} that have a program above half of the untuned best"
 
 
 def _fitness_decimals(summary: Summary) -> int:
