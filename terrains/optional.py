@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from terrains.base import Attempt
+from terrains.errors import WorldError
 from terrains.niches import Niches
 from terrains.scene import Scene
 
@@ -144,8 +145,16 @@ def fitness_unit(world: object) -> str:
 
 
 def niches_of(world: object) -> Niches | None:
-    """Returns a world's grid, None for a world whose programs have no descriptors."""
-    return world.niches if isinstance(world, Describing) else None
+    """Returns a world's grid, None for a world whose programs have no descriptors.
+
+    Raises:
+        WorldError: what it has under that name is no grid.
+    """
+    found = world.niches if isinstance(world, Describing) else None
+    if found is not None and not isinstance(found, Niches):
+        name = getattr(world, "name", type(world).__name__)
+        raise WorldError(f"the world {name}: its niches are a {type(found).__name__}, and not terrains.niches.Niches")
+    return found
 
 
 def units_of(world: object) -> dict[str, str]:

@@ -15,7 +15,7 @@ from terrains.base import World
 from terrains.errors import WorldError
 from terrains.guarded import Guarded
 from terrains.loading import described, expanded, names_file, split_reference
-from terrains.optional import Keeping, Travelling
+from terrains.optional import Keeping, Travelling, niches_of
 from terrains.registry import WorldSource, computes_in_threads, find_world, is_light, read_options, with_paths
 from terrains.registry import make_world as make
 
@@ -81,7 +81,9 @@ def make_world(
     luggage = _luggage(folder / KEPT_READ if folder is not None else None) or {}
     try:
         given = {"functions": functions} if functions else {}
-        return make(source, options_of(config, source), luggage | given, WITHIN * config.rollouts.deadline_s)
+        world = make(source, options_of(config, source), luggage | given, WITHIN * config.rollouts.deadline_s)
+        niches_of(world)  # one that has something else under that name is told at once
+        return world
     except WorldError as error:
         raise UserError(f"terrains.world: {error}") from None
 

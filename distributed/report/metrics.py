@@ -43,6 +43,7 @@ METRICS = {
     "qd_score": Metric("Summed fitness of the best of each kind", "QD score (summed fitness)"),
     "unique_mean": Metric("Mean fitness of the distinct programs", _UNITS),
     "entropy": Metric("Entropy", "entropy (nats a program)"),
+    "policy/entropy_per_program": Metric("Entropy of the rollouts", "entropy (nats a program)"),
     "variety/unique": _share("Programs that are no repeats", "share of programs"),
     "variety/repeat_discount": Metric("Exponent of the discount for repeats", "exponent (no unit)"),
     "variety/distinctness": Metric("Mean distance within a group", "distance (share of the longest)"),

@@ -19,7 +19,7 @@ import pytest
 from terrains.base import Attempt, Instruction, Score, Terrain
 from terrains.errors import WorldError
 from terrains.guarded import guarded
-from terrains.optional import Counting, Describing
+from terrains.optional import Counting, Describing, Listing, niches_of
 
 GOOD = Score(1.0, 1.0)
 ATTEMPTS = [Attempt("a", "x"), Attempt("b", "y")]
@@ -273,10 +273,10 @@ def test_all_calls_are_made_by_one_thread() -> None:
 class Adding(Hostile):
     """A world that adds what it should not."""
 
-    descriptors = ("height",)
+    niches = ("height",)
 
-    def describe(self, program):
-        raise LookupError("no such\nprogram")
+    def default_names(self):
+        raise LookupError("no such\nplace")
 
     def counters(self):
         return {"calls": "many"}
@@ -284,9 +284,11 @@ class Adding(Hostile):
 
 def test_what_a_world_adds_is_checked_too() -> None:
     world = guarded(Adding(), "w")
-    assert isinstance(world, Describing) and isinstance(world, Counting) and world.descriptors == ("height",)
-    with pytest.raises(WorldError, match=r"^w: describe raised .*: LookupError: no such program$"):
-        world.describe("x")
+    assert isinstance(world, Describing) and isinstance(world, Counting) and isinstance(world, Listing)
+    with pytest.raises(WorldError, match=r"^the world hostile: its niches are a tuple, and not terrains"):
+        niches_of(world)
+    with pytest.raises(WorldError, match=r"^w: default_names raised .*: LookupError: no such place$"):
+        world.default_names()
     with pytest.raises(WorldError, match=r"^w: counters returned a dict, and not numbers by name$"):
         world.counters()
 

@@ -43,7 +43,7 @@ def walker_show(terrain, program="pass", title="best tuned"):
 
 def history_of(*names):
     return [
-        {"step": k, "phase": "warm start" if k < 3 else "ppo", "entropy": 1.0 / k}
+        {"step": k, "phase": "warm start" if k < 3 else "ppo", "surprise": 1.0 / k}
         | {f"fitness/{name}": 10.0 + k for name in names}
         | {f"valid/{name}": 0.5 for name in names}
         for k in range(1, 6)
@@ -103,7 +103,7 @@ def test_curves_hold_every_finite_number_and_a_gap_for_any_other():
     data = curves(history, summary_of("flat", "tunnel"))
     assert data["steps"] == [1, 2, 3, 4, 5]
     assert data["phases"] == [{"name": "warm start", "from": 1, "to": 2}, {"name": "ppo", "from": 3, "to": 5}]
-    assert [chart["title"] for chart in data["charts"]] == ["Mean fitness", "Valid programs", "entropy"]
+    assert [chart["title"] for chart in data["charts"]] == ["Mean fitness", "Valid programs", "surprise"]
     flat, tunnel = data["charts"][0]["series"]
     assert flat["points"] == [[1, 11.0], [2, None], [3, 13.0], [4, 14.0], [5, 15.0]]
     assert (tunnel["label"], tunnel["terrain"], tunnel["baseline"], len(tunnel["points"])) == ("tunnel", 1, 10.0, 5)

@@ -48,7 +48,7 @@ def test_what_is_scored_everywhere_is_not_tried_again() -> None:
 
 def test_prompts_of_another_shape_are_refused() -> None:
     assert PromptState(0, None).prompts is None
-    with pytest.raises(ValueError, match="n_terrains, n_soft_tokens, d"):
+    with pytest.raises(ValueError, match="n_prompts, n_soft_tokens, d"):
         PromptState(0, np.zeros((20, 8), dtype=np.float32))
 
 
