@@ -18,7 +18,7 @@ class Teachers:
     """The best programs of a run, and who learns them.
 
     A single prompt of a terrain learns several programs of it, as ``method.replay_from`` says. Several prompts learn
-    one each: every one owns a cell, one of those that `wanted` names, and learns the best program of it.
+    one each: every one owns a cell, one of those that `wanted_cells` names, and learns the best program of it.
 
     Args:
         config: settings of the run.
@@ -55,18 +55,19 @@ class Teachers:
         return as_batch((p, elite) for p, elite in enumerate(known) if elite)
 
     def wanted(self, terrain: int, count: int) -> list[Elite]:
-        """Returns the programs of a terrain that are worth learning, at most so many, best first.
-
-        Several prompts never learn ``best`` ones that may be of one cell: they take those of ``cells`` then.
-        """
-        if self._method.replay_from == "best" and self._method.prompts_per_terrain == 1:
+        """Returns the programs of a terrain that are worth learning by one prompt, at most so many, best first."""
+        if self._method.replay_from == "best":
             return list(self.elites.best(terrain)[:count])
+        return list(self.wanted_cells(terrain, count))
+
+    def wanted_cells(self, terrain: int, count: int) -> list[CellElite]:
+        """Returns the best programs of at most so many cells: of the best cells, or, for ``spread``, of far ones."""
         found = self.archive.elites(terrain, self._method.replay_bar)
         if self._method.replay_from != "spread" or self._niches is None:
-            return list(found[:count])
+            return found[:count]
         told = np.array([each.descriptors for each in found]).reshape(-1, len(self._niches.names))
         points = self._niches.scaled(told)
-        return list(spread(found, points.tolist(), count))
+        return spread(found, points.tolist(), count)
 
     def settle(self, rows: Tensor, moments: Iterable[Tensor]) -> int:
         """Gives prompts without a wanted cell one that nobody owns; returns how many were born anew.
@@ -83,7 +84,7 @@ class Teachers:
             return 0
         for terrain in range(self._n_terrains):
             own = range(terrain * per_terrain, (terrain + 1) * per_terrain)
-            wanted = [each for each in self.wanted(terrain, per_terrain) if isinstance(each, CellElite)]
+            wanted = self.wanted_cells(terrain, per_terrain)
             cells = [each.cell for each in wanted]
             free = [p for p in own if self.owned[p] not in cells]
             taken = {self.owned[p] for p in own}

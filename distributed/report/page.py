@@ -13,6 +13,7 @@ from distributed.report.player import SCRIPT, arenas_data, by_terrain, walkers_s
 from distributed.report.shows import Show
 from distributed.report.varied import varied_section
 from distributed.results.summary import Summary
+from distributed.results.tables import fitness_decimals
 
 
 def write_report(
@@ -48,7 +49,7 @@ def render_report(
     names = list(summary.terrains)
     arenas = by_terrain(walkers, names)
     meta = dict(meta or {})
-    decimals = parts.fitness_decimals(summary)
+    decimals = fitness_decimals(summary)
     title = str(meta.pop("title", "What the prompts learnt"))
     return render_page(
         "report.html",

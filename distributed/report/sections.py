@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from distributed.infra.numbers import decimals_for, interval_text, measure_text
+from distributed.infra.numbers import interval_text, measure_text
 from distributed.report.metrics import with_unit
 from distributed.report.player import colour, terrain_name
 from distributed.results.summary import Summary, TerrainSummary
+from distributed.results.tables import fitness_decimals
 
 
 def facts(summary: Summary, meta: Mapping[str, Any]) -> str:
@@ -36,14 +37,9 @@ def _sent_again(losses: Mapping[str, int]) -> int:
     return sum(count for fault, count in losses.items() if fault != "replacements")
 
 
-def _dotted(terrain: str) -> str:
+def dotted(terrain: str) -> str:
+    """A terrain's name behind a dot of its colour."""
     return f'<span class="dot"></span><span>{terrain_name(terrain)}</span>'
-
-
-def fitness_decimals(summary: Summary) -> int:
-    """How many decimals means of fitness have on the page."""
-    rows = summary.terrains.values()
-    return decimals_for(value for row in rows for value in (row.untuned_mean, row.tuned_mean, *row.tuned_interval))
 
 
 def tile(index: int, name: str, row: TerrainSummary, decimals: int = 1) -> str:
@@ -51,7 +47,7 @@ def tile(index: int, name: str, row: TerrainSummary, decimals: int = 1) -> str:
     interval = interval_text(*row.tuned_interval, decimals)
     ratio = "" if row.ratio is None else f"<small>{row.ratio:.1f}× untuned</small>"
     return (
-        f'<div class="tile" style="{colour(index)}"><div class="name named">{_dotted(name)}</div>'
+        f'<div class="tile" style="{colour(index)}"><div class="name named">{dotted(name)}</div>'
         f'<div class="big">{row.tuned_mean:.{decimals}f}{ratio}</div>'
         f'<div class="sub">{interval} &nbsp; {row.tuned_valid:.0%} valid</div></div>'
     )
@@ -74,7 +70,7 @@ def before_after(summary: Summary) -> str:
             f"<td>{row.tuned_valid:.0%}</td><td>{row.tuned_unique:.0%}</td>",
         ]
         lines.append(
-            f'<tr style="{colour(i)}"><th scope="row"><span class="named">{_dotted(name)}</span></th>'
+            f'<tr style="{colour(i)}"><th scope="row"><span class="named">{dotted(name)}</span></th>'
             f'<td style="width:22%">{_range(row, low, high)}</td>{"".join(cells)}</tr>'
         )
     head = "".join(f'<th scope="col">{h}</th>' for h in heads)
@@ -115,7 +111,7 @@ def measured(summary: Summary) -> str:
     body = ""
     for i, terrain in enumerate(summary.terrains):
         cells = "".join(_before_to_after(means.get(terrain, {})) for means in summary.metrics.values())
-        name = f'<th scope="row"><span class="named">{_dotted(terrain)}</span></th>'
+        name = f'<th scope="row"><span class="named">{dotted(terrain)}</span></th>'
         body += f'<tr style="{colour(i)}">{name}{cells}</tr>'
     table = f"<table><thead><tr><th>terrain</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
     return (

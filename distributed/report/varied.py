@@ -8,9 +8,9 @@ from html import escape
 import numpy as np
 
 from distributed.report.player import colour, terrain_name
-from distributed.report.sections import counted_in, fitness_decimals
+from distributed.report.sections import counted_in, dotted
 from distributed.results.summary import Summary
-from distributed.results.tables import VARIED
+from distributed.results.tables import varied_columns, varied_text
 from terrains.niches import Niches
 
 SIDE = 14
@@ -42,24 +42,16 @@ def varied_section(summary: Summary) -> str:
 
 def _table(summary: Summary) -> str:
     assert summary.variety is not None
-    told = {name for terrain in summary.variety.values() for said in terrain.values() for name in said}
-    shown = {name: each for name, each in VARIED.items() if name in told}
-    digits = fitness_decimals(summary)
-    heads = "".join(f'<th scope="col">{escape(heading)}</th>' for heading, _ in shown.values())
+    columns = varied_columns(summary)
+    heads = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in columns.values())
     body = ""
     for i, terrain in enumerate(summary.terrains):
-        said = summary.variety.get(terrain, {})
-        cells = ""
-        for name, (_, form) in shown.items():
-            texts = [
-                "–" if name not in figures else f"{figures[name]:.{digits}f}" if form is None else form(figures[name])
-                for figures in (said.get("untuned", {}), said.get("tuned", {}))
-            ]
-            cells += f"<td>{texts[0]} → <b>{texts[1]}</b></td>"
-        body += (
-            f'<tr style="{colour(i)}"><th scope="row"><span class="named"><span class="dot"></span>'
-            f"<span>{terrain_name(terrain)}</span></span></th>{cells}</tr>"
-        )
+        said, cells = summary.variety.get(terrain, {}), ""
+        for name in columns:
+            before, after = (varied_text(summary, said.get(when, {}), name, "–") for when in ("untuned", "tuned"))
+            cells += f"<td>{before} → <b>{after}</b></td>"
+        head = f'<th scope="row"><span class="named">{dotted(terrain)}</span></th>'
+        body += f'<tr style="{colour(i)}">{head}{cells}</tr>'
     return f"<table><thead><tr><th>terrain</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -76,7 +68,7 @@ def _maps(summary: Summary) -> str:
     others = f", over every {_listed(niches.names[2:])}" if niches.names[2:] else ""
     return (
         f'<p class="note">The best fitness behind each terrain\'s prompts by {escape(niches.names[1])} and '
-        f"{escape(niches.names[0])}{escape(others)}; the darker, the better.</p><div class='cells'>{figures}</div>"
+        f"{escape(niches.names[0])}{others}; the darker, the better.</p><div class='cells'>{figures}</div>"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -91,7 +91,7 @@ def _before_and_after(summary: Summary, width: int) -> Table:
     n = max(row.n for row in summary.terrains.values())
     for heading in ("untuned", f"best\nof {n}", "warm\nstart", "tuned", "95%\ninterval", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
-    digits = _fitness_decimals(summary)
+    digits = fitness_decimals(summary)
     for name, row in summary.terrains.items():
         low, high = row.tuned_interval
         table.add_row(
@@ -125,21 +125,37 @@ def _measures(summary: Summary, width: int) -> Table:
 def _varied(summary: Summary, width: int) -> Table:
     """Variety before and after, a row each; a column only of what is known."""
     assert summary.variety is not None
-    table, digits = _table("terrain", list(summary.variety), width), _fitness_decimals(summary)
+    table, columns = _table("terrain", list(summary.variety), width), varied_columns(summary)
     table.add_column("", no_wrap=True)
-    told = {name for terrain in summary.variety.values() for said in terrain.values() for name in said}
-    for heading in (heading for name, (heading, _) in VARIED.items() if name in told):
+    for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for terrain, said in summary.variety.items():
         for k, (when, figures) in enumerate(said.items()):
-            texts = [
-                "-" if name not in figures else f"{figures[name]:.{digits}f}" if form is None else form(figures[name])
-                for name, (_, form) in VARIED.items()
-                if name in told
-            ]
+            texts = [varied_text(summary, figures, name, "-") for name in columns]
             bold = "bold" if when == "tuned" else ""
             table.add_row(Text(terrain if k == 0 else ""), when, *texts, style=bold)
     return table
+
+
+def varied_columns(summary: Summary) -> dict[str, str]:
+    """Returns the figures of variety that a run has, by name, with their headings."""
+    told = {name for terrain in (summary.variety or {}).values() for said in terrain.values() for name in said}
+    return {name: heading for name, (heading, _) in VARIED.items() if name in told}
+
+
+def varied_text(summary: Summary, figures: Mapping[str, float], name: str, missing: str) -> str:
+    """Returns one of the figures of variety as a text.
+
+    Args:
+        summary: says how many decimals fitness has.
+        figures: by name.
+        name: which one.
+        missing: what stands for one that is not known.
+    """
+    if name not in figures:
+        return missing
+    form = VARIED[name][1]
+    return f"{figures[name]:.{fitness_decimals(summary)}f}" if form is None else form(figures[name])
 
 
 def _what_is_counted(summary: Summary) -> str:
@@ -151,8 +167,8 @@ def _what_is_counted(summary: Summary) -> str:
     return f"{said}\ncells: kinds by {kinds} that have a program above half of the untuned best"
 
 
-def _fitness_decimals(summary: Summary) -> int:
-    """How many decimals means of fitness have in tables."""
+def fitness_decimals(summary: Summary) -> int:
+    """Returns how many decimals means of fitness have in tables and on pages."""
     rows = summary.terrains.values()
     return decimals_for(value for row in rows for value in (row.untuned_mean, row.tuned_mean, *row.tuned_interval))
 
@@ -162,7 +178,7 @@ def _transfer(summary: Summary, width: int) -> list[Table]:
     names = list(summary.terrains)
     labels, headings = _headings(summary, width)
     rows = {"none": {name: row.untuned_mean for name, row in summary.terrains.items()}} | summary.transfer
-    digits = _fitness_decimals(summary)
+    digits = fitness_decimals(summary)
     cells = {name: [f"{means[name]:.{digits}f}" if name in means else "-" for means in rows.values()] for name in names}
     widths = [2 + max(len(heading), *map(len, cells[name])) for name, heading in zip(names, headings, strict=True)]
     label_width = _label_width(["prompt", *(labels.get(prompt, prompt) for prompt in rows)], width)

@@ -26,31 +26,33 @@ def offer_untuned(learner: Learner, results: Sequence[Rollouts], order: Instruct
 
     Those written behind instructions for evaluation alone are left out: nothing is learnt from them.
     """
+    cells = [_cells(learner, r) for r in results]
     for k in range(len(order.sharing)):
-        for r in results:
+        for r, own in zip(results, cells, strict=True):
             rows, column = scored_on(r, k)
             chosen = [
                 i for i in rows.tolist() if r.failures[i][column] is None and int(r.instruction[i]) < order.trained[k]
             ]
-            _offer(learner, k, r, chosen, r.fitness[:, column])
+            _offer(learner, k, r, chosen, r.fitness[:, column], own)
 
 
 def offer_step(learner: Learner, results: Sequence[Rollouts], n_terrains: int) -> int:
     """Offers a step's programs to their own terrains, then those tried elsewhere; returns how many entered there."""
-    for r in results:
+    cells = [_cells(learner, r) for r in results]
+    for r, own in zip(results, cells, strict=True):
         valid = np.array([row[0] is None for row in r.failures])
         for k in range(n_terrains):
-            _offer(learner, k, r, np.flatnonzero(valid & (r.terrain == k)).tolist(), r.fitness[:, 0])
+            _offer(learner, k, r, np.flatnonzero(valid & (r.terrain == k)).tolist(), r.fitness[:, 0], own)
     entered = 0
-    for r in results:
-        cells = _cells(learner, r)
+    for r, own in zip(results, cells, strict=True):
         for row, terrain, fitness in r.trials:
-            entered += fitness is not None and _add(learner, terrain, r, row, fitness, int(cells[row]))
+            entered += fitness is not None and _add(learner, terrain, r, row, fitness, int(own[row]))
     return entered
 
 
-def _offer(learner: Learner, terrain: int, rollouts: Rollouts, rows: Sequence[int], fitness: np.ndarray) -> None:
-    cells = _cells(learner, rollouts)
+def _offer(
+    learner: Learner, terrain: int, rollouts: Rollouts, rows: Sequence[int], fitness: np.ndarray, cells: np.ndarray
+) -> None:
     for i in rows:
         _add(learner, terrain, rollouts, i, float(fitness[i]), int(cells[i]))
 

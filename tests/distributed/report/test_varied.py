@@ -46,6 +46,9 @@ def test_names_of_descriptors_are_text() -> None:
     grid = Niches(names=(EVIL, "b"), cells=(1, 1), low=(0, 0), high=(1, 1))
     page = render_report(varied(niches=grid, best_of_cells={"e": {0: 1.0}, "t": {}}), [])
     assert EVIL not in page
+    grid = Niches(names=("a", "b", "c&d"), cells=(1, 1, 1), low=(0, 0, 0), high=(1, 1, 1))
+    page = render_report(varied(niches=grid, best_of_cells={"e": {0: 1.0}, "t": {}}), [])
+    assert "over every c&amp;d;" in page
 
 
 def test_a_world_without_descriptors_has_figures_and_no_map_and_older_runs_have_neither() -> None:
