@@ -24,9 +24,7 @@ class {cls}:
 
     name = "{name}"
 
-    class Config(BaseModel):
-        """What terrains.options may set; checked before anything starts."""
-
+    class Config(BaseModel):  # what terrains.options may set; checked before anything starts
         longest: int = 200  # characters of a text that count
 
     def __init__(self, config: Config):
@@ -44,17 +42,16 @@ class {cls}:
 
     def score(self, attempts: list[Attempt]) -> list[Score]:
         """One Score per attempt, in order: a reward that is learnt from, and a fitness that people read."""
-        return [self._score(attempt) for attempt in attempts]
+        scores = []
+        for attempt in attempts:
+            text = attempt.program.removeprefix("import math\\n")[: self.config.longest]
+            share = text.count(attempt.terrain) / max(len(text), 1)
+            failure = None if text else "empty"
+            scores.append(Score(reward=share, fitness=100 * share, failure=failure))
+        return scores
 
     def close(self) -> None:
         """Ends what the world holds, such as subprocesses."""
-
-    def _score(self, attempt: Attempt) -> Score:
-        text = attempt.program.removeprefix("import math\\n")[: self.config.longest]
-        if not text:
-            return Score(0.0, 0.0, failure="empty", detail="nothing was written")
-        share = text.count(attempt.terrain) / len(text)
-        return Score(reward=share, fitness=100 * share)
 '''
 
 SETTINGS = """# Trains a soft prompt for each terrain of {file}: terraprompt train --config {name}.yml
