@@ -123,6 +123,8 @@ class WarmStartConfig(Section):
     """Steps of likelihood on the best programs; 0 turns the warm start off."""
     elites: int = Field(1, ge=1)
     """Programs a terrain that are learnt. One is learnt fastest."""
+    elites_per_step: int | None = Field(None, ge=1)
+    """How many of them each step learns, in turn, so that many can be learnt at the price of few; null for all."""
     lr: float = Field(0.05, gt=0)
     """Learning rate of these steps."""
     init_from_elite: bool = False

@@ -40,7 +40,9 @@ class Imitation:
         for prompt, ids, real in zip(batch.prompt.tolist(), batch.ids, batch.mask, strict=True):
             rows[prompt] = text_rows(lm.embedding, ids[real].tolist(), rows.shape[1])
 
-    def steps(self, best: int, steps: int, version: int, falls: bool = False) -> Iterator[float]:
+    def steps(
+        self, best: int, steps: int, version: int, falls: bool = False, at_once: int | None = None
+    ) -> Iterator[float]:
         """Makes steps on the best programs of each terrain; yields the nats a token after each.
 
         Args:
@@ -48,6 +50,7 @@ class Imitation:
             steps: of an optimizer that starts afresh.
             version: updates of the policy before.
             falls: whether the learning rate falls to zero.
+            at_once: how many of a terrain's programs a step takes, in turn; None for all.
         """
         batch = self._teachers.batch(best)
         if len(batch.ids) == 0:
@@ -56,7 +59,7 @@ class Imitation:
         schedule = LinearLR(optimizer, 1.0, 0.0 if falls else 1.0, max(1, steps))
         for step in range(steps):
             policy.zero_gradients()
-            loss = self.loss(batch, policy.known(version, step))
+            loss = self.loss(batch.in_turn(step, at_once), policy.known(version, step))
             loss.backward()
             self.gradient.copy_(policy.gradient)
             make_step(optimizer, schedule, loss.item(), policy.gradient)

@@ -109,7 +109,7 @@ class Learner:
         self._settle()
         if warm.init_from_elite:
             self.imitation.start_from_elites()
-        yield from self.imitation.steps(warm.elites, warm.steps, self.version)
+        yield from self.imitation.steps(warm.elites, warm.steps, self.version, at_once=warm.elites_per_step)
         self.version += 1
 
     def imitate_best(self) -> Iterator[float]:

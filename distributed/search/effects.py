@@ -150,9 +150,13 @@ IDLE = (
         lambda c: c.model.num_layers_unfrozen == 0,
         "with model.num_layers_unfrozen 0 no layer is trained",
     ),
-    Idle(("warm_start.elites",), lambda c: c.warm_start.steps == 0, "with warm_start.steps 0 there is no warm start"),
     Idle(
-        ("warm_start.elites",),
+        ("warm_start.elites", "warm_start.elites_per_step"),
+        lambda c: c.warm_start.steps == 0,
+        "with warm_start.steps 0 there is no warm start",
+    ),
+    Idle(
+        ("warm_start.elites", "warm_start.elites_per_step"),
         lambda c: c.method.prompts_per_terrain > 1,
         "with method.prompts_per_terrain above 1 each prompt learns the best program of its cell",
     ),

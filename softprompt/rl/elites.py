@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -45,6 +45,21 @@ class EliteBatch:
     prompt: Tensor
     fitness: Tensor
     instruction: Tensor
+
+    def in_turn(self, step: int, size: int | None) -> EliteBatch:
+        """Returns the programs whose turn it is: each prompt's are dealt into parts, and every step takes the next part.
+
+        Args:
+            step: which one, from 0.
+            size: how many programs of a prompt a part has at most; None for all.
+        """
+        if size is None:
+            return self
+        same = self.prompt[:, None] == self.prompt
+        rank, count = same.tril(-1).sum(1), same.sum(1)
+        parts = (count + size - 1) // size
+        turn = rank % parts == step % parts
+        return EliteBatch(*(getattr(self, field.name)[turn] for field in fields(self)))
 
 
 class EliteBuffer:

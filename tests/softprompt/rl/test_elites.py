@@ -100,3 +100,17 @@ def test_adam_on_the_likelihood_of_elites_makes_each_terrain_write_its_own(llama
     with torch.no_grad():
         swapped, _ = evaluate(llama, table(1 - batch.prompt), instruction, batch.ids, batch.mask)
     assert likelihood_loss(swapped, batch.mask).item() > 2 * losses[-1]
+
+
+def test_elites_take_turns_so_that_each_is_learnt_equally_often():
+    buffer = EliteBuffer(2, 5)
+    for k in range(5):
+        buffer.add(0, [k], 10.0 - k)
+    buffer.add(1, [9], 1.0)
+    batch = buffer.batch()
+    turns = [batch.in_turn(step, 2) for step in range(4)]
+    assert [turn.ids.flatten().tolist() for turn in turns] == [[0, 3, 9], [1, 4, 9], [2, 9], [0, 3, 9]]
+    assert [turn.fitness.tolist() for turn in turns][1] == [9.0, 6.0, 1.0]
+    assert batch.in_turn(3, None) is batch
+    assert batch.in_turn(7, 5).ids.tolist() == batch.ids.tolist()
+    assert buffer.batch(terrains=[]).in_turn(0, 2).ids.shape[0] == 0
