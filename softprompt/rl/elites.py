@@ -47,7 +47,7 @@ class EliteBatch:
     instruction: Tensor
 
     def in_turn(self, step: int, size: int | None) -> EliteBatch:
-        """Returns the programs whose turn it is: each prompt's are dealt into parts, and every step takes the next part.
+        """Returns the programs whose turn it is: dealt into parts, of which every step takes the next.
 
         Args:
             step: which one, from 0.
