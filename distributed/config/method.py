@@ -29,6 +29,8 @@ class MethodConfig(Section):
     program, and a terrain's programs are written behind all of them evenly."""
     prompt_rests_at: float = Field(0.0, ge=0)
     """Nats of its own program at which one of several prompts learns that no further, until a better one is found."""
+    closing_rests_at: float = Field(0.0, ge=0)
+    """The same for closing_steps, where the last steps decide how close prompts keep to their programs."""
     prompt_source: Literal["table", "ten"] = "table"
     """What prompts come from: table has rows for each terrain; ten is a network that makes them from its features."""
     initialize_from_vocab: bool = True

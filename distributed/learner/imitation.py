@@ -40,30 +40,52 @@ class Imitation:
         for prompt, ids, real in zip(batch.prompt.tolist(), batch.ids, batch.mask, strict=True):
             rows[prompt] = text_rows(lm.embedding, ids[real].tolist(), rows.shape[1])
 
-    def steps(
-        self, best: int, steps: int, version: int, falls: bool = False, at_once: int | None = None
-    ) -> Iterator[float]:
+    def steps(self, best: int, steps: int, version: int, at_once: int | None = None) -> Iterator[float]:
         """Makes steps on the best programs of each terrain; yields the nats a token after each.
 
         Args:
             best: programs a terrain.
             steps: of an optimizer that starts afresh.
             version: updates of the policy before.
-            falls: whether the learning rate falls to zero.
             at_once: how many of a terrain's programs a step takes, in turn; None for all.
         """
         batch = self._teachers.batch(best)
+        yield from self._steps(batch, steps, version, at_once, self._config.method.prompt_rests_at)
+
+    def close(self, version: int) -> Iterator[float]:
+        """Makes the last steps of a run, on one program a prompt; yields the nats a token after each.
+
+        The learning rate falls to zero, since no rollouts follow that would average out the last steps' noise.
+        """
+        method = self._config.method
+        batch = self._teachers.batch(1)
+        yield from self._steps(batch, method.closing_steps, version, None, method.closing_rests_at, falls=True)
+
+    def _steps(
+        self,
+        batch: EliteBatch,
+        steps: int,
+        version: int,
+        at_once: int | None,
+        rests_at: float,
+        falls: bool = False,
+    ) -> Iterator[float]:
+        """The steps of a fresh optimizer; prompts that know their program to ``rests_at`` nats take no part in more."""
         if len(batch.ids) == 0:
             return
         policy, optimizer = self._policy, make_imitator(self._config, self._policy.source)
         schedule = LinearLR(optimizer, 1.0, 0.0 if falls else 1.0, max(1, steps))
         for step in range(steps):
             policy.zero_gradients()
-            loss = self.loss(batch.in_turn(step, at_once), policy.known(version, step))
+            loss, awake = self._loss(batch.in_turn(step, at_once), policy.known(version, step), rests_at)
+            if not awake.any():
+                break
             loss.backward()
             self.gradient.copy_(policy.gradient)
             make_step(optimizer, schedule, loss.item(), policy.gradient)
             yield loss.item()
+            if not awake.all():
+                batch = batch.rows(awake.cpu())
         check_parameters(trained(optimizer))
 
     def loss(self, batch: EliteBatch, known: Tensor | None = None) -> Tensor:
@@ -71,11 +93,14 @@ class Imitation:
 
         Those that a resting prompt knows well enough do not count (``method.prompt_rests_at``).
         """
+        return self._loss(batch, known, self._config.method.prompt_rests_at)[0]
+
+    def _loss(self, batch: EliteBatch, known: Tensor | None, rests_at: float) -> tuple[Tensor, Tensor]:
+        """That loss, and which programs counted, shape (b,) bool."""
         of_rows = (batch.ids, batch.mask, batch.prompt, batch.instruction)
         ids, mask, prompt, instruction = (each.to(self._policy.lm.device) for each in of_rows)
         logprobs, _ = self._policy.evaluate(ids, mask, prompt, known, instruction)
-        method = self._config.method
-        if method.prompts_per_terrain > 1 and method.prompt_rests_at > 0:
-            awake = -(logprobs.detach() * mask).sum(dim=1) > method.prompt_rests_at
-            mask = mask & awake[:, None]
-        return likelihood_loss(logprobs, mask)
+        awake = mask.any(dim=1)
+        if self._config.method.prompts_per_terrain > 1 and rests_at > 0:
+            awake = -(logprobs.detach() * mask).sum(dim=1) > rests_at
+        return likelihood_loss(logprobs, mask & awake[:, None]), awake

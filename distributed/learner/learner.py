@@ -113,12 +113,9 @@ class Learner:
         self.version += 1
 
     def imitate_best(self) -> Iterator[float]:
-        """Learns the best program of the whole run behind each prompt by likelihood; yields the nats a token each step.
-
-        The learning rate falls to zero, since no rollouts follow that would average out the last steps' noise.
-        """
+        """Learns the run's best program behind each prompt by likelihood; yields the nats a token after each step."""
         self._settle()
-        yield from self.imitation.steps(1, self.config.method.closing_steps, self.version, falls=True)
+        yield from self.imitation.close(self.version)
         self.version += 1
 
     def update(self, rollouts: Sequence[Rollouts]) -> PolicyStats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -70,25 +71,30 @@ class Teachers:
         return spread(found, points.tolist(), count)
 
     def settle(self, rows: Tensor, moments: Iterable[Tensor]) -> int:
-        """Gives prompts without a wanted cell one that nobody owns; returns how many were born anew.
+        """Gives each wanted cell that nobody owns a prompt to spare; returns how many were born anew.
 
-        Such a prompt starts as a copy of the one that wrote the cell's elite, where a prompt did, and the optimizer
-        forgets what it knew of the old one.
+        Prompts to spare are those whose cell is not wanted any more, then those that share theirs with another. While
+        there are fewer cells than prompts, cells have several prompts. One that is born starts as a copy of the prompt
+        that wrote its cell's elite, where a prompt did, and the optimizer forgets what it knew of the old one.
 
         Args:
             rows: all prompts, shape (n_prompts, n_soft_tokens, d), changed in place.
             moments: the optimizer's numbers for them, of the same shape, changed in place.
         """
-        per_terrain, born = self._method.prompts_per_terrain, []
+        per_terrain = self._method.prompts_per_terrain
+        born: list[tuple[int, CellElite]] = []
         if per_terrain == 1:
             return 0
         for terrain in range(self._n_terrains):
             own = range(terrain * per_terrain, (terrain + 1) * per_terrain)
             wanted = self.wanted_cells(terrain, per_terrain)
-            cells = [each.cell for each in wanted]
-            free = [p for p in own if self.owned[p] not in cells]
-            taken = {self.owned[p] for p in own}
-            born += list(zip(free, [each for each in wanted if each.cell not in taken], strict=False))
+            cells = {each.cell for each in wanted}
+            first = {self.owned[p]: p for p in reversed(own)}
+            lost = [p for p in own if self.owned[p] not in cells]
+            spare = lost + [p for p in own if self.owned[p] in cells and first[self.owned[p]] != p]
+            new = [each for each in wanted if each.cell not in first]
+            born += zip(spare, new, strict=False)
+            born += zip(lost[len(new) :], cycle(wanted), strict=False)
         copies = {p: rows[elite.origin].clone() for p, elite in born if elite.origin >= 0}
         for p, elite in born:
             self.owned[p] = elite.cell

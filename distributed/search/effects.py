@@ -167,7 +167,7 @@ IDLE = (
         "it does not change what is learnt",
     ),
     Idle(
-        ("method.closing_steps",),
+        ("method.closing_steps", "method.closing_rests_at"),
         lambda c: True,
         "members are compared before the closing, which only the best one has",
     ),

@@ -58,8 +58,11 @@ class EliteBatch:
         same = self.prompt[:, None] == self.prompt
         rank, count = same.tril(-1).sum(1), same.sum(1)
         parts = (count + size - 1) // size
-        turn = rank % parts == step % parts
-        return EliteBatch(*(getattr(self, field.name)[turn] for field in fields(self)))
+        return self.rows(rank % parts == step % parts)
+
+    def rows(self, chosen: Tensor) -> EliteBatch:
+        """Returns some of the programs, as a mask of shape (b,) or their indices tell."""
+        return EliteBatch(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 class EliteBuffer:

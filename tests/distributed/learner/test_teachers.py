@@ -78,8 +78,20 @@ def test_births_of_one_time_copy_what_was_before_all_of_them():
 def test_terrains_own_cells_by_themselves_and_prompts_without_one_learn_nothing():
     found = filled(teachers(n_terrains=2, prompts_per_terrain=2), elite(3, 9.0), terrain=1)
     found.settle(torch.zeros(4, 1, 1), [])
-    assert found.owned == [-1, -1, 3, -1]
-    assert found.batch(1).prompt.tolist() == [2]
+    assert found.owned == [-1, -1, 3, 3]
+    assert found.batch(1).prompt.tolist() == [2, 3]
+
+
+def test_prompts_share_cells_while_there_are_fewer_and_give_way_to_new_ones():
+    found = filled(teachers(prompts_per_terrain=5), elite(3, 9.0), elite(4, 8.0))
+    rows = torch.arange(5.0)[:, None, None].clone()
+    assert found.settle(rows, []) == 5 and found.owned == [3, 4, 3, 4, 3]
+    assert found.settle(rows, []) == 0
+    filled(found, elite(5, 7.0, origin=1))
+    assert found.settle(rows, []) == 1 and found.owned == [3, 4, 5, 4, 3]
+    assert rows.flatten().tolist() == [0, 1, 1, 3, 4]
+    filled(found, elite(7, 15.0), elite(8, 14.0), elite(9, 13.0))
+    assert found.settle(rows, []) == 3 and found.owned == [3, 4, 7, 8, 9], "the bar has risen above cell 5"
 
 
 def test_its_state_continues():
@@ -126,3 +138,45 @@ def test_programs_behind_a_slot_are_those_of_its_prompt_alone(lm):
     both = worker.generate(RolloutRequest(0, 5, ((0, 3), (1, 3)), slots=(1, 1)), state)
     one = worker.generate(RolloutRequest(0, 5, ((0, 3), (1, 3))), alone)
     np.testing.assert_array_equal(both.ids, one.ids)
+
+
+def nats(learner):
+    """What each prompt's own program costs behind it, and which prompt that is."""
+    batch = learner.teachers.batch(1)
+    with torch.no_grad():
+        logprobs, _ = learner.policy.evaluate(batch.ids, batch.mask, batch.prompt, None, batch.instruction)
+    return batch.prompt, -(logprobs * batch.mask).sum(1)
+
+
+def with_two_elites(lm, **settings):
+    run = config(method__prompts_per_terrain=2, **{f"method__{name}": value for name, value in settings.items()})
+    learner = Learner(run, lm, instructions(lm), niches=LetterWorld.niches)
+    for cell, ids in ((0, (5, 6, 7, 8)), (1, (9, 10))):
+        learner.teachers.archive.add(0, CellElite(ids, 2.0, 0, cell, (float(cell),)))
+        learner.elites.add(0, ids, 2.0)
+    learner.teachers.settle(learner.source.rows.data, [])
+    return learner
+
+
+def test_a_prompt_that_knows_its_program_rests_and_the_others_learn_on(lm):
+    prompts, before = nats(with_two_elites(lm))
+    assert prompts.tolist() == [0, 1] and before[0] > before[1] + 1
+    between = float(before.mean())
+    learner = with_two_elites(lm, prompt_rests_at=between, closing_rests_at=between, closing_steps=3)
+    start = learner.source.rows.detach().clone()
+    assert len(list(learner.imitation.steps(1, 2, 0))) == 2
+    moved = (learner.source.rows.detach() != start).flatten(1).any(dim=1)
+    assert moved.tolist() == [True, False, False, False]
+    assert nats(learner)[1][0] < before[0]
+    list(learner.imitate_best())
+    assert torch.equal(learner.source.rows[1].detach(), start[1])
+
+
+def test_where_all_prompts_rest_no_step_is_made_and_closing_has_a_bar_of_its_own(lm):
+    learner = with_two_elites(lm, prompt_rests_at=1e6, closing_steps=3)
+    start = learner.source.rows.detach().clone()
+    assert list(learner.imitation.steps(1, 4, 0)) == []
+    assert torch.equal(learner.source.rows.detach(), start)
+    before = nats(learner)[1]
+    assert len(list(learner.imitate_best())) == 3
+    assert (nats(learner)[1] < before).all()

@@ -67,6 +67,7 @@ NOTHING: list[tuple[Settings, dict[str, tuple[Any, Any]]]] = [
     ({}, {"method.novelty_neighbours": (1, 5), "method.prompt_rests_at": (0.0, 9.0), "method.replay_bar": (0.1, 0.9)}),
     ({"method.prompts_per_terrain": 2}, {"method.replay_size": (1, 3), "warm_start.elites": (1, 3)}),
     ({"method.prompts_per_terrain": 2}, {"warm_start.elites_per_step": (1, 2)}),
+    ({"method.closing_steps": 2}, {"method.closing_rests_at": (0.0, 9.0)}),
     (RANKS, {"method.estimator": ("rloo", "grpo")}),
     (RANKS, {"method.estimator": ("rloo", "reinforce_pp")}),
     ({"method.estimator": "gae"}, {"method.advantage_shaping": ("rank", "none")}),
