@@ -64,6 +64,7 @@ def test_the_function_of_the_docs_is_trained_reported_exported_and_written_by(
     assert main_exit("replay", str(folder), "--out", "shown") == 0
     assert [each.name for each in (tmp_path / "shown").iterdir()] == ["replay.html"]
     assert main_exit("export", str(folder)) == 0
+    capsys.readouterr()
     assert main_exit("write", "--terrain", "e", "--from", str(folder)) == 0
     alone = capsys.readouterr().out
     assert main_exit("write", "--terrain", "e", "--from", str(folder), "--count", "3", "--json") == 0
