@@ -70,7 +70,7 @@ class SearchConfig(Section):
 
     objective: tuple[Objective, ...] = Field(("fitness",), min_length=1)
     """What members are ranked by, as a mean over the terrains: fitness, or how varied their programs are. Of a list the
-    first ranks them, and the summary names the rounds that no other beats in all of them."""
+    first ranks them, and the summary names the rounds that no other beats in all of it."""
     evaluation_samples: int = Field(32, ge=2)
     """Programs a terrain by which members are compared, drawn from the same seeds for every member and round."""
     stored_programs: int = Field(16, ge=1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.errors import UserError
-from distributed.search.objective import FITNESS, value_of
+from distributed.search.objective import FITNESS, rank
 
 PATTERN, EXPERIMENT = "checkpoint_*", "experiment_state-*.json"
 
@@ -39,18 +40,18 @@ def last_good(folder: Path) -> Found:
     return Found(None, tuple(damaged))
 
 
-def best_of(tune: Path, objective: str = FITNESS) -> Found:
+def best_of(tune: Path, objectives: Sequence[str] = (FITNESS,)) -> Found:
     """The state that was best on the evaluation set at the end of a round, of all members and rounds.
 
     Args:
         tune: Tune's folder.
-        objective: what they are compared by, one of ``search.objective``.
+        objectives: what they are compared by, as ``search.objective`` has it.
     """
-    best: tuple[float, Path] | None = None
+    best: tuple[tuple[float, ...], Path] | None = None
     damaged = []
     for folder in sorted(tune.glob(f"member-*/{PATTERN}")):
         try:
-            reached = value_of(_state(folder), objective)
+            reached = rank(_state(folder), objectives)
         except CheckpointError:
             damaged.append(f"{folder.parent.name}/{folder.name}")
             continue

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from distributed.search.lineage import Record
-from distributed.search.objective import FITNESS, value_of, value_text
+from distributed.search.objective import FITNESS, rank, value_of, value_text
 
 SIZE = "method.n_soft_tokens"
 
 
-def draw_family_tree(record: Record, path: Path, unit: str = "world units", objective: str = FITNESS) -> Path:
+def draw_family_tree(
+    record: Record, path: Path, unit: str = "world units", objectives: Sequence[str] = (FITNESS,)
+) -> Path:
     """Draws a lane for each member, coloured by its number of soft tokens, and an arrow for each copy.
 
     Args:
         record: of a search with at least one round.
         path: picture to write.
         unit: what fitness is counted in, empty where nobody says.
-        objective: what members are compared by, and labelled with.
+        objectives: what members are compared by; the first is written at each round.
 
     Returns:
         The path.
@@ -28,7 +31,7 @@ def draw_family_tree(record: Record, path: Path, unit: str = "world units", obje
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    members = record.members()
+    members, objective = record.members(), objectives[0]
     lanes = {member: lane for lane, member in enumerate(members)}
     longest = max(each["at"] for each in record.rounds)
     sizes = sorted({each["settings"].get(SIZE, 0) for each in record.rounds})
@@ -42,7 +45,7 @@ def draw_family_tree(record: Record, path: Path, unit: str = "world units", obje
             start, end = (each["donor_at"], lanes[each["donor"]]), (each["at"], lanes[each["member"]])
             arrow = {"arrowstyle": "->", "color": "0.45", "shrinkA": 5, "shrinkB": 5}
             axes.annotate("", xy=end, xytext=start, arrowprops=arrow)
-    best = max(record.rounds, key=lambda each: value_of(each, objective))
+    best = max(record.rounds, key=lambda each: rank(each, objectives))
     axes.plot(best["at"], lanes[best["member"]], "*", color="crimson", markersize=15, zorder=4)
     axes.set_yticks(range(len(members)), [str(member) for member in members])
     axes.set_ylabel("member (number)", fontsize=9)

@@ -70,6 +70,16 @@ def value_of(found: Mapping[str, Any], objective: str) -> float:
     return float(found.get("variety", {}).get(objective, -math.inf))
 
 
+def rank(found: Mapping[str, Any], objectives: Sequence[str]) -> tuple[float, ...]:
+    """Returns what states and rounds are put in order by: the first objective, and where it is equal the next ones.
+
+    Args:
+        found: as for `value_of`.
+        objectives: in their order; fitness comes last where it is none of them.
+    """
+    return tuple(value_of(found, name) for name in (*objectives, FITNESS))
+
+
 def figures_in(found: Mapping[str, Any]) -> dict[str, float]:
     """Returns the figures of variety among the metrics of a round, by name."""
     return {name: float(found[name]) for name in FIGURES if name in found}
@@ -91,19 +101,23 @@ def front(rounds: Sequence[Entry], objectives: Sequence[str]) -> list[Entry]:
 
 def value_text(name: str, value: float) -> str:
     """Returns what was reached as a text."""
+    if not math.isfinite(value):
+        return "-"
+    if name in ("distinct", "cells"):
+        return f"{value:.1f}"  # a mean over the terrains
     form = VARIED[name][1] if name in VARIED else None
-    return "-" if not math.isfinite(value) else (form or fitness_text)(value)
+    return (form or fitness_text)(value)
 
 
 def standings(record: Record, objectives: Sequence[str]) -> Table:
-    """Returns a table of the members as their last rounds left them, the best by the first objective on top."""
+    """Returns a table of the members as their last rounds left them, the best by the objectives on top."""
     last = [each for member in record.members() if (each := record.last(member))]
     told = [name for name in VARIED if any(name in each.get("variety", {}) for each in last)]
     table = Table(title="Members", title_justify="left", caption_justify="left", box=box.SIMPLE, pad_edge=False)
     table.caption = f"ranked by {objectives[0]} on the evaluation set, means over the terrains"
     for heading in ("member", "step", FITNESS, *(VARIED[name][0] for name in told)):
         table.add_column(heading, justify="right", no_wrap=True)
-    for each in sorted(last, key=lambda one: -value_of(one, objectives[0])):
+    for each in sorted(last, key=lambda one: rank(one, objectives), reverse=True):
         texts = [value_text(name, value_of(each, name)) for name in (FITNESS, *told)]
         table.add_row(str(each["member"]), str(each["step"]), *texts)
     return table

@@ -229,7 +229,7 @@ class _Search:
 
     def _best(self) -> dict[str, Any] | None:
         """State of the member that was best on the evaluation set at the end of a round, None where all failed."""
-        found = best_of(self.directory / TUNE, self.config.search.objective[0])
+        found = best_of(self.directory / TUNE, self.config.search.objective)
         for name in self.record.pass_over(found.damaged):
             logger.warning("%s is damaged and was passed over", self.directory / TUNE / name)
         self.record.save()
@@ -257,7 +257,7 @@ class _Search:
         save_checkpoint(directory, loop.step, {"loop": loop.state_dict(), "run": {"mlflow_run_id": run_id}})
         unit = finish(loop, self.lm, self.world, directory, self.console).unit("fitness")
         with whole_file(self.directory / TREE) as draft:
-            draw_family_tree(self.record, draft, unit, self.config.search.objective[0])
+            draw_family_tree(self.record, draft, unit, self.config.search.objective)
         summary = summarise(self.config, self.record, self.terrains, best, time.monotonic() - self.began)
         for path in (write_summary(self.directory, summary), self.record.path, self.directory / TREE):
             tracker.artifact(path)

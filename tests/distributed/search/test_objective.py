@@ -25,7 +25,7 @@ from distributed.search.checkpoints import best_of
 from distributed.search.family_tree import draw_family_tree
 from distributed.search.lineage import Record
 from distributed.search.member import evaluation_set
-from distributed.search.objective import check_objective, front, standings
+from distributed.search.objective import check_objective, front, rank, standings
 from distributed.search.summary import print_summary, summarise
 from distributed.search.tuner import make_tuner
 from tests.distributed.docs import documented
@@ -88,7 +88,7 @@ def test_the_best_member_is_the_first_by_the_objective(tmp_path, objective, best
     for k, (fitness, unique, cells) in enumerate(REACHED):
         state = {"member": k, "fitness": np.array([fitness]), "variety": {"unique": unique, "cells": cells}}
         save_checkpoint(tmp_path / f"member-{k:02d}" / "checkpoint_000000", 1, state)
-    assert best_of(tmp_path, objective).state["member"] == best
+    assert best_of(tmp_path, [objective]).state["member"] == best
 
 
 class Idle(Trainable):
@@ -128,6 +128,12 @@ def test_halving_lets_the_best_by_the_objective_go_on(tmp_path, objective, goes_
     assert (decisions[-1] == TrialScheduler.CONTINUE) == goes_on
 
 
+def test_where_the_first_objective_is_equal_the_next_decides_and_at_last_fitness():
+    rows = [{"fitness": f, "variety": {"unique": u, "cells": c}} for f, u, c in REACHED]
+    assert max(rows[2:], key=lambda row: rank(row, ["cells"])) is rows[2]
+    assert max(rows[2:], key=lambda row: rank(row, ["cells", "unique"])) is rows[3]
+
+
 def test_no_other_beats_a_round_of_the_front():
     rounds = [{"fitness": f, "variety": {"unique": u}} for f, u, _ in REACHED]
     assert front(rounds, ["fitness", "unique"]) == [rounds[0], rounds[1], rounds[3]]
@@ -152,10 +158,10 @@ def test_what_a_search_found_is_told_by_its_objectives(tmp_path):
     console.print(standings(record, config.search.objective))
     rows = [line.split() for line in console.export_text().splitlines()]
     assert [row for row in rows if row and row[0].isdigit()] == [
-        ["3", "2", "1.0", "90%", "2"], ["1", "2", "7.0", "40%", "3"],
-        ["2", "2", "5.0", "30%", "2"], ["0", "2", "9.0", "10%", "1"],
+        ["3", "2", "1.0", "90%", "2.0"], ["1", "2", "7.0", "40%", "3.0"],
+        ["2", "2", "5.0", "30%", "2.0"], ["0", "2", "9.0", "10%", "1.0"],
     ]  # fmt: skip
-    picture = draw_family_tree(record, tmp_path / "tree.png", "units", "unique").read_bytes()
+    picture = draw_family_tree(record, tmp_path / "tree.png", "units", ["unique"]).read_bytes()
     assert picture != draw_family_tree(record, tmp_path / "other.png", "units").read_bytes()
 
 
