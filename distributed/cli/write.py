@@ -10,6 +10,9 @@ import typer
 from distributed.cli.options import World, WorldConfig, WorldRun
 from distributed.config.section import LARGEST_SEED
 
+MOST = 1000
+"""Programs that are written at most."""
+
 
 def write(
     terrain: Annotated[str, typer.Option(metavar="NAME", help="The terrain to write a walker for.")],
@@ -23,21 +26,40 @@ def write(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed writes another program.")] = 0,
+    count: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MOST,
+            help="How many programs. More than one are valid and unlike one another: what the seeds from --seed on "
+            "write, without repeats, until 16 times as many were drawn. A terrain's several prompts take turns.",
+        ),
+    ] = 1,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PNG of the walker.", show_default="NAME-seedSEED.png")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="PNG of the walker, or of all of them.", show_default="NAME-seedSEED[-countCOUNT].png"
+        ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a list of seed, program, fitness and failure instead of the text.")
+    ] = False,
     world: World = None,
     config: WorldConfig = None,
     run: WorldRun = None,
 ) -> None:
-    """Write a walker's program behind a prompt, print it, score it and draw it.
+    """Write a walker's program behind a prompt, or --count different ones, print it, score it and draw it.
 
-    The program goes to standard output; what it scores and where the picture lies, to standard error. A registered
+    Programs go to standard output; what they score and where the picture lies, to standard error. A registered
     model is scored by the world that it brings along, or by that of --world, --config or --run.
     """
     from rich.console import Console
 
+    from distributed.jobs.drawn_programs import as_json as listed
+    from distributed.jobs.drawn_programs import as_text
     from distributed.jobs.scoring_world import WorldChoice
     from distributed.jobs.write import write as written
 
-    typer.echo(written(terrain, source, seed, picture, Console(stderr=True), WorldChoice(world, config, run)))
+    choice = WorldChoice(world, config, run)
+    drawn = written(terrain, source, seed, picture, Console(stderr=True), choice, count)
+    typer.echo(listed(drawn) if as_json else as_text(drawn))

@@ -33,6 +33,9 @@ def _form(value: Any) -> str:
     return "range" if isinstance(value, dict | Range) else "list"
 
 
+Objective = Literal["fitness", "unique", "distinct", "unique_mean", "entropy", "cells", "qd_score"]
+"""What members may be compared by: the mean fitness, and the figures of variety."""
+
 Choices = Annotated[Annotated[tuple[Any, ...], Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_form)]
 """The values that a setting may have: a list of them, or a range."""
 
@@ -65,6 +68,9 @@ class SearchConfig(Section):
     }
     """Settings that differ between members, by full name: the values each may have, or ``{low, high, log}``."""
 
+    objective: tuple[Objective, ...] = Field(("fitness",), min_length=1)
+    """What members are ranked by, as a mean over the terrains: fitness, or how varied their programs are. Of a list the
+    first ranks them, and the summary names the rounds that no other beats in all of it."""
     evaluation_samples: int = Field(32, ge=2)
     """Programs a terrain by which members are compared, drawn from the same seeds for every member and round."""
     stored_programs: int = Field(16, ge=1)
@@ -82,6 +88,18 @@ class SearchConfig(Section):
     """GPUs, or parts of one, for a member's learner."""
     max_failures: int = Field(1, ge=0)
     """Times that a member which fails goes on from its last checkpoint; after that the others go on without it."""
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, objective: Any) -> Any:
+        return (objective,) if isinstance(objective, str) else objective
+
+    @field_validator("objective")
+    @classmethod
+    def _names_each_once(cls, objective: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(objective)) < len(objective):
+            raise ValueError(f"{', '.join(objective)} names one of them twice")
+        return objective
 
     @field_validator("space", mode="before")
     @classmethod

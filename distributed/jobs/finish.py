@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,17 +13,19 @@ import torch
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from distributed.infra.numbers import fitness_text
 from distributed.infra.writing import told, whole_file
 from distributed.observability.mlflow_store import shown
-from distributed.report.figures import draw_run
+from distributed.report.figures import draw_different, draw_run
 from distributed.report.page import write_report
+from distributed.report.shows import Show
 from distributed.report.shows import shown as with_scene
-from distributed.results.best_programs import best_found
+from distributed.results.best_programs import best_found, different_found
 from distributed.results.run_folder import LAYERS, PROMPTS, SUMMARY
 from distributed.results.summary import Summary, summarise, write_summary
 from distributed.results.tables import summary_tables
 from distributed.training.loop import TrainingLoop
-from distributed.training.variety import FIGURES
+from distributed.training.variety import FIGURES, bars
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
 from softprompt.prompts.ten_io import save_network
@@ -66,7 +69,7 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: World, directory: Path, cons
     pictures = [directory / PICTURE] if any(each.moving for each in walkers) else []
     for picture in pictures:
         with whole_file(picture) as draft:
-            draw_run(walkers, draft, fitness_unit(world))
+            _draw(loop, world, walkers, draft)
     report = write_report(directory / "report.html", summary, loop.history, walkers, meta)
     loop.tracker.log(_final_metrics(summary), loop.step)
     for path in (report, *pictures, directory / SUMMARY, *trained):
@@ -78,6 +81,26 @@ def finish(loop: TrainingLoop, lm: FrozenLM, world: World, directory: Path, cons
 
         register_prompts(directory, console)
     return summary
+
+
+def _draw(loop: TrainingLoop, world: World, walkers: Sequence[Show], picture: Path) -> None:
+    """Draws the best walkers; of a run that is after many good ones, those that are unlike one another."""
+    method, unit = loop.config.method, fitness_unit(world)
+    shows: list[Show] = []
+    assert loop.untuned is not None
+    if method.prompts_per_terrain > 1 or method.pays_for_variety:
+        found = different_found(loop.terrains, loop.tuned, loop.learner.niches, bars(loop.untuned))
+        shows = [each for each in (with_scene(world, one, SECONDS_PER_FRAME) for one in found) if each.moving]
+    if not shows:
+        draw_run(walkers, picture, unit)
+        return
+    prompts = f"its {method.prompts_per_terrain} prompts" if method.prompts_per_terrain > 1 else "its prompt"
+    heads = {}
+    for name, best in zip(loop.terrains, np.asarray(loop.untuned["fitness"]).max(axis=0).tolist(), strict=True):
+        n = sum(each.terrain == name for each in shows)
+        said = "1 walker" if n == 1 else f"{n} different walkers"
+        heads[name] = f"{name}: {said} behind {prompts}; the best untuned {fitness_text(best)}{unit}"
+    draw_different(shows, picture, unit, heads)
 
 
 def _save_trained(loop: TrainingLoop, directory: Path) -> list[Path]:

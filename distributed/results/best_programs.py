@@ -1,4 +1,4 @@
-"""The programs of a run that are worth looking at: of each terrain the best, and a typical one."""
+"""The programs of a run that are worth looking at: of each terrain the best, a typical one, and different good ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from terrains.niches import Niches
+
+MOST = 8
+"""Different programs of a terrain that are shown."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,55 @@ def best_found(terrains: Sequence[str], untuned: Mapping[str, Any], tuned: Mappi
         rows = {"best tuned": best, "median tuned": middle}
         found += [Found(name, title, programs[i], float(own[i])) for title, i in rows.items() if valid[i]]
     return found
+
+
+def different_found(
+    terrains: Sequence[str], tuned: Mapping[str, Any], niches: Niches | None, bars: Sequence[float], most: int = MOST
+) -> list[Found]:
+    """Returns each terrain's best programs with different outcomes, the best first; failures are left out.
+
+    The best of each kind that is above the bar comes in before any others, and those fill up what room is left.
+
+    Args:
+        terrains: names, in the run's order.
+        tuned: by terrain, what `evaluation.evaluate_prompts` of the training keeps.
+        niches: the world's grid, None for a world without descriptors.
+        bars: of each terrain, fitness above which a kind counts.
+        most: how many programs of a terrain there are at most.
+    """
+    found: list[Found] = []
+    for k, (name, bar) in enumerate(zip(terrains, bars, strict=True)):
+        each = tuned[name]
+        fitness, valid = _of(each, k)
+        programs = each["programs"]
+        outcomes = np.asarray(each["identity"]).tolist() if "identity" in each else programs
+        first: dict[Any, int] = {}
+        for i in np.argsort(-fitness, kind="stable").tolist():
+            if valid[i]:
+                first.setdefault(outcomes[i], i)
+        rows = list(first.values())
+        cells = _cells(each, niches)
+        kinds = {cells[i]: i for i in reversed(rows) if fitness[i] > bar and cells[i] >= 0}
+        chosen = sorted([*kinds.values()], key=lambda i: -fitness[i])[:most]
+        chosen += [i for i in rows if i not in chosen][: most - len(chosen)]
+        chosen.sort(key=lambda i: -fitness[i])
+        found += [Found(name, _described(each, niches, i), programs[i], float(fitness[i])) for i in chosen]
+    return found
+
+
+def _cells(evaluated: Mapping[str, Any], niches: Niches | None) -> list[int]:
+    """The cell of each program, -1 where it has none."""
+    if niches is None or "descriptors" not in evaluated:
+        return [-1] * len(evaluated["programs"])
+    return niches.cell(np.asarray(evaluated["descriptors"])).tolist()
+
+
+def _described(evaluated: Mapping[str, Any], niches: Niches | None, row: int) -> str:
+    """A program's descriptors in words, such as ``height 40, width 51``; empty where it has none."""
+    if niches is None or "descriptors" not in evaluated:
+        return ""
+    values = np.asarray(evaluated["descriptors"])[row].tolist()
+    return ", ".join(f"{name} {value:.3g}" for name, value in zip(niches.names, values, strict=True))
 
 
 def _of(evaluated: Mapping[str, Any], terrain: int) -> tuple[np.ndarray, np.ndarray]:

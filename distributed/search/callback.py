@@ -14,6 +14,7 @@ from distributed.observability.mlflow_store import flatten
 from distributed.observability.mlflow_tracker import open_tracker
 from distributed.observability.tracker import Tracker
 from distributed.search.lineage import FILE, Record, describe_exploit
+from distributed.search.objective import figures_in
 from distributed.search.trainable import DAMAGED, INHERITED, member_number
 
 logger = logging.getLogger("terraprompt")
@@ -58,6 +59,7 @@ class LineageCallback(Callback):
             "fitness": result["fitness"],
             "by_terrain": {k.removeprefix(prefix): v for k, v in result.items() if k.startswith(prefix)},
             "valid": result["valid"],
+            "variety": figures_in(result),
             "settings": result["settings"],
             "trained_on": result["trained_on"],
             "trial": trial.trial_id,
@@ -67,7 +69,8 @@ class LineageCallback(Callback):
             logger.warning("%s is damaged and was passed over; member %d is at step %d", name, member, result["step"])
         tracker = self._tracker(record, member)
         moving = {f"settings/{k}": v for k, v in entry["settings"].items() if isinstance(v, int | float)}
-        tracker.log({k: float(v) for k, v in result.items() if _is_metric(k, v)} | moving, entry["at"])
+        own = {k: float(v) for k, v in result.items() if _is_metric(k, v)}
+        tracker.log(own | entry["variety"] | moving, entry["at"])
         for name, value in entry["settings"].items():
             tracker.tag(f"settings.{name}", str(value))
         if exploit:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
 from distributed.errors import UserError
+from distributed.search.objective import FITNESS, rank
 
 PATTERN, EXPERIMENT = "checkpoint_*", "experiment_state-*.json"
 
@@ -40,18 +40,23 @@ def last_good(folder: Path) -> Found:
     return Found(None, tuple(damaged))
 
 
-def best_of(tune: Path) -> Found:
-    """The state that was best on the evaluation set at the end of a round, of all members and rounds."""
-    best: tuple[float, Path] | None = None
+def best_of(tune: Path, objectives: Sequence[str] = (FITNESS,)) -> Found:
+    """The state that was best on the evaluation set at the end of a round, of all members and rounds.
+
+    Args:
+        tune: Tune's folder.
+        objectives: what they are compared by, as ``search.objective`` has it.
+    """
+    best: tuple[tuple[float, ...], Path] | None = None
     damaged = []
     for folder in sorted(tune.glob(f"member-*/{PATTERN}")):
         try:
-            fitness = float(np.mean(_state(folder)["fitness"]))
+            reached = rank(_state(folder), objectives)
         except CheckpointError:
             damaged.append(f"{folder.parent.name}/{folder.name}")
             continue
-        if best is None or fitness > best[0]:
-            best = fitness, folder
+        if best is None or reached > best[0]:
+            best = reached, folder
     return Found(_state(best[1]) if best else None, tuple(damaged))
 
 

@@ -26,8 +26,8 @@ class Record:
     Attributes:
         path: the file it is kept in.
         rounds: in the order they ended: ``member``, ``at`` (which of the member's rounds, from 1), ``round`` (which of
-            those that led to its prompts, copied ones included), ``step``, ``fitness``, ``by_terrain``, ``settings``,
-            ``trained_on`` (programs).
+            those that led to its prompts, copied ones included), ``step``, ``fitness``, ``by_terrain``, ``variety``,
+            ``settings``, ``trained_on`` (programs).
         exploits: what `Member.load_state_dict` noted, and ``at``, ``donor_at``, and ``replaced``, the fitness that was
             given up.
         errors: by member, why it failed for good.

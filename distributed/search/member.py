@@ -19,10 +19,12 @@ from distributed.rollout.instructions import Tokens
 from distributed.rollout.pool import OnResult, Pool, Ticket
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
 from distributed.search.exploit import inherit, operate
+from distributed.search.objective import figures_of
 from distributed.search.space import Settings
 from distributed.training.instructions import InstructionOrder
 from distributed.training.loop import TrainingLoop
 from distributed.training.requests import runs
+from distributed.training.variety import bars
 from softprompt.models.frozen import FrozenLM
 from softprompt.resize.distillation import StoredPrograms
 from terrains.base import Terrain, World
@@ -69,6 +71,7 @@ class Member:
         number: of the member, from 0.
         settings: those that differ between members.
         fitness: mean fitness by terrain on the evaluation set, shape (n_terrains,), None before the first round.
+        variety: figures of how varied its programs there are, by name, means over the terrains.
         inherited: what happened when it took over another member's state, until the next round reports it.
     """
 
@@ -81,6 +84,7 @@ class Member:
         self.number, self.settings = number, dict(settings)
         self.inherited: dict[str, Any] | None = None
         self.fitness: np.ndarray | None = None
+        self.variety: dict[str, float] = {}
         self._stored: dict[str, np.ndarray] | None = None
         self.loop = self._loop(member_config(self._population.config, number, settings))
         untuned, own = self._population.untuned, self.loop.state_dict()
@@ -97,8 +101,9 @@ class Member:
         """Makes the steps of a round and evaluates the prompts.
 
         Returns:
-            Plain metrics: ``fitness``, ``fitness/<terrain>``, ``valid``, ``step``, ``rollouts`` (sampled for the
-            training that led to its prompts), ``trained_on`` (of these, in this round), and two settings.
+            Plain metrics: ``fitness``, ``fitness/<terrain>``, ``valid``, figures of variety, ``step``, ``rollouts``
+            (sampled for the training that led to its prompts), ``trained_on`` (of these, in this round), and two
+            settings.
         """
         before = self.loop.rollouts
         until = self.loop.step + self.loop.config.search.interval
@@ -107,12 +112,17 @@ class Member:
         latest = self._pool.latest
         assert latest, "a round has at least one step"
         self._stored = _stored(latest, self.loop, self._population.config.search.stored_programs)
-        self.fitness, valid = self._evaluate(self.loop.learner.prompt_state())
+        results = self._evaluated(self.loop.learner.prompt_state())
+        self.fitness, valid = self._fitness(results)
+        assert self.loop.untuned is not None
+        limits, niches = bars(self.loop.untuned), self._population.niches
+        self.variety = figures_of(results, self._population.terrains, niches, limits)
         names = zip(self._population.terrains, self.fitness, strict=True)
         return {
             "fitness": float(self.fitness.mean()),
             **{f"fitness/{name}": float(value) for name, value in names},
             "valid": valid,
+            **self.variety,
             "step": self.loop.step,
             "rollouts": self.loop.rollouts,
             "trained_on": self.loop.rollouts - before,
@@ -128,6 +138,7 @@ class Member:
             "settings": self.settings,
             "loop": self.loop.state_dict(),
             "fitness": self.fitness,
+            "variety": self.variety,
             "stored": self._stored,
         }
 
@@ -135,6 +146,7 @@ class Member:
         """Restores this member's state, or takes over another's, adapted to this one's settings."""
         donor_settings = dict(state["settings"])
         self.fitness, self._stored = state["fitness"], state["stored"]
+        self.variety = dict(state.get("variety", {}))  # older states have none
         self.inherited = None
         if state["member"] == self.number and donor_settings == self.settings:
             self.loop.load_state_dict(state["loop"])
@@ -159,8 +171,8 @@ class Member:
             operation = operate(self.loop.learner, learner_state["prompts"], programs, int(seed))
             event |= {"kl_surgery": operation.distilled.kl_before, "kl_distilled": operation.distilled.kl_after}
             if config.search.measure_surgery:
-                event["fitness_surgery"] = float(self._evaluate(_state_of(operation.prompts))[0].mean())
-                event["fitness_distilled"] = float(self._evaluate(_state_of(operation.distilled.prompts))[0].mean())
+                for name, prompts in (("surgery", operation.prompts), ("distilled", operation.distilled.prompts)):
+                    event[f"fitness_{name}"] = float(self._fitness(self._evaluated(_state_of(prompts)))[0].mean())
         heir = inherit(learner_state, donor_config, self.loop.learner, operation)
         # The best state so far was reached with the donor's settings.
         self.loop.load_state_dict({**state["loop"], "best": None, "ahead": [], "learner": heir})
@@ -173,10 +185,12 @@ class Member:
         display = Display(self._population.terrains, Console(quiet=True), live=False)
         return TrainingLoop(config, self._population.terrains, learner, self._pool, Tracker(), display)
 
-    def _evaluate(self, state: PromptState) -> tuple[np.ndarray, float]:
-        """Mean fitness by terrain on the evaluation set, and the share of valid programs."""
-        requests = evaluation_set(self._population.config, self._population.tasks)
-        results = self._pool.pool.run(requests, state)
+    def _evaluated(self, state: PromptState) -> list[Rollouts]:
+        """The programs of the evaluation set."""
+        return self._pool.pool.run(evaluation_set(self._population.config, self._population.tasks), state)
+
+    def _fitness(self, results: Sequence[Rollouts]) -> tuple[np.ndarray, float]:
+        """Mean fitness by terrain, and the share of valid programs."""
         terrain = np.concatenate([r.terrain for r in results])
         fitness = np.concatenate([r.fitness[:, 0] for r in results])
         valid = [row[0] is None for r in results for row in r.failures]

@@ -39,6 +39,7 @@ from distributed.search.checkpoints import best_of
 from distributed.search.family_tree import draw_family_tree
 from distributed.search.lineage import FILE, Record
 from distributed.search.member import Population, member_config
+from distributed.search.objective import check_objective, standings
 from distributed.search.space import check_positions, check_space, most_elites
 from distributed.search.summary import BEST, TREE, TUNE, print_summary, summarise, write_summary
 from distributed.search.trainable import MemberTrial, members_that_fit, placement
@@ -102,13 +103,14 @@ class _Search:
         self._held = ExitStack()
         if resume:
             self._held.enter_context(locked(resume.resolve()))
+        self.niches = niches_of(world)
+        check_objective(config, self.niches)
         config = with_absolute_start(config)
         self.config, self.world, self.console = config, world, make_console()
         self.terrains = terrain_names(world, config)
         self.lm = load_lm(config)
         self.tasks = [world.terrain(t) for t in self.terrains]
         self.instructions = all_instruction_ids(self.lm, self.tasks)
-        self.niches = niches_of(world)
         check_positions(config, self.lm, self.instructions)
         self._learner(config)  # raises now what would fail in every member
         connect_ray(config.ray)
@@ -227,7 +229,7 @@ class _Search:
 
     def _best(self) -> dict[str, Any] | None:
         """State of the member that was best on the evaluation set at the end of a round, None where all failed."""
-        found = best_of(self.directory / TUNE)
+        found = best_of(self.directory / TUNE, self.config.search.objective)
         for name in self.record.pass_over(found.damaged):
             logger.warning("%s is damaged and was passed over", self.directory / TUNE / name)
         self.record.save()
@@ -255,11 +257,14 @@ class _Search:
         save_checkpoint(directory, loop.step, {"loop": loop.state_dict(), "run": {"mlflow_run_id": run_id}})
         unit = finish(loop, self.lm, self.world, directory, self.console).unit("fitness")
         with whole_file(self.directory / TREE) as draft:
-            draw_family_tree(self.record, draft, unit)
+            draw_family_tree(self.record, draft, unit, self.config.search.objective)
         summary = summarise(self.config, self.record, self.terrains, best, time.monotonic() - self.began)
         for path in (write_summary(self.directory, summary), self.record.path, self.directory / TREE):
             tracker.artifact(path)
-        tracker.log({"best_fitness": summary["best"]["fitness"], "resizes": float(summary["resizes"])}, loop.step)
+        reached = {f"best_{name}": value for name, value in summary["best"]["variety"].items()}
+        found = {"best_fitness": summary["best"]["fitness"], "resizes": float(summary["resizes"]), **reached}
+        tracker.log(found, loop.step)
+        self.console.print(standings(self.record, self.config.search.objective))
         if self.record.resizes:
             self.console.print(self.record.table())
         print_summary(summary, self.record, self.directory, self._say)

@@ -15,7 +15,6 @@ from distributed.config import RunConfig
 from distributed.search.space import explore, mutations
 
 TIME = "training_iteration"
-METRIC = "fitness"
 
 
 class FaultTolerantPBT(PopulationBasedTraining):

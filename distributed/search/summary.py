@@ -14,6 +14,7 @@ from distributed.config import RunConfig
 from distributed.infra.numbers import fitness_text
 from distributed.infra.writing import write_text
 from distributed.search.lineage import Record
+from distributed.search.objective import FITNESS, front, value_of, value_text
 
 BEST, TREE, SUMMARY, TUNE = "best", "family_tree.png", "summary.json", "tune"
 
@@ -36,6 +37,7 @@ def summarise(
     measured = 2 * len(record.resizes) if search.measure_surgery else 0
     return {
         "algorithm": search.algorithm,
+        "objective": list(search.objective),
         "synch": search.synch,
         "seed": config.train.seed,
         "members": search.members,
@@ -49,6 +51,7 @@ def summarise(
             "step": best["loop"]["step"],
             "fitness": float(np.mean(best["fitness"])),
             "fitness_by_terrain": dict(zip(terrains, map(float, best["fitness"]), strict=True)),
+            "variety": dict(best.get("variety", {})),
             "config": best["settings"],
         },
         "best_run": BEST,
@@ -56,8 +59,23 @@ def summarise(
         "rollouts": config.warm_start.samples + sum(each["trained_on"] for each in record.rounds),
         "evaluation_rollouts": samples * (len(record.rounds) + measured),
         "final_fitness": {str(each["member"]): each["fitness"] for each in last},
+        "final_variety": {str(each["member"]): each.get("variety", {}) for each in last},
+        **_front(record, search.objective),
         "survivors": {name: record.survivors(name) for name in search.space},
         "seconds": round(seconds, 1),
+    }
+
+
+def _front(record: Record, objectives: Sequence[str]) -> dict[str, list[dict[str, float]]]:
+    """The rounds that no other beats in all of several objectives; nothing where there is one alone."""
+    if len(objectives) == 1:
+        return {}
+    known = [each for each in record.rounds if each.get("variety")]
+    return {
+        "front": [
+            {"member": each["member"], "step": each["step"], **{name: value_of(each, name) for name in objectives}}
+            for each in front(known, objectives)
+        ]
     }
 
 
@@ -79,7 +97,17 @@ def print_summary(summary: dict[str, Any], record: Record, directory: Path, say:
     )
     if record.damaged:
         say(f"damaged  {len(record.damaged)} checkpoints were passed over: {', '.join(record.damaged)}")
-    say(f"best     member {best['member']} at step {best['step']}, {fitness_text(best['fitness'])}: {found}")
+    reached = best["variety"] | {FITNESS: best["fitness"]}
+    others = [f"{name} {value_text(name, reached[name])}" for name in summary["objective"] if name in reached]
+    ranked = fitness_text(best["fitness"]) if summary["objective"] == [FITNESS] else ", ".join(others)
+    say(f"best     member {best['member']} at step {best['step']}, {ranked}: {found}")
+    if len(summary.get("front", [])) > 1:
+        said = [
+            f"member {each['member']} at step {each['step']} "
+            f"({', '.join(value_text(name, each[name]) for name in summary['objective'])})"
+            for each in summary["front"]
+        ]
+        say(f"unbeaten in {' and '.join(summary['objective'])} together: {', '.join(said)}")
     say(f"its run  {directory / BEST}; terraprompt export {shlex.quote(str(directory))} takes it")
     say(f"lineage  {record.path}, and its picture {TREE}")
     say(f"curves   tensorboard --logdir {shlex.quote(str(directory / TUNE))}")

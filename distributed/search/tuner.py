@@ -11,7 +11,7 @@ from distributed.config import RunConfig
 from distributed.errors import UserError
 from distributed.search.callback import LineageCallback
 from distributed.search.checkpoints import check_restorable
-from distributed.search.schedulers import METRIC, Budget, FirstMembers, make_scheduler
+from distributed.search.schedulers import Budget, FirstMembers, make_scheduler
 from distributed.search.space import domains, first_members
 from distributed.search.summary import TUNE
 
@@ -45,7 +45,7 @@ def _new_tuner(config: RunConfig, directory: Path, trainable: Any, slots: int) -
         trainable,
         param_space=domains(search.space),
         tune_config=tune.TuneConfig(
-            metric=METRIC,
+            metric=search.objective[0],
             mode="max",
             num_samples=search.members,
             search_alg=FirstMembers(points_to_evaluate=first_members(config), max_concurrent=search.concurrent or 0),
@@ -62,13 +62,18 @@ def _new_tuner(config: RunConfig, directory: Path, trainable: Any, slots: int) -
             failure_config=tune.FailureConfig(max_failures=search.max_failures),
             stop=Budget(search.total_rounds, watcher.rounds_made) if search.total_rounds else None,
             progress_reporter=tune.CLIReporter(
-                metric_columns={METRIC: METRIC, "step": "step", "valid": "valid", "rollouts": "rollouts"},
+                metric_columns=["fitness", "step", "valid", "rollouts", *_varied(config)],
                 parameter_columns={name: name.rpartition(".")[2] for name in search.space},
                 max_report_frequency=30,
             ),
             verbose=1,
         ),
     )
+
+
+def _varied(config: RunConfig) -> list[str]:
+    """Figures of variety in Tune's table, and those that members are compared by."""
+    return list(dict.fromkeys(["unique", "cells", *(n for n in config.search.objective if n != "fitness")]))
 
 
 def _directory_name(trial: Any) -> str:

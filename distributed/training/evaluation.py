@@ -136,8 +136,8 @@ def evaluate_prompts(
 
     Returns:
         What a loop keeps of the answers, and the answers themselves. It keeps by terrain ``fitness`` and ``valid``,
-        each (m, n_terrains), ``programs`` of its prompt, and ``metrics`` of these, means by name. The fitness on
-        terrains with other instructions is NaN.
+        each (m, n_terrains), ``programs`` of its prompt, their ``identity`` (m,) and ``descriptors``
+        (m, n_descriptors), and ``metrics``, means by name. The fitness on terrains with other instructions is NaN.
     """
     requests = []
     for place, own in enumerate(order.together()):
@@ -157,6 +157,8 @@ def evaluate_prompts(
             "fitness": fitness,
             "valid": valid,
             "programs": [r.programs[i] for r, i in chosen],
+            "identity": np.array([r.identity[i] for r, i in chosen], dtype=np.int64),
+            "descriptors": np.stack([r.descriptors[i] for r, i in chosen]),
             "metrics": {metric: each[k] for metric, each in means.items()},
         }
     return tuned, results

@@ -31,7 +31,7 @@ def fitness_metrics(terrains: Sequence[str], own: Sequence[np.ndarray]) -> dict[
 def program_metrics(
     terrains: Sequence[str], results: Sequence[Rollouts], before: Iterable[str] = ()
 ) -> dict[str, float]:
-    """Returns shares of valid and of unique programs by terrain, and how often each failure occurred.
+    """Returns the share of valid programs by terrain, and how often each failure occurred.
 
     Args:
         terrains: names.
@@ -43,7 +43,6 @@ def program_metrics(
     for k, name in enumerate(terrains):
         rows = [(r, i) for r in results for i in np.flatnonzero(r.terrain == k)]
         metrics[f"valid/{name}"] = float(np.mean([r.failures[i][0] is None for r, i in rows]))
-        metrics[f"unique/{name}"] = len({r.programs[i] for r, i in rows}) / len(rows)
     kinds = [row[0] for r in results for row in r.failures if row[0]]
     known = [key for key in before if key.startswith(FAILURES)]
     counts = {f"{FAILURES}{kind}": float(kinds.count(kind)) for kind in sorted(set(kinds))}

@@ -63,9 +63,10 @@ def _cells(rows: Sequence[tuple[Rollouts, int]], fitness: np.ndarray, niches: Ni
 
 
 def variety_metrics(terrains: Sequence[str], found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Returns the figures of `variety_of` by terrain, as metrics of a step, and their means over the terrains."""
+    """Returns the figures of `variety_of` by terrain, as metrics of a step, and means of all but ``unique``."""
     names = [name for name in VARIETY if all(name in each for each in found)]
-    own = {f"{name}/{t}": float(each[name]) for name in names for t, each in zip(terrains, found, strict=True)}
+    pairs = list(zip(terrains, found, strict=True))
+    own = {f"{name}/{t}": float(each[name]) for name in ("unique", *names) for t, each in pairs}
     return own | {f"{name}/mean": float(np.mean([each[name] for each in found])) for name in names}
 
 

@@ -14,6 +14,9 @@ from terrains.scene import Scene
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+View = tuple[float, float, float, float]
+"""A part of the world: its left, lower, right and upper end."""
+
 
 def draw_scene(
     scene: Scene,
@@ -21,6 +24,7 @@ def draw_scene(
     at: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     title: str = "",
     axes: Axes | None = None,
+    view: View | None = None,
 ) -> Axes:
     """Draws a scene at several moments, earlier moments paler, and the path of the points' centre.
 
@@ -30,6 +34,7 @@ def draw_scene(
         at: moments to draw, as shares of the recording in [0, 1].
         title: heading of the picture.
         axes: where to draw; by default a new figure that no window shows.
+        view: what part of the world is shown; by default `view_of` this scene.
 
     Returns:
         The axes that were drawn on.
@@ -45,12 +50,7 @@ def draw_scene(
     frames, lines = scene.finite_points(), scene.pairs
     if axes is None:
         axes = Figure(figsize=(10, 4), layout="constrained").add_subplot()
-    (left, bottom), (right, top) = frames.min(axis=(0, 1)) - 12, frames.max(axis=(0, 1)) + 12
-    if scene.floor is not None:
-        bottom = min(bottom, float(visible(scene.floor, frames, margin=12)[:, 1].min()) - 4)
-    # A scene whose points stay where they are gets its surroundings, not a narrow picture.
-    spare = max(0.0, 2.4 * (top - bottom) - (right - left)) / 2
-    left, right = left - spare, right + spare
+    left, bottom, right, top = view or view_of(scene)
     _fill_ground(axes, scene, left, right, bottom - 12)
     centre = frames.mean(axis=1)
     axes.plot(centre[:, 0], centre[:, 1], color="white", linewidth=3.0, alpha=0.8, zorder=4)
@@ -82,6 +82,27 @@ def draw_scene(
             raise ValueError("these axes belong to no figure, so there is no picture to write")
         figure.savefig(path, dpi=150)
     return axes
+
+
+def view_of(*scenes: Scene) -> View:
+    """Returns what part of the world holds all that happens in some scenes, and what is around it.
+
+    Raises:
+        ValueError: a scene's points have another shape or no finite frame, or there is no scene.
+    """
+    views = np.array([_view(scene) for scene in scenes])
+    (left, bottom), (right, top) = views[:, :2].min(axis=0).tolist(), views[:, 2:].max(axis=0).tolist()
+    return left, bottom, right, top
+
+
+def _view(scene: Scene) -> View:
+    frames = scene.finite_points()
+    (left, bottom), (right, top) = frames.min(axis=(0, 1)) - 12, frames.max(axis=(0, 1)) + 12
+    if scene.floor is not None:
+        bottom = min(bottom, float(visible(scene.floor, frames, margin=12)[:, 1].min()) - 4)
+    # A scene whose points stay where they are gets its surroundings, not a narrow picture.
+    spare = max(0.0, 2.4 * (top - bottom) - (right - left)) / 2
+    return left - spare, bottom, right + spare, top
 
 
 def _fill_ground(axes: Axes, scene: Scene, left: float, right: float, depth: float) -> None:

@@ -23,6 +23,7 @@ from distributed.export import exporter as export_module
 from distributed.export.registry import LONGEST, Registry, model_uri, registry_name
 from distributed.jobs import write as write_command
 from distributed.jobs.export import register_prompts
+from distributed.jobs.writers import Writer, Written
 from distributed.observability.mlflow_tracker import MlflowTracker
 from distributed.results.run_folder import PROMPTS, SUMMARY, open_run
 from softprompt.models.frozen import FrozenLM
@@ -363,11 +364,12 @@ def test_write_scores_and_draws_a_walker(
     run: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = next(iter(SEEDS.values()))
-    monkeypatch.setattr(
-        write_command,
-        "_from_run",
-        lambda *_: write_command.Written(program, "flat", SodaraceWorld(WorldConfig(seconds=3.0))),
-    )
+
+    def writer(*_: object) -> Writer:
+        world = SodaraceWorld(WorldConfig(seconds=3.0))
+        return Writer(world.terrain("flat"), lambda seeds: [Written(program)] * len(seeds), world)
+
+    monkeypatch.setattr(write_command, "from_run", writer)
     picture = tmp_path / "walker.png"
     assert main_exit("write", "--terrain", "flat", "--from", str(run), "--picture", str(picture)) == 0
     out, err = capsys.readouterr()

@@ -64,7 +64,12 @@ def test_the_function_of_the_docs_is_trained_reported_exported_and_written_by(
     assert main_exit("replay", str(folder), "--out", "shown") == 0
     assert [each.name for each in (tmp_path / "shown").iterdir()] == ["replay.html"]
     assert main_exit("export", str(folder)) == 0
+    capsys.readouterr()
     assert main_exit("write", "--terrain", "e", "--from", str(folder)) == 0
+    alone = capsys.readouterr().out
+    assert main_exit("write", "--terrain", "e", "--from", str(folder), "--count", "3", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[0]["program"] == alone.removesuffix("\n") and len({each["program"] for each in listed}) == 3
     assert main_exit("train", "--resume", str(folder), "train.total_steps=2") == 0
     assert len(open_run(folder).prompts) == 2
 

@@ -51,6 +51,7 @@ def test_metrics_have_means_and_only_what_every_terrain_has():
     found = [variety_of(drawn(), k, GRID, 0.0) for k in range(2)]
     metrics = variety_metrics(["one", "two"], found)
     assert metrics["distinct/one"] == 3 and metrics["distinct/two"] == 1 and metrics["distinct/mean"] == 2
+    assert (metrics["unique/one"], metrics["unique/two"]) == (3 / 4, 1.0)
     assert metrics["qd_score/two"] == 9.0 and not any("best_of" in name for name in metrics)
     assert not any(name.startswith("cells") for name in variety_metrics(["one"], [variety_of(drawn(), 0, None, 0.0)]))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from terrains.render.player import player_data
-from terrains.render.still import draw_scene
+from terrains.render.still import draw_scene, view_of
 from terrains.scene import Scene
 
 MUSCLES = np.array([[0, 1], [1, 2]])
@@ -77,3 +77,13 @@ def test_a_scene_without_ground_and_lines_is_played_and_drawn(tmp_path):
     assert data["floor"] is None and data["ceiling"] is None and data["muscles"] == []
     assert list(draw_scene(bare, tmp_path / "bare.png").patches) == []
     assert bare.seconds == pytest.approx(20 / 30)
+
+
+def test_a_view_of_several_scenes_holds_each_of_them_and_fills_its_ground():
+    near, far = scene(walk()), scene(walk(step=9.0))
+    left, bottom, right, top = view_of(near, far)
+    assert (left, bottom) <= (view_of(near)[0], view_of(near)[1]) and right == view_of(far)[2] > view_of(near)[2]
+    axes = draw_scene(near, view=(left, bottom, right, top))
+    assert axes.get_xlim() == (left, right) and axes.get_ylim() == (bottom, top)
+    ground = axes.patches[0].get_xy()
+    assert ground[:, 0].min() <= left and ground[:, 0].max() >= right
