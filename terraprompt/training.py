@@ -21,7 +21,9 @@ from terraprompt.settings import (
     default_sections,
     full_names,
     in_words_of_arguments,
+    path_of,
     sections_of,
+    texts_of,
     where_workers_are,
 )
 from terraprompt.tasks import NO_REWARD, Tasks
@@ -88,7 +90,7 @@ def train(
         sections = _sections(config, resume, prompts)
         arguments = reward_fn, prompts, eval_prompts, metric_fn
         run, functions = configured(sections, model_path, arguments, stop_sequences, changed)
-        start = existing(Path(resume)) if resume is not None else None
+        start = existing(Path(path_of("resume", resume))) if resume is not None else None
         return _made(run, start, functions)
 
 
@@ -101,7 +103,7 @@ def _sections(config: Any, resume: Any, prompts: Any) -> Sections:
     # Imported here, as all that needs torch: mistakes in the arguments are said at once.
     from distributed.training.resume import settings_of
 
-    before = settings_of(Path(resume))
+    before = settings_of(Path(path_of("resume", resume)))
     return Sections(before.model_dump(mode="json", by_alias=True), source=str(resume))
 
 
@@ -131,9 +133,8 @@ def configured(
     elif not sections.section("terrains"):
         raise UserError(NO_REWARD)
     if model_path is not None:
-        changed["model.model_path"] = os.fspath(model_path)
-    if stop_sequences:
-        said = stop_sequences if isinstance(stop_sequences, str) else list(stop_sequences)
+        changed["model.model_path"] = path_of("model_path", model_path)
+    if stop_sequences is not None and (said := texts_of("stop_sequences", stop_sequences)):
         more = ["gen_experience_kwargs"] if sections.section("method").get("gen_experience_kwargs") else []
         changed |= {f"method.{name}.stop_strings": said for name in ["gen_kwargs", *more]}
     if sections.run_name and not sections.section("train").get("run_name"):

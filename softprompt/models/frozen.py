@@ -19,7 +19,7 @@ from softprompt.models.arrays import to_array, to_tensor
 from softprompt.models.chat import Chat
 from softprompt.models.loading import ModelFiles
 from softprompt.models.quantize import Quantization, is_quantized
-from softprompt.models.source import first_line
+from softprompt.models.source import LOADING, first_line
 
 TOKEN_COUNTS_FILE = "token_counts.json"
 
@@ -134,7 +134,7 @@ class FrozenLM:
         """
         tensors = {name: to_tensor(array) for name, array in weights.items()}
         dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
-        with no_init_weights():
+        with LOADING, no_init_weights():
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype)
         unexpected = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
         model.tie_weights()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import threading
 from pathlib import Path
 
 from huggingface_hub import constants
@@ -12,6 +13,9 @@ from huggingface_hub.utils import get_session
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as hf_logging
+
+LOADING = threading.RLock()
+"""Held while a model is made: transformers changes classes meanwhile, which two threads would leave changed."""
 
 
 def resolve(path: str | Path) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from terrains.base import Instruction
-from terrains.errors import WorldError, did_you_mean
+from terrains.errors import WorldError, did_you_mean, is_utf8
 from terrains.functions.config import Rows, TerrainConfig
 from terrains.functions.data_files import TEXT_FIELD, Row, read_rows
 
@@ -149,4 +149,6 @@ def _text(place: str, row: Mapping[str, Any], field: str) -> str:
     value = row[field]
     if value is None or isinstance(value, list | dict) or value == "":
         raise WorldError(f"{place}: {field!r} is {'empty' if value in (None, '', [], {}) else 'no text'}")
-    return str(value)
+    if not is_utf8(text := str(value)):
+        raise WorldError(f"{place}: {field!r} has half of a character (a lone surrogate), which no text can")
+    return text

@@ -54,6 +54,10 @@ def test_data_are_set_aside_by_seed_and_share_no_text() -> None:
         ("b.jsonl", '{"q": ""}\n', "b.jsonl:1: 'q' is empty"),
         ("b.jsonl", "\n", "b.jsonl: holds no rows"),
         ("b.csv", "q,a\n1,2\n1\n", "b.csv:3: 1 cells, where the first line names 2"),
+        ("b.csv", "q,a,q\n1,2,3\n", "b.csv: has two columns 'q'; rename one"),
+        ("b.tsv", "q\t\t\n1\t2\t3\n", "b.tsv: has two columns ''; rename one"),
+        ("b.jsonl", '{"q": "a", "q": "b"}\n', "b.jsonl:1: is not JSON: 'q' is there twice"),
+        ("b.jsonl", '{"q": "a"}\n{"q": "\\ud83d"}\n', "b.jsonl:2: 'q' has half of a character"),
         ("b.parquet", "no", "b.parquet: is not a Parquet file"),
         ("b.xls", "no", "b.xls: a data file ends in one of"),
         ("b.jsonl", '{"q": "a", "outputs": 1}\n', "terrain 't': a field is called 'outputs'"),
@@ -102,6 +106,16 @@ def test_a_path_that_cannot_be_is_said_in_one_line(path: str) -> None:
     with pytest.raises(WorldError) as raised:
         make_instructions("t", TerrainConfig(data=path))
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+def test_a_parquet_file_with_two_columns_of_a_name_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["prompt", "prompt"])
+    pyarrow.parquet.write_table(table, tmp_path / "two.parquet")
+    with pytest.raises(WorldError, match="two.parquet: has two columns 'prompt'; rename one"):
+        make_instructions("t", TerrainConfig(data=str(tmp_path / "two.parquet")))
 
 
 def test_a_cell_may_be_long(tmp_path: Path) -> None:
