@@ -66,8 +66,10 @@ class FrozenLM:
         self.tokenizer = tokenizer
         self.chat = chat
         ends = _end_tokens(model, tokenizer, self.vocab_size)
-        if chat is not None and (end := chat.end_of_turn(tokenizer)) is not None and end < self.vocab_size:
-            ends = tuple(dict.fromkeys((*ends, end)))
+        if chat is not None:
+            chat.check(tokenizer)
+            end = chat.end_of_turn(tokenizer)
+            ends = ends if end is None or end >= self.vocab_size else tuple(dict.fromkeys((*ends, end)))
         self.eos_ids = ends
         pad_id = getattr(model.config, "pad_token_id", None)
         candidates = (tokenizer.pad_token_id, pad_id, self.eos_id, 0)
