@@ -55,6 +55,8 @@ def first_line(error: Exception) -> str:
         return "it comes with code of its own, which is never run here; take a model that transformers knows itself"
     if "ignore_mismatched_sizes" in str(error):
         return "its weights have other shapes than its config.json says"
+    if "Weights only load failed" in str(error):
+        return "its weights are a pickle that holds more than numbers, which is never read; take one with safetensors"
     first, _, rest = str(error).strip().partition("\n")
     return f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first or type(error).__name__
 

@@ -1,13 +1,16 @@
-"""Language models that several threads load at once."""
+"""Language models that several threads load at once, and pickles, which are not read."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -70,3 +73,32 @@ def test_threads_of_a_reward_share_one_model(llama, tmp_path, monkeypatch, kind)
     with ThreadPoolExecutor(4) as threads:
         found = [each.result() for each in [threads.submit(reward, ["def f"], [" 12"]) for _ in range(4)]]
     assert read.calls == 1 and all(each == found[0] for each in found)
+
+
+class Payload:
+    """What runs a function where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("name", ["model", "adapter"])
+def test_a_pickle_that_runs_something_is_not_read(llama, tmp_path, name):
+    base, mark = tmp_path / "base", tmp_path / "mark"
+    llama.model.save_pretrained(base)
+    llama.tokenizer.save_pretrained(base)
+    payload = {"weight": torch.ones(2), "more": Payload(mark)}
+    if name == "model":
+        (base / "model.safetensors").unlink()
+        torch.save(payload, base / "pytorch_model.bin")
+    else:
+        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base)}
+        (base / "over").mkdir()
+        (base / "over" / "adapter_config.json").write_text(json.dumps(config))
+        torch.save(payload, base / "over" / "adapter_model.bin")
+    with pytest.raises(ValueError, match="a pickle that holds more than numbers|pickled ones are not read") as error:
+        FrozenLM.load(base if name == "model" else base / "over")
+    assert "\n" not in str(error.value) and "weights_only" not in str(error.value) and not mark.exists()
