@@ -22,12 +22,17 @@ from distributed.config.trlx_files import adapt, replace_adapter
 from distributed.config.validation_errors import explain, explanations
 from distributed.config.yaml_files import load_yaml, read_sections
 from distributed.errors import UserError
+from distributed.infra.passwords import secrets_in
 from terrains.errors import is_utf8, one_line
 from terrains.loading import expanded
 
 logger = logging.getLogger("terraprompt")
 
 ONLY_TRLX = "has no effect: only trlx reads it"
+KEEPS_SECRET = (
+    "looks like a password or key, and is written to the run's config.json: better let the world or the reward read "
+    "it from an environment variable"
+)
 HAS_NUL = "has a NUL character, which no name or path can"
 HAS_SURROGATE = "has half of a character (a lone surrogate), which no text in UTF-8 can"
 
@@ -91,6 +96,8 @@ def parse_config(
     for note in without_effect(config):
         if note.words != ONLY_TRLX:
             logger.warning("%s", note)
+    for note in kept_secrets(config):
+        logger.warning("%s", note)
     return config
 
 
@@ -224,6 +231,11 @@ def without_effect(config: RunConfig) -> list[Note]:
     if length := _wrong_length(config):
         notes.append(Note("train.seq_length", length))
     return notes
+
+
+def kept_secrets(config: RunConfig) -> list[Note]:
+    """Returns the settings of a world that look like passwords or keys, and what becomes of them."""
+    return [Note(name, KEEPS_SECRET) for name, _ in secrets_in(config.terrains.options, "terrains.options")]
 
 
 def _wrong_length(config: RunConfig) -> str | None:

@@ -57,7 +57,8 @@ class TaskConfig(Settings):
     instruction_field: str | None = None
     """Field of a data file that holds the instruction; left out, ``prompt``."""
     template: str | None = None
-    """The instruction as a text with fields in braces, as in ``"Q: {question}\\nA:"``; left out, the field alone."""
+    """The instruction as a text with fields in braces, as in ``"Q: {question}\\nA:"``; left out, the field alone.
+    ``{{question}}`` is the text ``{question}``, and ``{{{question}}}`` the field in braces."""
     fields: tuple[str, ...] | None = None
     """Fields that the functions are given as metadata; left out, all but the instruction's."""
     limit: int | None = Field(None, ge=1)

@@ -133,3 +133,22 @@ def test_braces_of_a_template_are_fields_of_any_name_or_text() -> None:
             make_instructions("t", TerrainConfig(instructions=(row,), template=wrong))
     with pytest.raises(WorldError, match="did you mean prompt"):
         make_instructions("t", TerrainConfig(instructions=(row,), template="{promt}"))
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{prompt} {{prompt}}", "x {prompt}"),
+        ("{prompt} {{my field}} {{name}}", "x {my field} {name}"),
+        ("{{{prompt}}}", "{x}"),
+        ('{prompt} {{"a": 1}} {{}} {{a: b}}', 'x {{"a": 1}} {{}} {{a: b}}'),
+    ],
+)
+def test_two_braces_stand_for_one(template: str, text: str) -> None:
+    rows = ({"prompt": "x", "my field": "y"},)
+    assert make_instructions("t", TerrainConfig(instructions=rows, template=template))[0][0].text == text
+
+
+def test_a_template_whose_only_field_is_in_two_braces_is_refused() -> None:
+    with pytest.raises(WorldError, match=r"has \{\{prompt\}\}, which is the text \{prompt\}, and no field; write"):
+        make_instructions("t", TerrainConfig(instructions=({"prompt": "x"},), template="Q: {{prompt}}"))
