@@ -92,8 +92,10 @@ class Run:
     def lm(self) -> FrozenLM:
         """The language model, on the run's device, with the layers that were trained too where there are any."""
         from distributed.training.setup import device_of
+        from softprompt.ambient import usual_torch
 
-        lm = self._finished.load_policy()
+        with usual_torch():
+            lm = self._finished.load_policy()
         lm.model.to(device_of(self.config.compute.device))
         return lm
 

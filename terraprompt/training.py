@@ -14,7 +14,7 @@ from distributed.config.load import parse_config
 from distributed.config.unsupported import check_trainable
 from distributed.config.worlds import with_whole_paths
 from distributed.errors import UserError
-from distributed.infra.paths import existing
+from distributed.infra.paths import check_here, existing
 from terraprompt.run import Run, load_run
 from terraprompt.settings import (
     Sections,
@@ -86,6 +86,7 @@ def train(
         if given is not None:
             raise UserError(f"{name}: {NOT_HERE[name]}")
     changed = full_names(settings, inspect.signature(train).parameters)
+    check_here()
     with in_words_of_arguments():
         sections = _sections(config, resume, prompts)
         arguments = reward_fn, prompts, eval_prompts, metric_fn

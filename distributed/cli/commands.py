@@ -25,6 +25,7 @@ from distributed.cli import (
 )
 from distributed.errors import EXIT_CODE, UserError
 from distributed.infra.leaving import leave
+from distributed.infra.paths import check_here
 
 UsageMistake: Any = typer.BadParameter.__base__
 """What typer raises for options and commands that do not exist or take other values; it has no public name."""
@@ -60,6 +61,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         arguments: the command's name and what follows it; those of this process for None.
     """
     try:
+        check_here()
         code = app(None if arguments is None else list(arguments), prog_name="terraprompt", standalone_mode=False)
     except UserError as error:
         print(f"terraprompt: {error}", file=sys.stderr)

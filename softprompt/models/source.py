@@ -77,5 +77,5 @@ def hub_options(source: str) -> dict[str, bool]:
 
 def quiet_bars() -> None:
     """Turns off the progress bars of transformers where no person watches: they fill logs with half lines."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         hf_logging.disable_progress_bar()
