@@ -31,6 +31,9 @@ class RewardConfig(BaseModel):
 
 
 def _several(given: Any) -> Any:
+    each = given if isinstance(given, list | tuple) else (given,)
+    if any(callable(one) for one in each):
+        raise ValueError("settings name functions; one of Python's own is given as terraprompt.train(reward_fn=...)")
     return (given,) if isinstance(given, str | dict | RewardConfig) else given
 
 
