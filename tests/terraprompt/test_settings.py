@@ -124,7 +124,7 @@ def test_the_defaults_and_what_comes_before_them() -> None:
         ({"reward_fn": reward, "prompts": ["a"], "config": options([1])}, "terrains.options: is 'list', and no sect"),
         ({"reward_fn": reward, "config": options({"terrains": ["x"]})}, "terrains.options.terrains: is 'list'"),
         ({"reward_fn": reward, "config": options({"terrains": {"x": "y"}})}, "terrains.options.terrains.x: is 'str'"),
-        ({"config": options({"reward": reward, "terrains": {"a": {"instructions": ["x"]}}})}, "settings name functions"),
+        ({"config": options({"reward": reward, "terrains": {"a": {"instructions": ["x"]}}})}, "settings name fun"),
         ({"reward_fn": reward, "prompts": ["a"], "config": SimpleNamespace}, "config: is 'type'; give"),
         ({"reward_fn": reward, "prompts": ["a"], "config": Broken()}, "config: its method to_dict fails: .*KeyError"),
         ({"reward_fn": reward, "prompts": {1: ["a"], "1": ["b"]}}, "prompts: has '1' twice"),
