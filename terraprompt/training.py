@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from terraprompt.settings import (
 from terraprompt.tasks import NO_REWARD, Tasks
 
 OFFLINE = "is for methods that learn from samples that are there, which are not here; give reward_fn and prompts"
+_training = threading.RLock()
+"""Held while a run is made."""
+
 NOT_HERE = {"dataset": OFFLINE, "samples": OFFLINE, "rewards": OFFLINE}
 """Arguments of trlx's, and why they are not taken."""
 
@@ -78,8 +82,8 @@ def train(
         The run, which can also be had from its directory, by `load_run`.
 
     Raises:
-        UserError: something is missing or not what it should be, or a function failed; the message is one line, and
-            says how to go on where there is a checkpoint.
+        UserError: something is missing or not what it should be, a function failed, or another thread of this process
+            trains; the message is one line, and says how to go on where there is a checkpoint.
         KeyboardInterrupt: Ctrl-C, once a checkpoint is written.
     """
     for name, given in (("dataset", dataset), ("samples", samples), ("rewards", rewards)):
@@ -153,7 +157,15 @@ def _made(config: RunConfig, start: Path | None, functions: dict[str, Callable[.
     from distributed.jobs.train import make_run
     from distributed.training.resume import in_python
 
-    ended = make_run(config, start, functions)
+    if not _training.acquire(blocking=False):
+        raise UserError(
+            "another thread of this process trains already, and the compiled kernels serve one at a time: wait for its "
+            "end, or train in a process of its own"
+        )
+    try:
+        ended = make_run(config, start, functions)
+    finally:
+        _training.release()
     if ended.signal is None:
         return load_run(ended.directory)
     if ended.signal not in (signal.SIGINT, signal.SIGPIPE):

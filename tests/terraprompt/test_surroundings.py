@@ -81,10 +81,18 @@ def test_standard_output_may_be_anything(trained: Trained, monkeypatch: pytest.M
     assert stream is None or "summary.json" in stream.text
 
 
-def test_two_threads_train_into_two_directories(trained: Trained) -> None:
-    with ThreadPoolExecutor(2) as threads:
-        both = [threads.submit(trained, short, prompts=PROMPTS, train__run_name="same") for _ in range(2)]
-        first, second = (each.result() for each in both)
+def test_a_second_thread_is_refused_while_one_trains_and_not_after(trained: Trained) -> None:
+    found: list[BaseException | None] = []
+    with ThreadPoolExecutor(1) as other:
+
+        def asks(outputs: list[str]) -> list[float]:
+            if not found:
+                found.append(other.submit(trained, short, prompts=PROMPTS).exception())
+            return short(outputs)
+
+        first = trained(asks, prompts=PROMPTS, train__run_name="same")
+        second = other.submit(trained, short, prompts=PROMPTS, train__run_name="same").result()
+    assert isinstance(found[0], terraprompt.UserError) and "another thread of this process trains" in str(found[0])
     assert {first.directory.name, second.directory.name} == {"same", "same-2"}
     assert np.array_equal(first.prompts["task"], second.prompts["task"])
 
