@@ -76,7 +76,7 @@ def prompts_for(run: FinishedRun, name: str, terrains: list[Terrain], world: Sod
         features = np.stack([each.features for each in trained])
         own = [trained[int(np.linalg.norm(features - t.features, axis=1).argmin())].name for t in terrains]
         return torch.from_numpy(np.stack([run.prompts[each] for each in own]))
-    return torch.from_numpy(np.stack([run.prompt_for(each, world.terrain) for each in terrains]))
+    return torch.from_numpy(np.concatenate([run.prompts_for(each, world.terrain) for each in terrains]))
 
 
 def mean_fitness(
