@@ -90,6 +90,9 @@ class MethodConfig(Section):
     """Passes over the rollouts of a step."""
     num_rollouts: int = Field(96, ge=1)
     """Programs a step, over all terrains; shared out as evenly as can be, and at least one a terrain."""
+    down_sample_to: int | None = Field(None, ge=2)
+    """Of a step's programs, how many are learnt from, each group's lowest and highest rewards; null for all. Worth it
+    where drawing is cheap beside updates (Xu et al. 2025, arXiv 2504.13818)."""
     samples_per_instruction: int = Field(1, ge=1)
     """Programs drawn side by side behind an instruction of a terrain that has several. Above 1, a program is compared
     with the others of its instruction, else with all of its terrain."""

@@ -28,6 +28,7 @@ from softprompt.finite import check_parameters
 from softprompt.models.frozen import FrozenLM
 from softprompt.prompts.stats import nearest_tokens, prompt_drift, relative_step
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
+from softprompt.rl.down_sampling import down_sampled
 from softprompt.rl.elites import EliteBuffer
 from softprompt.rl.kl import k1, k3, make_kl_controller
 from softprompt.rl.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
@@ -229,14 +230,20 @@ class Learner:
         )
         rewards = torch.from_numpy(np.concatenate([r.rewards[:, 0] for r in rollouts])).float().to(self.lm.device)
         valid = torch.tensor([row[0] is None for r in rollouts for row in r.failures], device=self.lm.device)
-        ref_logprobs = self.policy.reference(ids, mask, prompt, instruction)
-        policy, values = self.policy, torch.zeros_like(logprobs)
-        if policy.value_head:
-            values = policy.evaluate(ids, mask, prompt, known, instruction)[1]
         group = groups_of(method, terrain, instruction)
         earned = rewards_of(rollouts).float().to(self.lm.device)
         earned, variety = self.variety(earned, rollouts, (ids, mask), group, self.teachers.archive)
         scores = self._scaling(earned, terrain)
+        entropy = -(logprobs * mask).sum(1).mean().item()
+        of_terrains = {f"reward_std/{k}": reward_std(rewards[terrain == k]) for k in range(len(self.instructions))}
+        if method.down_sample_to is not None and method.down_sample_to < len(ids):
+            learnt = down_sampled(scores if scores.ndim == 1 else scores.sum(1), group, method.down_sample_to)
+            ids, mask, logprobs, prompt, instruction = (t[learnt] for t in (ids, mask, logprobs, prompt, instruction))
+            scores, group, valid = scores[learnt], group[learnt], valid[learnt]
+        ref_logprobs = self.policy.reference(ids, mask, prompt, instruction)
+        policy, values = self.policy, torch.zeros_like(logprobs)
+        if policy.value_head:
+            values = policy.evaluate(ids, mask, prompt, known, instruction)[1]
         kl_price = self._kl.value if method.kl_in == "reward" else 0.0
         token_level = token_rewards(scores, logprobs, ref_logprobs, mask, kl_price)
         if method.entropy_coef:
@@ -252,9 +259,9 @@ class Learner:
             "rollout_scores/running_mean": self._scaling.moments.mean,
             "rollout_scores/running_std": self._scaling.moments.std,
             "reward/mean": rewards.mean().item(),
-            "policy/entropy_per_program": -(logprobs * mask).sum(1).mean().item(),
+            "policy/entropy_per_program": entropy,
             **variety,
-            **{f"reward_std/{k}": reward_std(rewards[terrain == k]) for k in range(len(self.instructions))},
+            **of_terrains,
         }
         return Batch(prompt, instruction, ids, mask, logprobs, ref_logprobs, advantages, values, returns), info
 

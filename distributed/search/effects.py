@@ -69,7 +69,8 @@ IDLE = (
         (
             "method.advantage_shaping", "method.log_unit", "method.ppo_epochs", "method.init_kl_coef", "method.target",
             "method.horizon", "method.kl_in", "method.cliprange", "method.scale_reward", "method.ref_mean",
-            "method.ref_std", "method.cliprange_reward", "train.batch_size", "train.minibatch_size",
+            "method.ref_std", "method.cliprange_reward", "method.down_sample_to", "train.batch_size",
+            "train.minibatch_size",
         ),
         lambda c: c.method.estimator == "es",
         "method.estimator es compares prompts by their rewards alone",

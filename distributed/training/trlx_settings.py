@@ -43,6 +43,7 @@ def check_for_trlx(config: RunConfig) -> str | None:
         ("method.estimator", method.estimator != "gae"),
         ("method.advantage_shaping", method.advantage_shaping != "none"),
         ("method.kl_in", method.kl_in != "reward"),
+        ("method.down_sample_to", method.down_sample_to is not None),
         ("method.replay_weight", method.replay_weight > 0),
         ("method.replay_steps", method.replay_steps > 0),
         ("method.closing_steps", method.closing_steps > 0),

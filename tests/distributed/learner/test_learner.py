@@ -335,6 +335,25 @@ def test_rewards_are_scaled_by_each_terrains_own_deviation_so_far(lm):
     assert_rounded(again, [2 / (2 / 3) ** 0.5] * 4)  # the deviation of 1, 3, 2 and 2
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_step_may_learn_from_the_extremes_of_each_terrain_alone(lm, estimator):
+    settings = {"method__estimator": estimator, "method__advantage_shaping": "none", "method__replay_weight": 0}
+    learner, run = make(lm, method__down_sample_to=4, **settings)
+    drawn = rollouts(lm, run, learner)
+    rewards, terrain = drawn[0].rewards[:, 0], drawn[0].terrain
+    batch, info = learner._prepare(drawn)
+    extremes = sorted(
+        own[f(rewards[own])] for k in (0, 1) for own in [np.flatnonzero(terrain == k)] for f in (np.argmin, np.argmax)
+    )
+    assert len(batch.ids) == 4 and batch.prompt.tolist() == terrain[extremes].tolist()
+    for row, k in enumerate(extremes):
+        assert batch.ids[row][batch.mask[row]].tolist() == drawn[0].ids[k][drawn[0].mask[k]].tolist()
+    assert info["reward/mean"] == pytest.approx(rewards.mean()), "what is told is of all programs"
+    assert all(np.isfinite(value) for value in learner.update(drawn).values())
+    everything, _ = make(lm, method__down_sample_to=12, **settings)[0]._prepare(drawn)
+    assert len(everything.ids) == 12
+
+
 def test_evolution_prefers_the_side_whose_programs_score_more(lm):
     learner, run = make(lm, method__estimator="es", method__es_pairs=3, method__replay_steps=2)
     candidates = learner.candidates()

@@ -100,6 +100,7 @@ SOMETHING: list[tuple[Settings, str, tuple[Any, Any]]] = [
     (PLAIN | {"method.repeat_discount": 1.0}, "method.repeats_by", ("outcome", "cell")),
     (PLAIN, "method.repeat_discount", (0.0, 1.0)),
     (PLAIN, "method.distinct_by", ("none", "tokens")),
+    ({}, "method.down_sample_to", (None, 6)),
     (PLAIN, "method.distinct_by", ("none", "descriptors")),
     ({}, "method.entropy_coef", (0.0, 0.5)),
     (PLAIN | {"method.novelty_weight": 1.0}, "method.novelty_neighbours", (1, 3)),
