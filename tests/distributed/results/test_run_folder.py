@@ -14,9 +14,6 @@ from safetensors.torch import save_file as save_tensors
 from distributed.errors import UserError
 from distributed.results.run_folder import CONFIG, PROMPTS, open_run, read_config
 from softprompt.models.frozen import FrozenLM
-from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
-from softprompt.prompts.ten_io import save_network
-from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.distributed.finished_runs import make_run
 
 
@@ -40,22 +37,6 @@ def test_prompts_of_a_type_that_numpy_lacks_are_one_line(folder: Path) -> None:
     save_tensors({name: torch.ones(2, 8, dtype=torch.bfloat16) for name in names}, folder / PROMPTS)
     with pytest.raises(UserError, match="cannot read .*prompts.safetensors"):
         open_run(folder)
-
-
-def test_a_network_of_several_kinds_has_as_many_prompts_for_a_terrain_it_never_saw(folder: Path) -> None:
-    names = list(load_file(folder / PROMPTS))
-    with SodaraceWorld(WorldConfig(seconds=3.0)) as world:
-        features = torch.from_numpy(np.stack([world.terrain(name).features for name in names]))
-        points = torch.rand(len(names), 5, 3, generator=torch.Generator().manual_seed(3))
-        network = TerrainEmbeddingNetwork(torch.zeros(4, 32), features, TenSettings(hidden=8), points=points)
-        with torch.no_grad():
-            network.head.weight.normal_(generator=torch.Generator().manual_seed(4))
-        save_network(folder, network, names)
-        near = world.terrain("bumpy(amplitude=4,seed=2)")
-        found = open_run(folder).prompts_for(near, world.terrain)
-    assert found.shape == (5, 4, 32) and len({rows.tobytes() for rows in found}) == 5
-    expected = network.prompts_for(torch.from_numpy(near.features)[None])
-    np.testing.assert_array_equal(found, expected.numpy())
 
 
 def test_settings_without_their_sections_are_no_settings_of_a_run(tmp_path: Path) -> None:
