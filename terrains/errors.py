@@ -23,6 +23,15 @@ def did_you_mean(name: object, options: Iterable[str]) -> str:
     return f"; did you mean {found}?" if found else ""
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8: JSON can hold halves of characters, which cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def one_line(text: object, most: int = 200) -> str:
     """Returns a text as one line of at most so many characters, without what no terminal should be sent."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

@@ -171,8 +171,10 @@ def _run(source: SourceFile, called: str) -> ModuleType:
     sys.modules[name] = module
     try:
         exec(compile(source.text, path, "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
+        if not isinstance(error, Exception | SystemExit):  # Ctrl-C
+            raise
         raise WorldError(f"{called} cannot be imported: {described(error, path)}") from error
     return module
 

@@ -37,6 +37,7 @@ class BuiltIn:
         settings: reference to its model of settings, which is imported without the class.
         catalogue: module with its static methods, see `terrains.optional.Naming`; empty for none.
         paths: reference to a function that replaces paths in its settings; empty for none.
+        problems: reference to a function that finds what is wrong with what settings name; empty for none.
         waits: whether it calls functions of a user's, which its setting ``threads`` is the number of, and not of
             threads that compute.
     """
@@ -45,6 +46,7 @@ class BuiltIn:
     settings: str
     catalogue: str = ""
     paths: str = ""
+    problems: str = ""
     waits: bool = False
 
 
@@ -58,6 +60,7 @@ BUILT_IN = {
         "terrains.functions.world:FunctionsWorld",
         "terrains.functions.config:FunctionsConfig",
         paths="terrains.functions.paths:with_paths",
+        problems="terrains.functions.tasks:problems",
         waits=True,
     ),
 }
@@ -167,6 +170,17 @@ def with_paths(name: str, options: Mapping[str, Any], find: Callable[[str], str]
     """
     where = BUILT_IN[name].paths if name in BUILT_IN else ""
     return dict(load_object(where)(options, find)) if where else dict(options)
+
+
+def problems_of(source: WorldSource, options: Mapping[str, Any]) -> list[str]:
+    """Returns what is wrong with what a world's settings name, as far as that is known without making the world.
+
+    Args:
+        source: the world.
+        options: its settings, which are right by themselves.
+    """
+    where = BUILT_IN[source.name].problems if source.name in BUILT_IN else ""
+    return list(load_object(where)(read_options(source, options))) if where else []
 
 
 def computes_in_threads(source: WorldSource) -> bool:

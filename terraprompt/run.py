@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -18,7 +19,7 @@ from distributed.config.load import with_settings
 from distributed.config.method import GenKwargs
 from distributed.errors import UserError, did_you_mean
 from terrains.loading import expanded
-from terraprompt.settings import in_words_of_arguments
+from terraprompt.settings import in_words_of_arguments, path_of, texts_of
 
 if TYPE_CHECKING:
     from distributed.results.run_folder import FinishedRun
@@ -91,8 +92,10 @@ class Run:
     def lm(self) -> FrozenLM:
         """The language model, on the run's device, with the layers that were trained too where there are any."""
         from distributed.training.setup import device_of
+        from softprompt.ambient import usual_torch
 
-        lm = self._finished.load_policy()
+        with usual_torch():
+            lm = self._finished.load_policy()
         lm.model.to(device_of(self.config.compute.device))
         return lm
 
@@ -121,13 +124,12 @@ class Run:
             UserError: no such terrain or setting, or a text would be longer than the language model reads.
         """
         name = self._terrain(terrain)
-        if n < 1:
-            raise UserError(f"n: must be at least 1, not {n}")
+        n, seed = _whole("n", n, 1), _whole("seed", seed, 0)
         if prompts is None:
             own = self._instructions(name)
             asked = [(text, n // len(own) + (k < n % len(own))) for k, text in enumerate(own[:n])]
         else:
-            asked = [(text, n) for text in ([prompts] if isinstance(prompts, str) else prompts)]
+            asked = [(text, n) for text in texts_of("prompts", prompts)]
         if not asked:
             raise UserError("prompts: are empty")
         from terraprompt.writing import written
@@ -146,7 +148,8 @@ class Run:
             The directory.
 
         Raises:
-            UserError: no such terrain, or layers of the language model were trained too: a prompt is no use without.
+            UserError: no such terrain, it cannot be written, or a language model lies there; or layers of the run's
+                were trained too, and a prompt is no use without.
         """
         import torch
 
@@ -160,7 +163,9 @@ class Run:
                 "prompts are of no use to the base model alone"
             )
         names = self._chosen([terrain] if terrain is not None else [])
-        place = expanded(directory)
+        place = expanded(path_of("directory", directory))
+        if (place / "config.json").is_file() and (place / "tokenizer_config.json").is_file():
+            raise UserError(f"directory: {str(place)!r} holds a language model, which would be taken for an adapter")
         for name in names:
             folder = place if len(names) == 1 else place / registry_name(name).removeprefix(PREFIX)
             prompts = torch.from_numpy(self._finished.prompt_set(name))
@@ -198,11 +203,16 @@ class Run:
 
     def _chosen(self, names: Sequence[str]) -> list[str]:
         """The run's terrains of these names, or all of them."""
+        for name in names:
+            if not isinstance(name, str):
+                raise UserError(f"terrain: is {name!r:.60}, and no name of a terrain")
         with in_words_of_arguments():
             return self._finished.choose(names)
 
     def _instructions(self, terrain: str) -> list[str]:
         """The texts that a terrain's samples were written behind in training."""
+        if not self.directory.is_dir():
+            raise UserError(f"{self.directory}: is not there any more; give prompts to write behind")
         with closing(self._finished.make_world()) as world:
             return [each.text for each in world.terrain(terrain).instructions]
 
@@ -213,6 +223,17 @@ class Run:
                 raise UserError(f"generate takes no argument {name!r}{did_you_mean(name, GenKwargs.model_fields)}")
         settings = {f"method.gen_kwargs.{name}": value for name, value in changed.items()}
         return with_settings(self.config, settings).method.gen_kwargs
+
+
+def _whole(argument: str, given: Any, least: int) -> int:
+    """A whole number that was given as an argument."""
+    try:
+        number = operator.index(given)
+    except TypeError:
+        raise UserError(f"{argument}: must be a whole number, not {given!r:.60}") from None
+    if not least <= number < 2**63:
+        raise UserError(f"{argument}: must be at least {least} and below 2**63, not {number}")
+    return number
 
 
 def load_run(directory: str | os.PathLike[str]) -> Run:
@@ -227,7 +248,7 @@ def load_run(directory: str | os.PathLike[str]) -> Run:
     from distributed.checkpoint.manager import CheckpointError, latest, load_checkpoint
     from distributed.results.run_folder import open_run
 
-    finished = open_run(os.fspath(directory))
+    finished = open_run(path_of("directory", directory))
     newest = latest(finished.path)
     try:
         history = load_checkpoint(newest).state["loop"]["history"] if newest else []

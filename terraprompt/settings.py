@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,8 @@ from distributed.config import RunConfig
 from distributed.config.describe import settings
 from distributed.config.yaml_files import read_sections
 from distributed.errors import UserError, did_you_mean
-from terrains.loading import expanded
+from terrains.errors import is_utf8
+from terrains.loading import described, expanded
 
 PER_TERRAIN = 32
 """Texts a step and terrain, where no configuration is given."""
@@ -57,9 +58,18 @@ class Sections:
     run_name: str | None = None
 
     def section(self, name: str) -> Mapping[str, Any]:
-        """Returns one of the sections, empty where it is none."""
+        """Returns one of the sections, empty where there is none.
+
+        Raises:
+            UserError: it is no section.
+        """
         found = self.said.get(name)
-        return found if isinstance(found, Mapping) else {}
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            said = f"{self.source}: {name}" if self.source else name
+            raise UserError(f"{said}: is {type(found).__name__!r}, and no section with settings")
+        return found
 
 
 def default_config(terrains: int = 1) -> RunConfig:
@@ -93,7 +103,12 @@ def sections_of(config: Any) -> Sections:
     if isinstance(config, str | os.PathLike):
         path = expanded(config)
         return Sections(read_sections(path), path.absolute().parent, str(config), path.stem)
-    said = config.to_dict() if callable(getattr(config, "to_dict", None)) else config
+    said = config
+    if callable(getattr(config, "to_dict", None)):
+        try:
+            said = config.to_dict()
+        except Exception as error:
+            raise UserError(f"config: its method to_dict fails: {described(error)}") from error
     if not isinstance(said, Mapping) or not all(isinstance(name, str) for name in said):
         raise UserError(
             f"config: is {type(config).__name__!r}; give the path of a YAML file, a dict of sections, a RunConfig, or "
@@ -119,6 +134,44 @@ def full_names(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[s
             hint = did_you_mean(name, known) or "; settings are written as **{'train.total_steps': 3}"
             raise UserError(f"train takes no argument {name!r}{hint}")
     return named
+
+
+def path_of(argument: str, given: Any) -> str:
+    """Returns a path that was given as an argument.
+
+    Args:
+        argument: its name, for messages.
+        given: what it was given.
+
+    Raises:
+        UserError: it is no path.
+    """
+    path = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(path, str) or "\0" in path:
+        raise UserError(f"{argument}: is {given!r:.60}, and no path")
+    return path
+
+
+def texts_of(argument: str, given: Any) -> list[str]:
+    """Returns texts that were given as an argument.
+
+    Args:
+        argument: its name, for messages.
+        given: a text, or several.
+
+    Raises:
+        UserError: it is something else.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Iterable) or isinstance(texts, bytes | Mapping):
+        raise UserError(f"{argument}: is {type(given).__name__!r}, and not a list of texts")
+    texts = list(texts)
+    for place, each in enumerate(texts):
+        if not isinstance(each, str):
+            raise UserError(f"{argument}[{place}]: is {type(each).__name__!r}, and not a text")
+        if not is_utf8(each):
+            raise UserError(f"{argument}[{place}]: has half of a character (a lone surrogate), which no text can")
+    return texts
 
 
 @contextmanager

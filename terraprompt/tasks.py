@@ -31,8 +31,9 @@ class Tasks:
     def __init__(self, section: Mapping[str, Any]) -> None:
         self.functions: dict[str, Callable[..., Any]] = {}
         self._section: dict[str, Any] = dict(section) if section.get("world") == WORLD else {"world": WORLD}
-        self._options: dict[str, Any] = dict(self._section.get("options") or {})
-        self._terrains = {name: dict(each) for name, each in (self._options.get("terrains") or {}).items()}
+        self._options = _section("terrains.options", self._section.get("options"))
+        own = _section("terrains.options.terrains", self._options.get("terrains"))
+        self._terrains = {name: _section(f"terrains.options.terrains.{name}", each) for name, each in own.items()}
 
     def section(self, reward_fn: Any, prompts: Any, eval_prompts: Any, metric_fn: Any) -> dict[str, Any]:
         """Returns the section ``terrains``.
@@ -64,17 +65,19 @@ class Tasks:
         own = prompts if _is_by_terrain(prompts) else {TASK: prompts}
         if not own:
             raise UserError("prompts: are empty")
-        kept = {name: _without(self._terrains.get(name, {}), INSTRUCTIONS) for name in map(str, own)}
-        for name, texts in own.items():
-            place = f"prompts[{name!r}]" if own is prompts else "prompts"
-            kept[str(name)] |= {"instructions": _rows(place, texts)}
+        kept = {}
+        for name, texts in _by_name("prompts", own).items():
+            rows = _rows(f"prompts[{name!r}]" if own is prompts else "prompts", texts)
+            kept[name] = {**_without(self._terrains.get(name, {}), INSTRUCTIONS), "instructions": rows}
         self._terrains = kept
         self._section |= {"names": list(kept)}
 
     def _take_eval_prompts(self, prompts: Any) -> None:
         if _is_by_terrain(prompts):
-            self._check_names("eval_prompts", prompts)
-            rows = {name: _rows(f"eval_prompts[{name!r}]", texts) for name, texts in prompts.items()}
+            if not prompts:
+                raise UserError("eval_prompts: are empty; leave them out to evaluate on prompts")
+            named = self._named_by_terrain("eval_prompts", prompts)
+            rows = {name: _rows(f"eval_prompts[{name!r}]", texts) for name, texts in named.items()}
         else:
             rows = dict.fromkeys(self._terrains, _rows("eval_prompts", prompts))
         for name, own in rows.items():
@@ -86,12 +89,12 @@ class Tasks:
         if not isinstance(reward, Mapping) or "name" in reward:
             self._options["reward"] = self._named(reward, "reward_fn")
             return
-        self._check_names("reward_fn", reward)
+        named = self._named_by_terrain("reward_fn", reward)
         self._options.pop("reward", None)
         for name in self._terrains:
-            if name not in reward:
+            if name not in named:
                 raise UserError(f"reward_fn: has none for the terrain {name!r}")
-            self._terrains[name]["reward"] = self._named(reward[name], f"reward_fn[{name}]")
+            self._terrains[name]["reward"] = self._named(named[name], f"reward_fn[{name}]")
 
     def _named(self, said: Any, name: str) -> Any:
         """What settings say of a function, a reward that comes along, or several; functions are noted by a name."""
@@ -110,11 +113,14 @@ class Tasks:
         self.functions[f"{PREFIX}{name}"] = said
         return f"{PREFIX}{name}"
 
-    def _check_names(self, argument: str, given: Mapping[Any, Any]) -> None:
-        for name in given:
+    def _named_by_terrain(self, argument: str, given: Mapping[Any, Any]) -> dict[str, Any]:
+        """What an argument has for terrains, all of which there are."""
+        named = _by_name(argument, given)
+        for name in named:
             if name not in self._terrains:
                 known = did_you_mean(name, self._terrains) or f"; there are {', '.join(self._terrains)}"
                 raise UserError(f"{argument}: there are no prompts for {name!r}{known}")
+        return named
 
 
 NO_REWARD = (
@@ -127,6 +133,25 @@ NO_REWARD = (
 def _is_by_terrain(prompts: Any) -> bool:
     """Whether prompts are those of several terrains, and not a list of them."""
     return isinstance(prompts, Mapping) and not isinstance(prompts.get("prompt"), str)
+
+
+def _by_name(argument: str, given: Mapping[Any, Any]) -> dict[str, Any]:
+    """What an argument has, by the names of terrains; a number is the name that it is written as."""
+    named: dict[str, Any] = {}
+    for name, value in given.items():
+        if not isinstance(name, str | int):
+            raise UserError(f"{argument}: {name!r:.60} is no name of a terrain; write a text")
+        if str(name) in named:
+            raise UserError(f"{argument}: has {str(name)!r} twice, as a text and as a number")
+        named[str(name)] = value
+    return named
+
+
+def _section(name: str, said: Any) -> dict[str, Any]:
+    """A section of settings, empty where there is none."""
+    if not isinstance(said, Mapping | None):
+        raise UserError(f"{name}: is {type(said).__name__!r}, and no section with settings")
+    return dict(said or {})
 
 
 def _without(settings: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

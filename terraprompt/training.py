@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,24 @@ from distributed.config.load import parse_config
 from distributed.config.unsupported import check_trainable
 from distributed.config.worlds import with_whole_paths
 from distributed.errors import UserError
-from distributed.infra.paths import existing
+from distributed.infra.paths import check_here, existing
 from terraprompt.run import Run, load_run
 from terraprompt.settings import (
     Sections,
     default_sections,
     full_names,
     in_words_of_arguments,
+    path_of,
     sections_of,
+    texts_of,
     where_workers_are,
 )
 from terraprompt.tasks import NO_REWARD, Tasks
 
 OFFLINE = "is for methods that learn from samples that are there, which are not here; give reward_fn and prompts"
+_training = threading.RLock()
+"""Held while a run is made."""
+
 NOT_HERE = {"dataset": OFFLINE, "samples": OFFLINE, "rewards": OFFLINE}
 """Arguments of trlx's, and why they are not taken."""
 
@@ -76,19 +82,20 @@ def train(
         The run, which can also be had from its directory, by `load_run`.
 
     Raises:
-        UserError: something is missing or not what it should be, or a function failed; the message is one line, and
-            says how to go on where there is a checkpoint.
+        UserError: something is missing or not what it should be, a function failed, or another thread of this process
+            trains; the message is one line, and says how to go on where there is a checkpoint.
         KeyboardInterrupt: Ctrl-C, once a checkpoint is written.
     """
     for name, given in (("dataset", dataset), ("samples", samples), ("rewards", rewards)):
         if given is not None:
             raise UserError(f"{name}: {NOT_HERE[name]}")
     changed = full_names(settings, inspect.signature(train).parameters)
+    check_here()
     with in_words_of_arguments():
         sections = _sections(config, resume, prompts)
         arguments = reward_fn, prompts, eval_prompts, metric_fn
         run, functions = configured(sections, model_path, arguments, stop_sequences, changed)
-        start = existing(Path(resume)) if resume is not None else None
+        start = existing(Path(path_of("resume", resume))) if resume is not None else None
         return _made(run, start, functions)
 
 
@@ -101,7 +108,7 @@ def _sections(config: Any, resume: Any, prompts: Any) -> Sections:
     # Imported here, as all that needs torch: mistakes in the arguments are said at once.
     from distributed.training.resume import settings_of
 
-    before = settings_of(Path(resume))
+    before = settings_of(Path(path_of("resume", resume)))
     return Sections(before.model_dump(mode="json", by_alias=True), source=str(resume))
 
 
@@ -131,9 +138,8 @@ def configured(
     elif not sections.section("terrains"):
         raise UserError(NO_REWARD)
     if model_path is not None:
-        changed["model.model_path"] = os.fspath(model_path)
-    if stop_sequences:
-        said = stop_sequences if isinstance(stop_sequences, str) else list(stop_sequences)
+        changed["model.model_path"] = path_of("model_path", model_path)
+    if stop_sequences is not None and (said := texts_of("stop_sequences", stop_sequences)):
         more = ["gen_experience_kwargs"] if sections.section("method").get("gen_experience_kwargs") else []
         changed |= {f"method.{name}.stop_strings": said for name in ["gen_kwargs", *more]}
     if sections.run_name and not sections.section("train").get("run_name"):
@@ -151,7 +157,15 @@ def _made(config: RunConfig, start: Path | None, functions: dict[str, Callable[.
     from distributed.jobs.train import make_run
     from distributed.training.resume import in_python
 
-    ended = make_run(config, start, functions)
+    if not _training.acquire(blocking=False):
+        raise UserError(
+            "another thread of this process trains already, and the compiled kernels serve one at a time: wait for its "
+            "end, or train in a process of its own"
+        )
+    try:
+        ended = make_run(config, start, functions)
+    finally:
+        _training.release()
     if ended.signal is None:
         return load_run(ended.directory)
     if ended.signal not in (signal.SIGINT, signal.SIGPIPE):

@@ -10,6 +10,7 @@ import torch
 from distributed.config.method import GenKwargs
 from distributed.errors import UserError
 from distributed.rollout.instructions import instruction_ids
+from softprompt.ambient import usual_torch
 from softprompt.finite import NotFiniteError
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.prompt_text import program_texts
@@ -44,7 +45,8 @@ def written(
     config = GenerationConfig(**drawing.sampler_settings(max(map(len, tokens))))
     rows = torch.from_numpy(prompts).to(lm.device)
     try:
-        samples = Sampler(lm, config).sample(rows, requests)
+        with usual_torch():
+            samples = Sampler(lm, config).sample(rows, requests)
     except NotFiniteError as error:
         raise UserError(f"{error}: the prompt or the language model is damaged") from None
     except ValueError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from distributed.cli import app
+from distributed.cli.commands import app
 from distributed.config import RunConfig
 from distributed.config.describe import settings
 from distributed.config.renamed import RENAMED

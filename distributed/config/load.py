@@ -22,12 +22,19 @@ from distributed.config.trlx_files import adapt, replace_adapter
 from distributed.config.validation_errors import explain, explanations
 from distributed.config.yaml_files import load_yaml, read_sections
 from distributed.errors import UserError
+from distributed.infra.passwords import secrets_in
+from terrains.errors import is_utf8, one_line
 from terrains.loading import expanded
 
 logger = logging.getLogger("terraprompt")
 
 ONLY_TRLX = "has no effect: only trlx reads it"
+KEEPS_SECRET = (
+    "looks like a password or key, and is written to the run's config.json: better let the world or the reward read "
+    "it from an environment variable"
+)
 HAS_NUL = "has a NUL character, which no name or path can"
+HAS_SURROGATE = "has half of a character (a lone surrogate), which no text in UTF-8 can"
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ def parse_config(
     for note in without_effect(config):
         if note.words != ONLY_TRLX:
             logger.warning("%s", note)
+    for note in kept_secrets(config):
+        logger.warning("%s", note)
     return config
 
 
@@ -146,8 +155,16 @@ def _split(override: str) -> tuple[str, Any]:
 
 
 def _set(sections: dict[str, Any], name: str, value: Any) -> None:
-    """Sets a setting by its full name. What stands where a section belongs is replaced; validation checks the rest."""
+    """Sets a setting by its full name. A value in the place of settings is replaced; validation checks the rest.
+
+    Raises:
+        UserError: it stands where one of the sections belongs that all else is in.
+    """
     *path, last = name.split(".")
+    if path and not isinstance(sections.get(path[0], {}), dict):
+        raise UserError(
+            f"{path[0]}: must be settings of its own, indented below it, not {one_line(sections[path[0]], 60)}"
+        )
     for part in path:
         if not isinstance(sections.get(part), dict):
             sections[part] = {}
@@ -166,8 +183,8 @@ def validated(sections: Mapping[str, Any], source: str = "", overridden: Sequenc
     Raises:
         UserError: there is no such setting, or a value is not one that it takes.
     """
-    if (name := _with_nul(sections)) is not None:
-        raise UserError((f"{source}: " if source else "") + f"{name}: {HAS_NUL}")
+    for name, said in _no_texts(sections).items():
+        raise UserError((f"{source}: " if source else "") + f"{name}: {said}")
     try:
         return RunConfig.model_validate(sections)
     except ValidationError as error:
@@ -179,8 +196,8 @@ def problems(sections: Mapping[str, Any]) -> dict[str, str]:
 
     What two settings have to do with each other is looked at only where each by itself is right.
     """
-    if (name := _with_nul(sections)) is not None:
-        return {name: HAS_NUL}
+    if wrong := _no_texts(sections):
+        return wrong
     try:
         RunConfig.model_validate(sections)
     except ValidationError as error:
@@ -188,19 +205,22 @@ def problems(sections: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _with_nul(sections: Mapping[str, Any]) -> str | None:
-    """The full name of a setting with a NUL character in its name or its value, if there is one."""
+def _no_texts(sections: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the first setting whose name or value has a character that none can have, by its full name."""
     left: list[tuple[str, Any]] = list(sections.items())
     looked_into: set[int] = set()  # anchors of YAML can make a circle
     while left:
         name, value = left.pop()
-        if "\0" in str(name) or (isinstance(value, str) and "\0" in value):
-            return str(name).replace("\0", "?")
+        for text in (str(name), value if isinstance(value, str) else ""):
+            if "\0" in text:
+                return {str(name).replace("\0", "?"): HAS_NUL}
+            if not is_utf8(text):
+                return {str(name).encode("utf-8", "replace").decode(): HAS_SURROGATE}
         if isinstance(value, Mapping | list | tuple) and id(value) not in looked_into:
             looked_into.add(id(value))
             inside = value.items() if isinstance(value, Mapping) else enumerate(value)
             left += [(f"{name}.{key}", each) for key, each in inside]
-    return None
+    return {}
 
 
 def without_effect(config: RunConfig) -> list[Note]:
@@ -211,6 +231,11 @@ def without_effect(config: RunConfig) -> list[Note]:
     if length := _wrong_length(config):
         notes.append(Note("train.seq_length", length))
     return notes
+
+
+def kept_secrets(config: RunConfig) -> list[Note]:
+    """Returns the settings of a world that look like passwords or keys, and what becomes of them."""
+    return [Note(name, KEEPS_SECRET) for name, _ in secrets_in(config.terrains.options, "terrains.options")]
 
 
 def _wrong_length(config: RunConfig) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed.config import RunConfig
 from distributed.errors import UserError
+from distributed.infra.passwords import HIDDEN, secrets_in, without_secrets
 from terrains.base import World
 from terrains.errors import WorldError
 from terrains.guarded import Guarded
@@ -189,9 +190,12 @@ def world_factory(config: RunConfig, world: World | None = None, folder: Path | 
 
 
 def world_metadata(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Returns what a registered model says of its world, from which `world_of_metadata` makes it again."""
+    """Returns what a registered model says of its world, from which `world_of_metadata` makes it again.
+
+    Whoever reads the registry reads this: passwords and keys among the world's settings are left out.
+    """
     text = source_of_world(config, folder).text
-    said = {"world": config.terrains.world, "world_options": config.terrains.options}
+    said = {"world": config.terrains.world, "world_options": without_secrets(config.terrains.options)}
     return said if text is None else {**said, "world_source": text}
 
 
@@ -208,6 +212,9 @@ def world_of_metadata(said: Mapping[str, Any], kept: Path | None = None) -> Worl
     options = said.get("world_options") or {}
     if "terrain_seconds" in said:
         options = {"seconds": said["terrain_seconds"]}
+    for name, value in secrets_in(options, "terrains.options"):
+        if value == HIDDEN:
+            raise UserError(f"the model's world: {name} was not registered with it, as it looks like a password or key")
     try:
         return make(find_world(said.get("world", "sodarace"), said.get("world_source")), options, _luggage(kept))
     except WorldError as error:

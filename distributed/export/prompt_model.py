@@ -126,12 +126,18 @@ class SoftPromptWriter(PythonModel):
         if self._chat.get("template"):
             said = self._chat.get("system_prompt")
             turns = [] if said is None else [{"role": "system", "content": said}]
-            text = self.tokenizer.apply_chat_template(
-                [*turns, {"role": "user", "content": text}],
-                chat_template=SAME_DATE + self.tokenizer.get_chat_template(),
-                add_generation_prompt=True,
-                tokenize=False,
-            )
+            try:
+                text = self.tokenizer.apply_chat_template(
+                    [*turns, {"role": "user", "content": text}],
+                    chat_template=SAME_DATE + self.tokenizer.get_chat_template(),
+                    add_generation_prompt=True,
+                    tokenize=False,
+                )
+            except Exception as error:  # of whatever kind the template's expressions raise
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise MlflowException.invalid_parameter_value(
+                    f"the base model's chat template does not take this instruction: {first}"
+                ) from error
         ids = self.tokenizer(text, add_special_tokens=not self._chat.get("template"))["input_ids"]
         # Tokens that were added to the tokenizer alone mean nothing to the model.
         ids = [token for token in ids if token < self._rows]

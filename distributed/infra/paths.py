@@ -20,6 +20,18 @@ def in_ray_job() -> bool:
     return JOB_VARIABLE in os.environ
 
 
+def check_here() -> None:
+    """Makes sure that there is a current directory.
+
+    Raises:
+        UserError: it was removed.
+    """
+    try:
+        Path.cwd()
+    except OSError:
+        raise UserError("the current directory is not there any more; go to another one") from None
+
+
 def lasting(path: str | Path) -> Path:
     """Returns the absolute path of a file or directory that must outlive the process.
 

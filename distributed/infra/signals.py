@@ -61,7 +61,8 @@ def interruptible(raising: bool = True) -> Iterator[list[int]]:
     before = {each: signal.signal(each, interrupt) for each in heard}
     stdout = sys.stdout
     own = _own(stdout)
-    sys.stdout = _Output(own or stdout, received, also=1 if own else None)  # type: ignore[assignment]
+    if stdout is not None:  # as it is in programs without a terminal, on Windows
+        sys.stdout = _Output(own or stdout, received, also=1 if own else None)  # type: ignore[assignment]
     try:
         yield received
     finally:
@@ -111,17 +112,17 @@ def say_last(text: str) -> None:
         print(text, file=sys.stderr if _unread.is_set() else sys.stdout, flush=True)
 
 
-def _own(stdout: TextIO) -> TextIO | None:
+def _own(stdout: TextIO | None) -> TextIO | None:
     """A stream to where standard output goes, on a descriptor of its own; None where that is not descriptor 1.
 
     What a run shows goes on there while descriptor 1 is a file, as it is while a user's world works, which may print.
     """
     try:
-        if stdout.fileno() != 1:
+        if stdout is None or stdout.fileno() != 1:
             return None
         stdout.flush()
         return open(os.dup(1), "w", buffering=1, encoding=stdout.encoding, errors=stdout.errors)
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):  # the last of an object that is no file, as a notebook may have
         return None
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from distributed.infra.numbers import fitness_text
+from distributed.infra.passwords import without_secrets
 from distributed.infra.writing import told, whole_file
 from distributed.observability.mlflow_store import shown
 from distributed.report.figures import draw_different, draw_run
@@ -142,7 +143,7 @@ def _summary(loop: TrainingLoop, lm: FrozenLM, world: World) -> Summary:
         {name: t["programs"] for name, t in loop.tuned.items()},
         rng_seed=loop.config.train.seed,
         bootstrap=loop.config.evaluation.bootstrap,
-        config=loop.config.model_dump(mode="json", by_alias=True),
+        config=without_secrets(loop.config.model_dump(mode="json", by_alias=True)),
         lm_hash=lm.hash,
         fingerprints={name: world.terrain(name).fingerprint for name in loop.terrains},
         losses=loop.pool.counters,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from distributed.config.packaged_models import FOLDER, PACKAGES, Package
 from distributed.errors import UserError, did_you_mean
+from distributed.infra.locking import locked
 from distributed.infra.writing import DRAFT, temporary, told
 from softprompt.models.gguf_file import check_gguf, convert_gguf
 from terrains.loading import expanded
@@ -110,12 +111,14 @@ def _convert(gguf: Path, out: Path) -> None:
     """Converts a file beside its directory, and gives it its name when it is whole."""
     draft = out.with_name(f"{DRAFT}{out.name}")
     with told(out):
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        try:
-            convert_gguf(gguf, draft)
-            if out.exists():
-                out.rmdir()
-            draft.rename(out)
-        finally:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out.parent, f"{draft.name}.lock"):
             shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            try:
+                convert_gguf(gguf, draft)
+                if out.exists():
+                    out.rmdir()
+                draft.rename(out)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)

@@ -44,6 +44,7 @@ from distributed.training.setup import (
     with_names,
 )
 from distributed.training.trlx_settings import by_trlx, check_for_trlx
+from softprompt.ambient import usual_torch
 from terrains.base import World
 from terrains.optional import niches_of
 
@@ -95,6 +96,7 @@ def make_run(config: RunConfig, resume: Path | None = None, functions: Functions
     resume = resume or (Path(config.train.resume_from_checkpoint) if config.train.resume_from_checkpoint else None)
     console = make_console()
     with ExitStack() as held:
+        held.enter_context(usual_torch())
         start = find_start(resume, held) if resume else None
         config = start.settings(config) if start else config
         if by_trlx(config):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed.infra.deadline import within
+from distributed.infra.passwords import without_secrets
 from distributed.infra.paths import lasting
 
 DATABASE = "mlflow.db"
@@ -27,14 +28,6 @@ UPLOAD_S = 120.0
 """Seconds that sending files may take."""
 MOST_PARAMS = 100
 """Params that MLflow takes in one call."""
-SECRET = re.compile(
-    r"(^|[_\-.])(api_?key|(access|private|secret)_?key|(access|api|auth|bearer|hf)_?token|token|password|passwd|secret)$",
-    re.IGNORECASE,
-)
-"""Names of settings whose values no store is sent."""
-
-HIDDEN = "***"
-
 MAX_VALUE = 6000
 """Characters of a param."""
 PAUSE_S = 30.0
@@ -219,19 +212,6 @@ def is_gone(error: BaseException) -> bool:
     if missing and re.search(r"\brun\b.* not found", str(error), re.IGNORECASE):
         return True
     return re.search(r"\brun \w+ must be in the 'active' state", str(error), re.IGNORECASE) is not None
-
-
-def without_secrets(value: Any) -> Any:
-    """Returns settings with ``***`` in the place of passwords and keys, such as those that a reward asks a server with.
-
-    They are told by their names: others may read what a store has.
-    """
-    if isinstance(value, Mapping):
-        return {
-            key: HIDDEN if isinstance(each, str) and each and SECRET.search(str(key)) else without_secrets(each)
-            for key, each in value.items()
-        }
-    return [without_secrets(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

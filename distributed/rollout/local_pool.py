@@ -9,6 +9,7 @@ from distributed.rollout.actor import Worker
 from distributed.rollout.memory import Growth, Memory
 from distributed.rollout.pool import OnResult, Pool, RolloutError, Ticket, describe, one_line, world_failed
 from distributed.rollout.types import PromptState, RolloutRequest, Rollouts
+from softprompt.ambient import usual_torch
 from softprompt.finite import NotFiniteError
 from terrains.errors import WorldError
 
@@ -46,7 +47,8 @@ class LocalPool(Pool):
             raise RolloutError("the rollout pool is closed")
         for request in ticket.requests:
             try:
-                result = self._worker.generate(request, ticket.state)
+                with usual_torch():  # a reward function may change what torch does
+                    result = self._worker.generate(request, ticket.state)
             except NotFiniteError:
                 raise
             except WorldError as error:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
+
+from softprompt.models.source import first_line
 
 DATE = "01 Jan 2025"
 """What a template writes that asks for today's date: with another date every day no run could be repeated."""
 
 SAME_DATE = "{%- macro strftime_now(format) -%}" + DATE + "{%- endmacro -%}"
-ANSWER = "terraprompt"
-"""An answer that no template writes by itself."""
+ANSWER, SYSTEM = "terraprompt", "terraground"
+"""Words that no template writes by itself."""
 
 
 class ChatError(ValueError):
@@ -42,6 +43,20 @@ class Chat:
         text = self._render(tokenizer, self._turns(instruction), add_generation_prompt=True)
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Checks that a template writes what it is given: prompts would be trained behind nothing, and none would know.
+
+        Raises:
+            ChatError: there is no template, it fails, or it leaves out the user's or the system's turn.
+        """
+        probe = Chat(None if self.system_prompt is None else SYSTEM)._turns(ANSWER)
+        text = self._render(tokenizer, probe, add_generation_prompt=True)
+        for turn in probe:
+            if turn["content"] not in text:
+                raise ChatError(f"the language model's chat template leaves out the {turn['role']}'s turn")
+        if text != self._render(tokenizer, probe, add_generation_prompt=True):
+            raise ChatError("the language model's chat template writes something else each time")
+
     def end_of_turn(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
         """Returns the token with which the template ends the model's turn, or None where it is no single one.
 
@@ -64,9 +79,9 @@ class Chat:
         try:
             template = SAME_DATE + tokenizer.get_chat_template()
             text = tokenizer.apply_chat_template(list(turns), chat_template=template, tokenize=False, **settings)
-        except (TemplateError, ValueError) as error:  # the second where there are several, and none is the usual one
+        except Exception as error:  # of whatever kind its expressions raise
             turn = "a system's turn" if self.system_prompt is not None else "such a conversation"
-            raise ChatError(f"the language model's chat template does not take {turn}: {error}") from error
+            raise ChatError(f"the language model's chat template does not take {turn}: {first_line(error)}") from error
         assert isinstance(text, str)
         return text
 

@@ -19,7 +19,7 @@ from softprompt.models.arrays import to_array, to_tensor
 from softprompt.models.chat import Chat
 from softprompt.models.loading import ModelFiles
 from softprompt.models.quantize import Quantization, is_quantized
-from softprompt.models.source import first_line
+from softprompt.models.source import LOADING, first_line
 
 TOKEN_COUNTS_FILE = "token_counts.json"
 
@@ -66,8 +66,10 @@ class FrozenLM:
         self.tokenizer = tokenizer
         self.chat = chat
         ends = _end_tokens(model, tokenizer, self.vocab_size)
-        if chat is not None and (end := chat.end_of_turn(tokenizer)) is not None and end < self.vocab_size:
-            ends = tuple(dict.fromkeys((*ends, end)))
+        if chat is not None:
+            chat.check(tokenizer)
+            end = chat.end_of_turn(tokenizer)
+            ends = ends if end is None or end >= self.vocab_size else tuple(dict.fromkeys((*ends, end)))
         self.eos_ids = ends
         pad_id = getattr(model.config, "pad_token_id", None)
         candidates = (tokenizer.pad_token_id, pad_id, self.eos_id, 0)
@@ -134,7 +136,7 @@ class FrozenLM:
         """
         tensors = {name: to_tensor(array) for name, array in weights.items()}
         dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
-        with no_init_weights():
+        with LOADING, no_init_weights():
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype)
         unexpected = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
         model.tie_weights()

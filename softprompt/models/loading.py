@@ -13,7 +13,7 @@ from transformers.utils import cached_file
 
 from softprompt.models import merge_adapter
 from softprompt.models.quantize import Quantization, is_quantized, keep_differentiable, loading_arguments
-from softprompt.models.source import check_kind, first_line, hub_options, quiet_bars, resolve
+from softprompt.models.source import LOADING, check_kind, first_line, hub_options, quiet_bars, resolve
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,10 @@ class ModelFiles:
         Raises:
             ValueError: it cannot be read; the message is one line.
         """
+        with LOADING:
+            return self._load_model(dtype, device, quantization)
+
+    def _load_model(self, dtype: torch.dtype, device: str, quantization: Quantization | None) -> PreTrainedModel:
         if self.base is not None and self.adapter is not None:
             if quantization is not None:
                 raise ValueError(

@@ -81,9 +81,10 @@ def merge(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
             if lost:
                 raise ValueError(f"{lost[0].removeprefix(PREFIX)} is in one of them only")
             merged = adapted.merge_and_unload(safe_merge=True)
-    except (RuntimeError, AttributeError, TypeError, ValueError, KeyError, NotImplementedError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"the adapter in {str(folder)!r} cannot be merged into its language model: {first}") from error
+    except Exception as error:  # of whatever kind PEFT has for settings and weights that do not fit
+        raise ValueError(
+            f"the adapter in {str(folder)!r} cannot be merged into its language model: {_said(error)}"
+        ) from error
     _join_embeddings(merged)
     merged.config.vocab_size = merged.get_input_embeddings().weight.shape[0]
     return merged
@@ -109,6 +110,14 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         ) from None
     except (OSError, SafetensorError) as error:
         raise ValueError(f"cannot read {str(folder / WEIGHTS_FILE)!r}: {error}") from None
+
+
+def _said(error: Exception) -> str:
+    """An error in one line, with the first of the things that it lists."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, KeyError) or not lines:
+        return f"{type(error).__name__} {' '.join(lines)}".strip()
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _name_of(model: PreTrainedModel, module: nn.Module | None) -> str | None:

@@ -34,9 +34,10 @@ def instruction_ids(lm: FrozenLM, instruction: str) -> tuple[int, ...]:
     Of a model that is talked to, they are those of the conversation up to where its own turn begins.
 
     Raises:
-        ValueError: the language model has no row for a token of it.
+        ValueError: the language model has no row for a token of it, or it has half of a character.
         ChatError: its template does not take this instruction, or writes tokens that the model has no rows for.
     """
+    instruction.encode("utf-8")  # tokenizers would not say what is wrong
     if lm.chat is not None:
         said = lm.chat.instruction_ids(lm.tokenizer, instruction)
         if beyond := [token for token in said if token >= lm.vocab_size]:

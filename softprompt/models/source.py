@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import threading
 from pathlib import Path
 
 from huggingface_hub import constants
@@ -12,6 +13,9 @@ from huggingface_hub.utils import get_session
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as hf_logging
+
+LOADING = threading.RLock()
+"""Held while a model is made: transformers changes classes meanwhile, which two threads would leave changed."""
 
 
 def resolve(path: str | Path) -> str:
@@ -51,6 +55,8 @@ def first_line(error: Exception) -> str:
         return "it comes with code of its own, which is never run here; take a model that transformers knows itself"
     if "ignore_mismatched_sizes" in str(error):
         return "its weights have other shapes than its config.json says"
+    if "Weights only load failed" in str(error):
+        return "its weights are a pickle that holds more than numbers, which is never read; take one with safetensors"
     first, _, rest = str(error).strip().partition("\n")
     return f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first or type(error).__name__
 
@@ -71,5 +77,5 @@ def hub_options(source: str) -> dict[str, bool]:
 
 def quiet_bars() -> None:
     """Turns off the progress bars of transformers where no person watches: they fill logs with half lines."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         hf_logging.disable_progress_bar()

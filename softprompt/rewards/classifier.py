@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from softprompt.models.source import first_line, quiet_bars, resolve
+from softprompt.models.source import LOADING, first_line, quiet_bars, resolve
 
 
 class ClassifierConfig(BaseModel):
@@ -51,7 +51,8 @@ class Classifier:
         Raises:
             ValueError: there is no such model, or it has no such label.
         """
-        model, tokenizer = _loaded(self.config.model, self.config.device)
+        with LOADING:  # threads that ask at once have one model, too
+            model, tokenizer = _loaded(self.config.model, self.config.device)
         label = self._label(model.config)
         texts = list(samples if self.config.of == "samples" else outputs)
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))

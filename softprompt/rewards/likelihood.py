@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.prompt_text import instruction_ids
+from softprompt.models.source import LOADING
 
 BUNDLED = "bundled"
 BUNDLED_LM = Path(__file__).resolve().parents[1] / "lm" / "tiny"
@@ -50,7 +51,8 @@ class Likelihood:
         Raises:
             ValueError: there is no such model.
         """
-        lm = _loaded(self.config.model, self.config.dtype, self.config.device)
+        with LOADING:  # threads that ask at once have one model, too
+            lm = _loaded(self.config.model, self.config.dtype, self.config.device)
         found: list[tuple[float, int]] = []
         for start in range(0, len(outputs), self.config.batch_size):
             rows = slice(start, start + self.config.batch_size)

@@ -31,6 +31,9 @@ class RewardConfig(BaseModel):
 
 
 def _several(given: Any) -> Any:
+    each = given if isinstance(given, list | tuple) else (given,)
+    if any(callable(one) for one in each):
+        raise ValueError("settings name functions; one of Python's own is given as terraprompt.train(reward_fn=...)")
     return (given,) if isinstance(given, str | dict | RewardConfig) else given
 
 
@@ -57,7 +60,8 @@ class TaskConfig(Settings):
     instruction_field: str | None = None
     """Field of a data file that holds the instruction; left out, ``prompt``."""
     template: str | None = None
-    """The instruction as a text with fields in braces, as in ``"Q: {question}\\nA:"``; left out, the field alone."""
+    """The instruction as a text with fields in braces, as in ``"Q: {question}\\nA:"``; left out, the field alone.
+    ``{{question}}`` is the text ``{question}``, and ``{{{question}}}`` the field in braces."""
     fields: tuple[str, ...] | None = None
     """Fields that the functions are given as metadata; left out, all but the instruction's."""
     limit: int | None = Field(None, ge=1)

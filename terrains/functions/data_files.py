@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ def _separated(path: str, file: Path) -> Iterator[Row]:
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
         try:
+            _check_columns(path, reader.fieldnames or ())
             for row in reader:
                 place = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
@@ -98,6 +99,7 @@ def _parquet(path: str, file: Path) -> Iterator[Row]:
 
     try:
         with pyarrow.parquet.ParquetFile(file) as table:
+            _check_columns(path, table.schema_arrow.names)
             number = 0
             for batch in table.iter_batches():
                 for row in batch.to_pylist():
@@ -169,9 +171,24 @@ def _of_dataset(path: str, data: Any) -> Iterator[Row]:
         yield f"{path}, row {number}", dict(row)
 
 
+def _check_columns(path: str, names: Sequence[str]) -> None:
+    """Refuses a column that is there twice, of which the second alone would be read."""
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise WorldError(f"{path}: has two columns {twice[0]!r}; rename one")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, none of whose names is there twice."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return fields
+
+
 def _parsed(place: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise WorldError(f"{place}: is not JSON: {one_line(error)}") from None
 

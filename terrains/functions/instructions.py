@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from terrains.base import Instruction
-from terrains.errors import WorldError, did_you_mean
+from terrains.errors import WorldError, did_you_mean, is_utf8
 from terrains.functions.config import Rows, TerrainConfig
 from terrains.functions.data_files import TEXT_FIELD, Row, read_rows
 
 ARGUMENTS = ("samples", "prompts", "outputs", "tokenizer", "output_ids", "terrain")
 """What functions are given besides metadata."""
 
-_FIELD = re.compile(r"\{([^{}]+)\}")
+_BRACES = re.compile(r"\{\{\{([^{}]+)\}\}\}|\{\{([^{}]+)\}\}|\{([^{}]+)\}")
 _NAME = re.compile(r"\s*([^\W\d]\w*)\s*(?:![rsa])?(?::[^\s\"']*)?")
 """What can only be meant as a field, a format behind it or not; other braces are text, such as that of JSON."""
 
@@ -97,20 +97,43 @@ def _instruction(place: str, row: Mapping[str, Any], config: TerrainConfig, fiel
     if config.template is None:
         text = _text(place, row, config.instruction_field or TEXT_FIELD)
     else:
-        text = _FIELD.sub(lambda match: _filled(place, row, match), config.template)
+        text = _by_template(place, row, config.template)
     return Instruction(text, {field: _plain(place, field, row.get(field)) for field in fields})
 
 
-def _filled(place: str, row: Mapping[str, Any], match: re.Match[str]) -> str:
-    """What stands for braces of a template: a field's text, or the braces themselves."""
-    said = match[1]
+def _by_template(place: str, row: Mapping[str, Any], template: str) -> str:
+    """A template with fields in it, where two braces of a kind before and behind a name stand for one, as in Python."""
+    filled = [False]
+
+    def stands_for(match: re.Match[str]) -> str:
+        inner, doubled, single = match.groups()
+        if doubled is not None:
+            return f"{{{doubled}}}" if doubled in row or _NAME.fullmatch(doubled) else match[0]
+        said = _filled(place, row, inner or single)
+        if said is None:
+            return match[0]
+        filled[0] = True
+        return f"{{{said}}}" if inner else said
+
+    text = _BRACES.sub(stands_for, template)
+    doubled = next((found[2] for found in _BRACES.finditer(template) if found[2] in row), None)
+    if doubled is not None and not filled[0]:
+        raise WorldError(
+            f"{place}: the template has {{{{{doubled}}}}}, which is the text {{{doubled}}}, and no field; write "
+            f"{{{doubled}}} for the field"
+        )
+    return text
+
+
+def _filled(place: str, row: Mapping[str, Any], said: str) -> str | None:
+    """What stands for braces of a template: a field's text, or None for the braces themselves."""
     if said in row:
         return _text(place, row, said)
     if not (name := _NAME.fullmatch(said)):
-        return match[0]
+        return None
     if name[1] != said and name[1] in row:
-        raise WorldError(f"{place}: the template has {match[0]!r}; write {{{name[1]}}}, a field's name alone")
-    return match[0] if ":" in said or "!" in said else _text(place, row, said.strip())
+        raise WorldError(f"{place}: the template has '{{{said}}}'; write {{{name[1]}}}, a field's name alone")
+    return None if ":" in said or "!" in said else _text(place, row, said.strip())
 
 
 def _plain(place: str, field: str, value: Any) -> Any:
@@ -149,4 +172,6 @@ def _text(place: str, row: Mapping[str, Any], field: str) -> str:
     value = row[field]
     if value is None or isinstance(value, list | dict) or value == "":
         raise WorldError(f"{place}: {field!r} is {'empty' if value in (None, '', [], {}) else 'no text'}")
-    return str(value)
+    if not is_utf8(text := str(value)):
+        raise WorldError(f"{place}: {field!r} has half of a character (a lone surrogate), which no text can")
+    return text

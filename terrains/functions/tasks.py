@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from terrains.base import Terrain
-from terrains.functions.config import FunctionsConfig, RewardConfig, Rewards
+from terrains.errors import WorldError
+from terrains.functions.config import FunctionsConfig, RewardConfig, Rewards, TerrainConfig
 from terrains.functions.finding import Finder
+from terrains.functions.given import is_given
 from terrains.functions.instructions import make_instructions
 from terrains.functions.paths import with_paths
 
@@ -60,8 +62,7 @@ def make_task(name: str, config: FunctionsConfig, finder: Finder, terrain: Terra
         WorldError: a file or a function is not there, or a function asks for what the data have not.
     """
     own = config.of(name)
-    assert own.reward is not None  # the settings were checked
-    scoring = Scoring(own.reward, own.fitness, own.valid, own.metric, own.measures or {})
+    scoring = _scoring(own)
     read = terrain or _read(name, config)
     fields = tuple(dict.fromkeys(field for each in read.all_instructions for field in each.metadata))
     for spec in scoring.functions:
@@ -73,6 +74,25 @@ def make_task(name: str, config: FunctionsConfig, finder: Finder, terrain: Terra
     rules = json.dumps([read.fingerprint, placeless, code, config.failure_reward])
     marked = terrain or replace(read, fingerprint=hashlib.sha256(rules.encode()).hexdigest())
     return Task(marked, scoring, json.dumps([said, fields]))
+
+
+def problems(config: FunctionsConfig) -> Iterator[str]:
+    """Goes through what is wrong with the functions that settings name: their files are run, and no data are read."""
+    finder, said = Finder({}, {}), set()
+    for name in config.terrains:
+        for spec in _scoring(config.of(name)).functions:
+            try:
+                if not is_given(spec.name):
+                    finder.find(spec)
+            except WorldError as error:
+                if str(error) not in said:
+                    said.add(str(error))
+                    yield str(error)
+
+
+def _scoring(own: TerrainConfig) -> Scoring:
+    assert own.reward is not None  # the settings were checked
+    return Scoring(own.reward, own.fitness, own.valid, own.metric, own.measures or {})
 
 
 def _read(name: str, config: FunctionsConfig) -> Terrain:

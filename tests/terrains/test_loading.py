@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import subprocess
 import sys
@@ -99,6 +100,24 @@ def test_a_mistake_is_one_line_with_the_remedy(folder: Path, reference: str, sai
         load_callable(reference, folder)
     assert str(raised.value).startswith(said)
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_interrupted_while_it_is_run_is_run_again(folder: Path) -> None:
+    (folder / "waits.py").write_text("import builtins\nbuiltins.interrupt()\ndef f(): return 7\n")
+    calls = []
+
+    def interrupt() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    builtins.interrupt = interrupt  # type: ignore[attr-defined]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load_callable("waits.py:f", folder)
+        assert load_callable("waits.py:f", folder)() == 7
+    finally:
+        del builtins.interrupt  # type: ignore[attr-defined]
 
 
 def test_nothing_heavy_is_imported_for_it() -> None:

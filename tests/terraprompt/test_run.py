@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,14 @@ def test_what_cannot_be_generated_is_one_line(run: Run) -> None:
         ("n: must be at least 1", (TEXT, "tunnel", 0), {}),
         ("prompts: are empty", ([], "tunnel"), {}),
         ("positions", (TEXT, "tunnel"), {"max_new_tokens": 100_000}),
+        ("prompts: is 'int', and not a list", (3, "tunnel"), {}),
+        ("prompts: is 'dict', and not a list", ({"prompt": "a"}, "tunnel"), {}),
+        (r"prompts\[1\]: is 'int', and not a text", (["a", 3], "tunnel"), {}),
+        (r"prompts\[0\]: has half of a character", ("\ud800", "tunnel"), {}),
+        ("terrain: is 3, and no name", (TEXT, 3), {}),
+        ("n: must be a whole number, not 1.5", (TEXT, "tunnel", 1.5), {}),
+        ("seed: must be a whole number, not None", (TEXT, "tunnel", 1, None), {}),
+        ("seed: must be at least 0", (TEXT, "tunnel", 1, -1), {}),
     ):
         with pytest.raises(terraprompt.UserError, match=said) as raised:
             run.generate(*arguments, **options)
@@ -85,3 +94,28 @@ def test_it_shows_itself(run: Run) -> None:
 def test_what_is_no_run_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(terraprompt.UserError, match="there is no run"):
         terraprompt.load_run(tmp_path / "nothing")
+    with pytest.raises(terraprompt.UserError, match="directory: is 3, and no path"):
+        terraprompt.load_run(3)  # type: ignore[arg-type]
+
+
+def test_a_prompt_is_not_written_where_it_would_hide_or_lose_something(
+    run: Run, tiny_lm: tuple[FrozenLM, Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_lm[1], tmp_path / "base")
+    (tmp_path / "file").write_text("x")
+    for place, said in (
+        (base, "holds a language model"),
+        (tmp_path / "file", "cannot write"),
+        (None, "directory: is None"),
+    ):
+        with pytest.raises(terraprompt.UserError, match=said):
+            run.save_pretrained(place, "tunnel")  # type: ignore[arg-type]
+    assert FrozenLM.load(base).hash == tiny_lm[0].hash and (tmp_path / "file").read_text() == "x"
+
+
+def test_a_run_whose_directory_is_gone_still_writes_behind_what_it_is_given(run: Run) -> None:
+    texts = run.generate(TEXT, "tunnel", max_new_tokens=2)
+    shutil.rmtree(run.directory)
+    assert run.generate(TEXT, "tunnel", max_new_tokens=2) == texts
+    with pytest.raises(terraprompt.UserError, match="is not there any more; give prompts"):
+        run.generate(terrain="tunnel")

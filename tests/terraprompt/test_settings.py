@@ -23,6 +23,15 @@ def reward(outputs: list[str]) -> list[float]:
     return [0.0] * len(outputs)
 
 
+def options(said: Any) -> dict[str, Any]:
+    return {"terrains": {"world": "functions", "options": said}}
+
+
+class Broken:
+    def to_dict(self) -> None:
+        raise KeyError("x")
+
+
 def config_of(
     config: Any = None, reward_fn: Any = reward, prompts: Any = ("a",), eval_prompts: Any = None, **settings: Any
 ) -> tuple[RunConfig, dict[str, Any]]:
@@ -61,6 +70,13 @@ def test_a_configuration_s_own_reward_and_data_are_kept(tmp_path: Path, monkeypa
     assert x["eval_instructions"] == ["c"] and x["data"]
     run, _ = config_of(path, "exact_match", {"y": ["d"]})
     assert run.terrains.options["terrains"] == {"y": {"instructions": ["d"]}} and run.terrains.names == ("y",)
+
+
+def test_a_number_is_a_name_as_it_is_written() -> None:
+    run, functions = config_of(None, {1: reward, "2": reward}, {1: ["a"], 2: ["b"]}, {2: ["c"]})
+    terrains = run.terrains.options["terrains"]
+    assert terrains["2"]["eval_instructions"] == ["c"] and terrains["1"]["instructions"] == ["a"]
+    assert list(functions) == ["python:reward_fn[1]", "python:reward_fn[2]"]
 
 
 def test_the_arguments_stand_in_trlx_s_order() -> None:
@@ -103,6 +119,24 @@ def test_the_defaults_and_what_comes_before_them() -> None:
         ({"reward_fn": reward, "prompts": {"x": ["a"]}, "eval_prompts": {"y": ["a"]}}, "for 'y'; there are x"),
         ({"reward_fn": {"x": reward}, "prompts": {"x": ["a"], "y": ["a"]}}, "reward_fn: has none for the terrain 'y'"),
         ({"reward_fn": reward, "prompts": ["a"], "config": 3}, "config: is 'int'; give the path"),
+        ({"reward_fn": reward, "prompts": ["a"], "config": {"train": [1]}, "train.total_steps": 2}, "train: must be s"),
+        ({"reward_fn": reward, "prompts": ["a"], "config": {"terrains": "x"}}, "terrains: is 'str', and no section"),
+        ({"reward_fn": reward, "prompts": ["a"], "config": options([1])}, "terrains.options: is 'list', and no sect"),
+        ({"reward_fn": reward, "config": options({"terrains": ["x"]})}, "terrains.options.terrains: is 'list'"),
+        ({"reward_fn": reward, "config": options({"terrains": {"x": "y"}})}, "terrains.options.terrains.x: is 'str'"),
+        ({"config": options({"reward": reward, "terrains": {"a": {"instructions": ["x"]}}})}, "settings name fun"),
+        ({"reward_fn": reward, "prompts": ["a"], "config": SimpleNamespace}, "config: is 'type'; give"),
+        ({"reward_fn": reward, "prompts": ["a"], "config": Broken()}, "config: its method to_dict fails: .*KeyError"),
+        ({"reward_fn": reward, "prompts": {1: ["a"], "1": ["b"]}}, "prompts: has '1' twice"),
+        ({"reward_fn": reward, "prompts": {None: ["a"]}}, "prompts: None is no name of a terrain"),
+        ({"reward_fn": {3: reward}, "prompts": {1: ["a"]}}, "reward_fn: there are no prompts for '3'"),
+        ({"reward_fn": reward, "prompts": ["a"], "eval_prompts": {}}, "eval_prompts: are empty"),
+        ({"reward_fn": reward, "prompts": ["\ud800"]}, "instructions.0: has half of a character"),
+        ({"reward_fn": reward, "prompts": ["a"], "model_path": 3}, "model_path: is 3, and no path"),
+        ({"reward_fn": reward, "prompts": ["a"], "stop_sequences": 3}, "stop_sequences: is 'int', and not a list"),
+        ({"reward_fn": reward, "prompts": ["a"], "stop_sequences": ["b", 3]}, r"stop_sequences\[1\]: is 'int'"),
+        ({"reward_fn": reward, "prompts": ["a"], "resume": 3}, "resume: is 3, and no path"),
+        ({"reward_fn": reward, "resume": b"a"}, "resume: is b'a', and no path"),
         ({"reward_fn": reward, "prompts": ["a"], "config": "nothing.yml"}, "no configuration file 'nothing.yml'"),
         ({"reward_fn": reward, "prompts": ["a"], "model_path": "./nothing"}, "model.model_path: no language model at"),
     ],

@@ -172,6 +172,19 @@ def test_a_run_keeps_the_text_of_a_function_and_never_runs_it(
     assert "reward_fn was a function in Python" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_a_password_is_in_no_file_that_a_run_shows_or_sends(trained: Trained) -> None:
+    key = "sk-12345"
+
+    def asks(outputs, api_key):
+        assert api_key == key
+        return short(outputs)
+
+    run = trained({"name": asks, "api_key": key}, prompts=PROMPTS)
+    files = [each for each in run.directory.rglob("*") if each.is_file()]
+    having = {each.name for each in files if key.encode() in each.read_bytes()}
+    assert having == {"config.json"} and {"report.html", "summary.json"} <= {each.name for each in files}
+
+
 def test_what_cannot_travel_to_workers_is_said_before_there_are_any(trained: Trained, tmp_path: Path) -> None:
     lock = threading.Lock()
     with pytest.raises(terraprompt.UserError, match="reward_fn: cannot travel to Ray's workers: .*lock") as raised:

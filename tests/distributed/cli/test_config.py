@@ -208,6 +208,46 @@ def test_a_program_that_changes_the_defaults_of_trlx_is_those(
         load_config(tmp_path / "job.py")
 
 
+def functions(**options: Any) -> dict[str, Any]:
+    terrains = {"a": {"instructions": ["x"]}, "b": {"data": "not_there.jsonl"}}
+    return {"terrains": {"world": "functions", "options": {"terrains": terrains, **options}}}
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        ("wrong.py:f", "wrong.py cannot be imported: wrong.py:1: SyntaxError"),
+        ("right.py:reward", "right.py has no 'reward'; did you mean reward_fn?"),
+        ("none.py:f", "none.py: no such file"),
+        ({"name": "right.py:reward_fn", "powr": 3}, "takes no argument 'powr'; did you mean power?"),
+        ("lenght", "there is no reward 'lenght'; did you mean length?"),
+        ({"name": "length", "pre": 3}, "reward length: pre: no such setting; did you mean per?"),
+        (["right.py:reward_fn", "right.py:number"], "right.py:number is an int, and not a function"),
+    ],
+)
+@pytest.mark.parametrize("place", ["reward", "fitness", "measures"])
+def test_the_functions_of_a_file_are_looked_at(
+    reward: Any, said: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.py").write_text("def f(:\n")
+    (tmp_path / "right.py").write_text("number = 3\ndef reward_fn(outputs, power=1): return [0.0 for _ in outputs]\n")
+    asked = {"reward": "right.py:reward_fn", place: {"mine": reward} if place == "measures" else reward}
+    assert run("config", "check", written(tmp_path / "a.yml", functions(**asked))) == 2
+    *_, line, count = capsys.readouterr().out.splitlines()
+    assert line.startswith("  problem: terrains.world: ") and said in line and count == "1 problem"
+    assert run("config", "check", written(tmp_path / "b.yml", functions(reward="right.py:reward_fn"))) == 0
+
+
+def test_a_password_that_would_be_kept_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ask.py").write_text("def ask(outputs, api_key, **rest): return [0.0 for _ in outputs]\n")
+    reward = {"name": "ask.py:ask", "api_key": "sk-1"}
+    assert run("config", "check", written(tmp_path / "a.yml", functions(reward=reward))) == 0
+    said = capsys.readouterr().out
+    assert "  warning: terrains.options.reward.api_key looks like a password" in said and "sk-1" not in said
+    assert run("config", "check", written(tmp_path / "b.yml", functions(reward="ask.py:ask"))) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_it_is_quick_and_needs_no_network() -> None:
     code = (
         "import sys\nfrom distributed.cli import main\n"

@@ -40,6 +40,19 @@ def test_the_installed_command_is_the_same_one() -> None:
     assert script.load() is cli.main
 
 
+def test_ctrl_c_while_the_commands_are_imported_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "distributed.cli.commands":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "distributed.cli.commands", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["settings"])
+    assert exit_.value.code == 130
+
+
 def test_nobody_imports_what_is_run() -> None:
     imported = {}
     for file in [*ROOT.glob("distributed/**/*.py"), *ROOT.glob("softprompt/**/*.py"), *ROOT.glob("terrains/**/*.py")]:

@@ -137,6 +137,17 @@ def test_nul_in_a_name_is_one_line(text: str, name: str, tmp_path: Path) -> None
     assert refused(text, tmp_path) == f"{name}: has a NUL character, which no name or path can"
 
 
+def test_half_of_a_character_is_one_line(tmp_path: Path) -> None:
+    said = refused('chat: {template: true, system_prompt: "\\uD83D"}\n', tmp_path)
+    assert said == "chat.system_prompt: has half of a character (a lone surrogate), which no text in UTF-8 can"
+
+
+def test_a_value_where_a_section_belongs_is_not_replaced_by_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("train: [1]\n")
+    with pytest.raises(UserError, match=r"^train: must be settings of its own, indented below it, not \[1\]"):
+        load_config(tmp_path / "a.yml", ["train.total_steps=3"])
+
+
 def test_nul_in_a_files_own_name_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^cannot read the configuration file 'a\\x00.yml'"):
         load_config("a\0.yml")

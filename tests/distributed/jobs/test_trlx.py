@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from distributed.cli import app
+from distributed.cli.commands import app
 from distributed.errors import UserError
 from distributed.rollout.pool import RolloutError
 from distributed.training import trlx_settings

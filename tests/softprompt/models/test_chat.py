@@ -71,6 +71,52 @@ def test_a_template_that_takes_no_systems_turn_says_so_in_one_line(tokenizer):
     assert text_of(talking_lm(tokenizer, Chat(), refusing)).startswith("<bos><|user|>")
 
 
+WRITES = "{% for message in messages %}{{ message.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ 1 + 'a' }}", "does not take a system's turn: unsupported operand"),
+        ("{{ 1 / 0 }}", "does not take a system's turn: division by zero"),
+        ("{% for i in range(10**9) %}{% endfor %}", "does not take a system's turn: Range too big"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "does not take a system's turn: maximum recursion"),
+        ("{% include '/etc/passwd' %}", "does not take a system's turn: no loader"),
+        ("{{ raise_exception('one\ntwo') }}", "does not take a system's turn: one$"),
+        ("{{ messages", "does not take a system's turn: unexpected end of template"),
+        (5, "does not take a system's turn: can only concatenate str"),
+        ("hello", "leaves out the system's turn"),
+        ("{{ messages[0].content }}", "leaves out the user's turn"),
+        ("{{ messages[-1].content }}", "leaves out the system's turn"),
+        (WRITES + "{{ range(1000000000000) | random }}", "does not take a system's turn: Range too big"),
+        (WRITES + "{{ range(100000) | random }}{{ range(100000) | random }}", "writes something else each time"),
+    ],
+)
+def test_a_template_that_fails_or_loses_a_turn_is_one_line(tokenizer, template, said):
+    with pytest.raises(ChatError, match=said) as error:
+        talking_lm(tokenizer, Chat("be brief"), template)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "''.__class__.__mro__[1].__subclasses__()",
+        "cycler.__init__.__globals__.os.popen('id').read()",
+        "raise_exception.__globals__.keys()",
+        "lipsum.__globals__['os'].getcwd()",
+        "(messages | attr('__class__')).__mro__",
+        "'{0.__class__.__mro__}'.format(messages)",
+        "strftime_now.__init__.__globals__",
+        "messages.append(messages[0])",
+        "messages[0].update({'content': 'else'})",
+    ],
+)
+def test_a_template_reaches_nothing_but_the_conversation(tokenizer, reads):
+    with pytest.raises(ChatError, match="unsafe|undefined|has no attribute"):
+        talking_lm(tokenizer, Chat(), WRITES + "{{ " + reads + " }}")
+
+
 def test_a_template_that_writes_the_date_writes_the_same_every_day(tokenizer):
     dated = "{% set today = strftime_now('%d %B %Y') %}{{ today }}" + TEMPLATE
     lm = talking_lm(tokenizer, Chat(), dated)

@@ -117,9 +117,13 @@ def test_an_adapter_is_merged_in_float32_and_then_rounded(base, tmp_path):
     assert torch.equal(dict(half.model.named_parameters())[weight], exact.bfloat16())
 
 
-def name_base(folder: Path, base: str | None) -> None:
+def settle(folder: Path, **settings: object) -> None:
     file = folder / "adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+def name_base(folder: Path, base: str | None) -> None:
+    settle(folder, base_model_name_or_path=base)
 
 
 def pickle_it(folder: Path) -> None:
@@ -136,18 +140,19 @@ def widen(folder: Path) -> None:
     save_file({k: torch.cat([v, v]) for k, v in weights.items()}, folder / "adapter_model.safetensors")
 
 
-def retask(folder: Path) -> None:
-    file = folder / "adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"task_type": "SEQ_CLS"}))
-
-
 DAMAGE = {
     "pickled": (pickle_it, "has no adapter_model.safetensors; pickled ones are not read"),
     "no model": (lambda f: name_base(f, None), "does not say of which language model"),
     "lost model": (lambda f: name_base(f, str(f / "nowhere")), "no language model at .*nowhere"),
     "half": (lose_a_layer, "cannot be merged into its language model: .*layers.0.* is in one of them only"),
-    "other shapes": (widen, "cannot be merged into its language model"),
-    "another task": (retask, "is for SEQ_CLS, and not for a causal language model"),
+    "other shapes": (
+        widen,
+        "cannot be merged into its language model: Error.* in loading .*: size mismatch",
+    ),
+    "no kind of PEFT's": (lambda f: settle(f, peft_type="FOO"), "cannot be merged .*: KeyError 'FOO'"),
+    "no pattern": (lambda f: settle(f, target_modules="("), "cannot be merged .*: missing \\)"),
+    "a rank in words": (lambda f: settle(f, r="four"), "cannot be merged .*: '<=' not supported"),
+    "another task": (lambda f: settle(f, task_type="SEQ_CLS"), "is for SEQ_CLS, and not for a causal language model"),
     "no settings": (lambda f: (f / "adapter_config.json").write_text("[]"), "holds no settings of an adapter"),
     "broken": (lambda f: (f / "adapter_model.safetensors").write_bytes(b"?"), "cannot read '.*adapter_model.safe"),
 }

@@ -54,6 +54,10 @@ def test_data_are_set_aside_by_seed_and_share_no_text() -> None:
         ("b.jsonl", '{"q": ""}\n', "b.jsonl:1: 'q' is empty"),
         ("b.jsonl", "\n", "b.jsonl: holds no rows"),
         ("b.csv", "q,a\n1,2\n1\n", "b.csv:3: 1 cells, where the first line names 2"),
+        ("b.csv", "q,a,q\n1,2,3\n", "b.csv: has two columns 'q'; rename one"),
+        ("b.tsv", "q\t\t\n1\t2\t3\n", "b.tsv: has two columns ''; rename one"),
+        ("b.jsonl", '{"q": "a", "q": "b"}\n', "b.jsonl:1: is not JSON: 'q' is there twice"),
+        ("b.jsonl", '{"q": "a"}\n{"q": "\\ud83d"}\n', "b.jsonl:2: 'q' has half of a character"),
         ("b.parquet", "no", "b.parquet: is not a Parquet file"),
         ("b.xls", "no", "b.xls: a data file ends in one of"),
         ("b.jsonl", '{"q": "a", "outputs": 1}\n', "terrain 't': a field is called 'outputs'"),
@@ -104,6 +108,16 @@ def test_a_path_that_cannot_be_is_said_in_one_line(path: str) -> None:
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
 
 
+def test_a_parquet_file_with_two_columns_of_a_name_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["prompt", "prompt"])
+    pyarrow.parquet.write_table(table, tmp_path / "two.parquet")
+    with pytest.raises(WorldError, match="two.parquet: has two columns 'prompt'; rename one"):
+        make_instructions("t", TerrainConfig(data=str(tmp_path / "two.parquet")))
+
+
 def test_a_cell_may_be_long(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_text("prompt,answer\n" + "x" * 300_000 + ",1\n")
     (found,), _ = make_instructions("t", TerrainConfig(data=str(tmp_path / "long.csv")))
@@ -119,3 +133,22 @@ def test_braces_of_a_template_are_fields_of_any_name_or_text() -> None:
             make_instructions("t", TerrainConfig(instructions=(row,), template=wrong))
     with pytest.raises(WorldError, match="did you mean prompt"):
         make_instructions("t", TerrainConfig(instructions=(row,), template="{promt}"))
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{prompt} {{prompt}}", "x {prompt}"),
+        ("{prompt} {{my field}} {{name}}", "x {my field} {name}"),
+        ("{{{prompt}}}", "{x}"),
+        ('{prompt} {{"a": 1}} {{}} {{a: b}}', 'x {{"a": 1}} {{}} {{a: b}}'),
+    ],
+)
+def test_two_braces_stand_for_one(template: str, text: str) -> None:
+    rows = ({"prompt": "x", "my field": "y"},)
+    assert make_instructions("t", TerrainConfig(instructions=rows, template=template))[0][0].text == text
+
+
+def test_a_template_whose_only_field_is_in_two_braces_is_refused() -> None:
+    with pytest.raises(WorldError, match=r"has \{\{prompt\}\}, which is the text \{prompt\}, and no field; write"):
+        make_instructions("t", TerrainConfig(instructions=({"prompt": "x"},), template="Q: {{prompt}}"))
