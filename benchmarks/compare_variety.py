@@ -52,7 +52,7 @@ BEST_OF = 64
 
 COLUMNS = {
     "fitness": "mean",
-    "times": "x untuned",
+    "untuned": "untuned",
     "unique": "unique",
     "distinct": "walkers of 128",
     "unique_mean": "mean of unique",
@@ -85,7 +85,7 @@ def outcome(recipe: str, seed: int, folder: Path, overrides: list[str]) -> dict[
         varied = summary["variety"][name]["tuned"]
         terrains[name] = {
             "fitness": told["tuned_mean"],
-            "times": told["tuned_mean"] / told["untuned_mean"],
+            "untuned": told["untuned_mean"],
             **{key: varied[key] for key in ("unique", "distinct", "unique_mean", "cells")},
             "best_kinds": best_kinds(each["fitness"] for each in kinds),
         }
@@ -120,7 +120,7 @@ def show(found: dict[str, list[dict[str, Any]]]) -> Table:
             elif key in ("fitness", "best_kinds"):
                 cells.append("{:.0f} ({:.0f}-{:.0f})".format(np.mean(values), *interval(values)))
             else:
-                cells.append({"times": "{:.1f}", "unique": "{:.0%}"}.get(key, "{:.0f}").format(np.mean(values)))
+                cells.append(("{:.0%}" if key == "unique" else "{:.0f}").format(np.mean(values)))
         table.add_row(recipe, f"{np.mean([run['programs'] for run in runs]):.0f}", *cells)
     return table
 
