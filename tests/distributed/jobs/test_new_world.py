@@ -116,7 +116,7 @@ def test_a_run_of_a_world_that_raises_ends_with_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file, _ = new_world("mine", tmp_path)
-    file.write_text(file.read_text().replace("return [self._score(", "1 / 0; return [self._score("))
+    file.write_text(file.read_text().replace("scores = []", "scores = [1 / 0]"))
     with pytest.raises(SystemExit) as ended:
         main(["train", "--config", "mine.yml", f"model.model_path={tiny_lm[1]}", *FAST])
     assert ended.value.code == 2
