@@ -70,30 +70,37 @@ def train(name: str, seed: int, steps: int, count: int, folder: Path, overrides:
 
 
 def prompts_for(run: FinishedRun, name: str, terrains: list[Terrain], world: SodaraceWorld) -> torch.Tensor:
-    """A prompt for each terrain, shape (n, n_soft_tokens, d)."""
+    """The prompts of each terrain, shape (n, prompts_per_terrain, n_soft_tokens, d)."""
     if name == "nearest":
         trained = [world.terrain(each) for each in run.prompts]
         features = np.stack([each.features for each in trained])
         own = [trained[int(np.linalg.norm(features - t.features, axis=1).argmin())].name for t in terrains]
-        return torch.from_numpy(np.stack([run.prompts[each] for each in own]))
-    return torch.from_numpy(np.stack([run.prompt_for(each, world.terrain) for each in terrains]))
+        return torch.from_numpy(np.stack([run.prompt_set(each) for each in own]))
+    return torch.from_numpy(np.stack([run.prompts_for(each, world.terrain) for each in terrains]))
 
 
-def mean_fitness(
+def written_for(
     run: FinishedRun, prompts: torch.Tensor | None, terrains: list[Terrain], samples: int, world: SodaraceWorld
-) -> list[float]:
-    """Mean fitness of some programs on each terrain; failures count as 0."""
+) -> tuple[list[float], float]:
+    """Mean fitness of some programs on each terrain, failures count as 0; and how many of its programs are unique.
+
+    Several prompts of a terrain write as many each.
+    """
     lm = run.load_policy() if prompts is not None else run.load_base()
     instruction = instruction_ids(lm, terrains[0].instruction)
     sampler = Sampler(lm, GenerationConfig())
-    means = []
+    means, unique = [], []
     for k, terrain in enumerate(track(terrains, description="writing and scoring", transient=True)):
-        rows = None if prompts is None else prompts[k : k + 1]
-        drawn = sampler.sample(rows, [SampleRequest(0, instruction, samples, 1000 + k)])
+        rows = None if prompts is None else prompts[k]
+        several = 1 if rows is None else len(rows)
+        shares = [samples * (m + 1) // several - samples * m // several for m in range(several)]
+        asked = [SampleRequest(m, instruction, n, 1000 * (m + 1) + k) for m, n in enumerate(shares) if n]
+        drawn = sampler.sample(rows, asked)
         written = [ids[mask].tolist() for ids, mask in zip(drawn.ids, drawn.mask, strict=True)]
         texts = program_texts(lm.tokenizer, [terrain.instruction] * samples, [instruction] * samples, written)
         means.append(float(np.mean([s.fitness for s in world.score([Attempt(terrain.name, t) for t in texts])])))
-    return means
+        unique.append(len(set(texts)) / samples)
+    return means, float(np.mean(unique))
 
 
 def against(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
@@ -111,14 +118,16 @@ def measure(
         terrains = [world.terrain(name) for name in names]
         means: dict[str, list[float]] = {}
         own: dict[str, float] = {}
+        unique: dict[str, float] = {}
         for name in prompts:
             run = train(name, seed, steps, count, folder, overrides)
             if not means:
-                means["none"] = mean_fitness(run, None, terrains, samples, world)
-            means[name] = mean_fitness(run, prompts_for(run, name, terrains, world), terrains, samples, world)
+                means["none"], unique["none"] = written_for(run, None, terrains, samples, world)
+            prompts_of_new = prompts_for(run, name, terrains, world)
+            means[name], unique[name] = written_for(run, prompts_of_new, terrains, samples, world)
             own[name] = float(np.mean([row.tuned_mean for row in run.summary.terrains.values()]))
     by_terrain = {name: dict(zip(names, values, strict=True)) for name, values in means.items()}
-    return {"own": own, "by_terrain": by_terrain}
+    return {"own": own, "unique": unique, "by_terrain": by_terrain}
 
 
 def compare(seeds: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +137,7 @@ def compare(seeds: dict[str, Any]) -> dict[str, Any]:
     return {
         "mean": {name: float(values.mean()) for name, values in every.items()},
         "own": {name: float(np.mean([s["own"][name] for s in seeds.values()])) for name in kinds if name != "none"},
+        "unique": {name: float(np.mean([s["unique"][name] for s in seeds.values()])) for name in kinds},
         "ten_against": {name: against(every["ten"], values) for name, values in every.items() if name != "ten"},
         "seeds": seeds,
     }
@@ -136,11 +146,17 @@ def compare(seeds: dict[str, Any]) -> dict[str, Any]:
 def show(found: dict[str, Any], steps: int, terrains: int) -> Table:
     title = f"Mean fitness after {steps} steps: {len(found['seeds'])} seeds, each with {terrains} new terrains"
     table = Table(title=title)
-    for heading in ("prompt", "own terrains", "new terrains", "ten is better by (95% over terrains)"):
+    for heading in ("prompt", "own terrains", "new terrains", "unique", "ten is better by (95% over terrains)"):
         table.add_column(heading, justify="left" if heading == "prompt" else "right")
     for name, mean in found["mean"].items():
         gain = "" if name == "ten" else "{:.1f} ({:.1f} to {:.1f})".format(*found["ten_against"][name])
-        table.add_row(name, f"{found['own'][name]:.1f}" if name in found["own"] else "", f"{mean:.1f}", gain)
+        table.add_row(
+            name,
+            f"{found['own'][name]:.1f}" if name in found["own"] else "",
+            f"{mean:.1f}",
+            f"{found['unique'][name]:.0%}",
+            gain,
+        )
     return table
 
 

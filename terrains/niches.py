@@ -53,6 +53,10 @@ class Niches(BaseModel):
         """Returns where cells are along each descriptor, shape (n, n_descriptors), int64, from their numbers (n,)."""
         return np.stack(np.unravel_index(cells, self.cells), axis=1).astype(np.int64)
 
+    def centres(self, cells: np.ndarray) -> np.ndarray:
+        """Returns the middle of cells as shares of the grid's extent, shape (n, n_descriptors), from numbers (n,)."""
+        return (self.places(cells) + 0.5) / np.array(self.cells)
+
     def scaled(self, descriptors: np.ndarray) -> np.ndarray:
         """Returns descriptors as shares of the grid's extent, in [0, 1], of the same shape."""
         low, high = np.array(self.low), np.array(self.high)

@@ -35,6 +35,14 @@ def write(
             "write, without repeats, until 16 times as many were drawn. A terrain's several prompts take turns.",
         ),
     ] = 1,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=low|middle|high|NUMBER,...",
+            help="Kind of program that is wanted, such as height=low,width=high: of a run whose network has learnt "
+            "several kinds a terrain. What is not named is as in the nearest of these.",
+        ),
+    ] = None,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -61,5 +69,5 @@ def write(
     from distributed.jobs.write import write as written
 
     choice = WorldChoice(world, config, run)
-    drawn = written(terrain, source, seed, picture, Console(stderr=True), choice, count)
+    drawn = written(terrain, source, seed, picture, Console(stderr=True), choice, count, kind)
     typer.echo(listed(drawn) if as_json else as_text(drawn))

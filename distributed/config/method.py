@@ -26,7 +26,8 @@ class MethodConfig(Section):
     """Rows of the soft prompt of each terrain."""
     prompts_per_terrain: int = Field(1, ge=1)
     """Soft prompts of each terrain. Above 1, each owns a cell of the archive of elites and learns the cell's best
-    program, and a terrain's programs are written behind all of them evenly."""
+    program, and a terrain's programs are written behind all of them evenly. A ten makes them from where their cells
+    lie, too."""
     prompt_rests_at: float = Field(0.0, ge=0)
     """Nats of its own program at which one of several prompts learns that no further, until a better one is found."""
     closing_rests_at: float = Field(0.0, ge=0)
@@ -195,11 +196,9 @@ class MethodConfig(Section):
         return discounts or self.distinct_by != "none" or self.novelty_weight > 0
 
     @model_validator(mode="after")
-    def _several_prompts_are_rows(self) -> MethodConfig:
-        if self.prompts_per_terrain > 1 and (self.prompt_source, self.reparameterize) != ("table", "none"):
-            raise ValueError(
-                "prompts_per_terrain above 1 is for rows: set prompt_source to table and reparameterize to none"
-            )
+    def _several_prompts_are_rows_or_of_a_ten(self) -> MethodConfig:
+        if self.prompts_per_terrain > 1 and self.reparameterize != "none":
+            raise ValueError("prompts_per_terrain above 1 is for rows or a ten: set reparameterize to none")
         if self.prompts_per_terrain > 1 and self.estimator == "es":
             raise ValueError("estimator es moves one prompt a terrain: set prompts_per_terrain to 1")
         return self

@@ -43,6 +43,7 @@ def write(
     console: Console,
     choice: WorldChoice = NO_CHOICE,
     count: int = 1,
+    kind: str | None = None,
 ) -> list[Drawn]:
     """Writes programs for a terrain, and says on the console what they score.
 
@@ -56,6 +57,7 @@ def write(
         console: where fitness and the picture's path go; programs are returned and not printed.
         choice: the world that scores what a registered model writes; its own if nothing is chosen.
         count: how many programs. Of more than one, as many as there are among 16 times as many that are drawn.
+        kind: of program that is wanted of a run's network, such as ``height=low,width=high``.
 
     Returns:
         The programs, in the order of their seeds; fewer than were asked for where there are no more.
@@ -68,11 +70,13 @@ def write(
     if picture is not None and not picture.absolute().parent.is_dir():
         raise UserError(f"--picture: there is no directory {str(picture.parent)!r}")
     if source is None or source.startswith(REGISTERED):
+        if kind is not None:
+            raise UserError("--kind: a registered model has prompts and no network; name a run with --from")
         writer = from_registry(terrain, source, choice)
     elif choice.option:
         raise UserError(f"{choice.option}: what a run's prompt writes is scored by its own world; leave it out")
     else:
-        writer = from_run(terrain, source)
+        writer = from_run(terrain, source, kind)
     if picture is None:
         several = f"-count{count}" if count > 1 else ""
         name = registry_name(writer.terrain.name).removeprefix(PREFIX)

@@ -66,8 +66,8 @@ def _terrain_of(world: World, name: str) -> Terrain:
         raise UserError(f"--terrain: {error}") from None
 
 
-def from_run(name: str, source: str) -> Writer:
-    """Returns what writes behind a finished run's prompts for a terrain.
+def from_run(name: str, source: str, kind: str | None = None) -> Writer:
+    """Returns what writes behind a finished run's prompts for a terrain, or behind the one for a kind of program.
 
     Raises:
         UserError: the terrain, the run or its base model is not there; or, from ``draw``, the prompt is damaged.
@@ -75,7 +75,7 @@ def from_run(name: str, source: str) -> Writer:
     run = open_run(source)
     world = run.make_world()
     terrain = _terrain_of(world, name)
-    prompts = torch.from_numpy(run.prompts_for(terrain, lambda other: _terrain_of(world, other)))
+    prompts = torch.from_numpy(run.prompts_for(terrain, lambda other: _terrain_of(world, other), kind))
     lm = run.load_policy()
     instruction = instruction_ids(lm, terrain.instruction)
     sampler = Sampler(lm, GenerationConfig(**run.config.method.gen_kwargs.sampler_settings(len(instruction))))

@@ -14,6 +14,7 @@ from distributed.learner.policy import Policy
 from distributed.learner.teachers import Teachers
 from softprompt.finite import check_parameters
 from softprompt.prompts.init import text_rows
+from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from softprompt.rl.elites import EliteBatch, likelihood_loss
 
 
@@ -70,7 +71,10 @@ class Imitation:
         rests_at: float,
         falls: bool = False,
     ) -> Iterator[float]:
-        """The steps of a fresh optimizer; prompts that know their program to ``rests_at`` nats take no part in more."""
+        """The steps of a fresh optimizer; prompts that know their program to ``rests_at`` nats take no part in more.
+
+        Those of a network take part again where the steps for others make them forget it.
+        """
         if len(batch.ids) == 0:
             return
         policy, optimizer = self._policy, make_imitator(self._config, self._policy.source)
@@ -84,7 +88,7 @@ class Imitation:
             self.gradient.copy_(policy.gradient)
             make_step(optimizer, schedule, loss.item(), policy.gradient)
             yield loss.item()
-            if not awake.all():
+            if not awake.all() and not isinstance(policy.source, TerrainEmbeddingNetwork):
                 batch = batch.rows(awake.cpu())
         check_parameters(trained(optimizer))
 

@@ -16,6 +16,7 @@ from distributed.learner import evolution
 from distributed.learner.advantages import estimate, groups_of, make_scaling
 from distributed.learner.batch import Batch, join, reward_std, rewards_of
 from distributed.learner.imitation import Imitation
+from distributed.learner.kinds import points_of
 from distributed.learner.optimizers import make_optimizer, make_schedule, make_step, trained
 from distributed.learner.policy import Policy
 from distributed.learner.snapshot import Snapshot
@@ -72,7 +73,9 @@ class Learner:
         self.config, self.lm = config, lm
         self.instructions, self.terrains = list(instructions), list(terrains)
         method = config.method
-        self.policy = Policy(config, lm, self.instructions, terrains)
+        self.niches, self.teachers = niches, Teachers(config, len(instructions), niches)
+        self.variety = VarietyRewards(method, niches)
+        self.policy = Policy(config, lm, self.instructions, terrains, niches)
         self.source = self.policy.source
         self._start = self.policy.materialised()
         layers = self.policy.layers.trained if self.policy.layers else {}
@@ -80,8 +83,6 @@ class Learner:
         self._schedule = make_schedule(self._optimizer, config)
         self._kl = make_kl_controller(method.init_kl_coef, method.target, method.horizon)
         self._scaling = make_scaling(method, len(instructions))
-        self.niches, self.teachers = niches, Teachers(config, len(instructions), niches)
-        self.variety = VarietyRewards(method, niches)
         self.imitation = Imitation(config, self.policy, self.teachers)
         self.version = 0
         self._reward_gradient = torch.zeros_like(self._start)
@@ -316,6 +317,12 @@ class Learner:
 
         Not while rollouts are learnt from, which the prompts of before have written.
         """
+        if isinstance(self.source, TerrainEmbeddingNetwork):
+            born, config = self.teachers.settle(), self.config
+            if self.niches is not None and self.source.points is not None:
+                several, seed = config.method.prompts_per_terrain, config.train.seed
+                self.source.move(points_of(self.teachers.owned, several, self.niches, seed))
+            return born
         rows = self.source.rows
         moments = [m for m in self._optimizer.state.get(rows, {}).values() if m.shape == rows.shape]
         return self.teachers.settle(rows.data, moments)

@@ -21,6 +21,7 @@ from softprompt.models.unfrozen import UnfrozenLM, top_layers
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from softprompt.rl.value_head import ValueHead
 from terrains.base import Terrain
+from terrains.niches import Niches
 
 DROPOUT = 11
 """A constant in the seeds that draw from which terrains a network hides their id."""
@@ -37,6 +38,7 @@ class Policy:
         lm: the frozen language model, which is the reference, and the policy's model where no layer is trained.
         instructions: token ids of each terrain's instructions, all of them.
         terrains: the terrains themselves, for prompts that come from their features or from another run.
+        niches: the world's grid, for several prompts of a terrain that come from where their kinds lie.
 
     Attributes:
         lm: the reference.
@@ -51,11 +53,16 @@ class Policy:
     """
 
     def __init__(
-        self, config: RunConfig, lm: FrozenLM, instructions: Sequence[Sequence[Tokens]], terrains: Sequence[Terrain]
+        self,
+        config: RunConfig,
+        lm: FrozenLM,
+        instructions: Sequence[Sequence[Tokens]],
+        terrains: Sequence[Terrain],
+        niches: Niches | None = None,
     ) -> None:
         self._config, self.lm, self._instructions = config, lm, instructions
         self._per_terrain = config.method.prompts_per_terrain
-        self.source = make_source(config, lm, len(instructions) * self._per_terrain, terrains)
+        self.source = make_source(config, lm, len(instructions) * self._per_terrain, terrains, niches)
         self.gradient = torch.zeros_like(self.materialised())
         self.layers = _unfreeze(lm, config.model.num_layers_unfrozen)
         self.model: FrozenLM = self.layers or lm

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from distributed.config import RunConfig
 from distributed.config.load import with_settings
 from distributed.errors import UserError, did_you_mean
+from distributed.learner.kinds import points_of
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.prompt_text import readable_ids
 from softprompt.prompts.init import initial_prompts, match_norms, text_rows
@@ -21,19 +22,23 @@ from softprompt.prompts.table import PromptSource, SoftPromptTable
 from softprompt.prompts.ten import TenSettings, TerrainEmbeddingNetwork
 from terrains.base import Terrain
 from terrains.loading import expanded
+from terrains.niches import Niches
 
 SETTING = "method.initialize_from"
 TEXT = "text:"
 
 
-def make_source(config: RunConfig, lm: FrozenLM, n_terrains: int, terrains: Sequence[Terrain]) -> PromptSource:
+def make_source(
+    config: RunConfig, lm: FrozenLM, n_prompts: int, terrains: Sequence[Terrain], niches: Niches | None = None
+) -> PromptSource:
     """Builds the table or the network that prompts come from, on the language model's device.
 
     Args:
         config: settings of the run.
         lm: the language model.
-        n_terrains: how many prompts there are.
+        n_prompts: how many prompts there are.
         terrains: what they are for, for prompts from features or from another run; else it may be empty.
+        niches: the world's grid, for a network that makes several prompts a terrain.
 
     Raises:
         UserError: the prompt to start from is not there or does not fit, or the terrains have no features.
@@ -49,8 +54,12 @@ def make_source(config: RunConfig, lm: FrozenLM, n_terrains: int, terrains: Sequ
             channels=terrains[0].profiles,
             terrain_id=config.ten.terrain_id,
         )
-        return TerrainEmbeddingNetwork(first, features, ten, seed).to(lm.device)
-    first = _first_prompts(config, lm, n_terrains, terrains)
+        points = None
+        if method.prompts_per_terrain > 1:
+            assert niches is not None, "VarietyRewards has refused several prompts without a grid"
+            points = points_of([-1] * n_prompts, method.prompts_per_terrain, niches, seed)
+        return TerrainEmbeddingNetwork(first, features, ten, seed, points).to(lm.device)
+    first = _first_prompts(config, lm, n_prompts, terrains)
     if method.reparameterize == "residual":
         return ResidualPrompts(first, method.residual_width, seed).to(lm.device)
     return SoftPromptTable(first).to(lm.device)

@@ -70,7 +70,7 @@ class Teachers:
         points = self._niches.scaled(told)
         return spread(found, points.tolist(), count)
 
-    def settle(self, rows: Tensor, moments: Iterable[Tensor]) -> int:
+    def settle(self, rows: Tensor | None = None, moments: Iterable[Tensor] = ()) -> int:
         """Gives each wanted cell that nobody owns a prompt to spare; returns how many were born anew.
 
         Prompts to spare are those whose cell is not wanted any more, then those that share theirs with another. While
@@ -78,7 +78,8 @@ class Teachers:
         that wrote its cell's elite, where a prompt did, and the optimizer forgets what it knew of the old one.
 
         Args:
-            rows: all prompts, shape (n_prompts, n_soft_tokens, d), changed in place.
+            rows: all prompts, shape (n_prompts, n_soft_tokens, d), changed in place; None where a network makes them
+                from where their cells lie, so that there is nothing to copy.
             moments: the optimizer's numbers for them, of the same shape, changed in place.
         """
         per_terrain = self._method.prompts_per_terrain
@@ -95,9 +96,11 @@ class Teachers:
             new = [each for each in wanted if each.cell not in first]
             born += zip(spare, new, strict=False)
             born += zip(lost[len(new) :], cycle(wanted), strict=False)
-        copies = {p: rows[elite.origin].clone() for p, elite in born if elite.origin >= 0}
         for p, elite in born:
             self.owned[p] = elite.cell
+        if rows is None:
+            return len(born)
+        copies = {p: rows[elite.origin].clone() for p, elite in born if elite.origin >= 0}
         for p, copy in copies.items():
             rows[p] = copy
             for each in moments:

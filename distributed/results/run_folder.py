@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -20,12 +19,11 @@ from distributed.config.validation_errors import explain
 from distributed.config.worlds import make_world
 from distributed.errors import UserError, did_you_mean
 from distributed.observability.untracked import UNTRACKED, Untracked
+from distributed.results.network_prompts import has_network, network_prompts
 from distributed.results.summary import Summary
 from softprompt.models.chat import make_chat
 from softprompt.models.frozen import FrozenLM
 from softprompt.models.unfrozen import UnfrozenLM
-from softprompt.prompts.ten_io import WEIGHTS_FILE as NETWORK
-from softprompt.prompts.ten_io import load_network
 from terrains.base import Terrain, World
 from terrains.loading import expanded
 from terrains.registry import catalogue, is_light
@@ -126,34 +124,31 @@ class FinishedRun:
         prompt = self.prompts[name]
         return prompt.reshape(-1, *prompt.shape[-2:])
 
-    def prompts_for(self, terrain: Terrain, terrain_of: Callable[[str], Terrain]) -> np.ndarray:
+    def prompts_for(
+        self, terrain: Terrain, terrain_of: Callable[[str], Terrain], kind: str | None = None
+    ) -> np.ndarray:
         """Returns the prompts of a terrain, shape (n, n_soft_tokens, d); a run with a network has one for any terrain.
 
         Args:
             terrain: what it is for.
             terrain_of: returns the terrain of a name, with its features as this version computes them.
+            kind: of program that is wanted, as `wanted_point` reads it; its prompt is made by a network that has
+                learnt several kinds a terrain, for a trained terrain too.
 
         Raises:
-            UserError: the run has no prompt for it and no network, or its network was trained on other features.
+            UserError: the run has no prompt for it and no network, or its network was trained on other features; or
+                there is no such kind.
         """
         name = terrain.name
-        if name in self.prompts:
+        if kind is None and name in self.prompts:
             return self.prompt_set(name)
-        if not (self.path / NETWORK).exists():
+        if kind is None and not has_network(self.path):
             has = did_you_mean(name, self.prompts) or f"; it has {', '.join(self.prompts)}"
             raise UserError(
                 f"--terrain: {str(self.path)!r} has no prompt for {name!r}{has}; for terrains that it was not trained "
                 "on a run needs method.prompt_source=ten"
             )
-        try:
-            network, trained = load_network(self.path)
-            known = terrain_of(trained[0]).features
-            if known.shape != network.features[0].shape or not np.allclose(known, network.features[0], atol=1e-5):
-                raise ValueError("the features of terrains are not what they were when the network was trained")
-            prompt = network.prompts_for(torch.from_numpy(terrain.features)[None])
-        except ValueError as error:
-            raise UserError(f"{self.path}: no prompt for {name}: {error}") from None
-        return prompt.numpy()
+        return network_prompts(self.path, terrain, terrain_of, self.summary.niches, kind)
 
     def make_world(self) -> World:
         """Makes the world that scored its programs; a world from a file as the file was then.

@@ -90,6 +90,8 @@ class Member:
         untuned, own = self._population.untuned, self.loop.state_dict()
         common = {name: untuned[name] for name in ("stage", "untuned", "rollouts")}
         own["learner"]["elites"] = untuned["learner"]["elites"]
+        if "teachers" in untuned["learner"]:  # not in states of before there were archives
+            own["learner"]["teachers"]["archive"] = untuned["learner"]["teachers"]["archive"]
         self.loop.load_state_dict(own | common)
 
     @property

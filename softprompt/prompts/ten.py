@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from softprompt.prompts.kinds import KindReader
 from softprompt.prompts.table import take_prompts
 
 MOST_DEVIATIONS = 5.0
@@ -41,16 +42,22 @@ class TerrainEmbeddingNetwork(nn.Module):
     It is what Stage 3 of ELM calls a terrain embedding network (Lehman et al. 2022, arXiv 2206.08896), for a language
     model that stays frozen. The last layer starts at zero: at the start every terrain has the shared prompt.
 
+    With ``points`` it makes several prompts a terrain, each for a kind of program: it reads where that lies too.
+
     Attributes:
         settings: the shape of the network.
         shared: the shared prompt, shape (1, n_soft_tokens, d_model).
+        points: where the kind of each prompt lies, shape (n_terrains, n_points, size), or None.
     """
 
     features: Tensor
     center: Tensor
     scale: Tensor
+    points: Tensor | None
 
-    def __init__(self, shared: Tensor, features: Tensor, settings: TenSettings, seed: int = 0) -> None:
+    def __init__(
+        self, shared: Tensor, features: Tensor, settings: TenSettings, seed: int = 0, points: Tensor | None = None
+    ) -> None:
         """Makes a network for the terrains it will be trained on.
 
         Args:
@@ -58,6 +65,8 @@ class TerrainEmbeddingNetwork(nn.Module):
             features: of the terrains to train on, shape (n_terrains, n_features).
             settings: the shape of the network.
             seed: decides its first weights.
+            points: where the kind of program lies that each of several prompts of a terrain is to write, shape
+                (n_terrains, n_points, size), in [0, 1]; None for one prompt a terrain.
 
         Raises:
             ValueError: the shapes are not those, or the features do not fall into equal profiles.
@@ -70,6 +79,8 @@ class TerrainEmbeddingNetwork(nn.Module):
                 f"features of shape {tuple(features.shape)} are not (n_terrains, n_features) in {settings.channels} "
                 "equal profiles"
             )
+        if points is not None and (points.ndim != 3 or 0 in points.shape or len(points) != len(features)):
+            raise ValueError(f"points of shape {tuple(points.shape)} are not ({len(features)}, n_points, size)")
         self.settings = settings
         self.shared = nn.Parameter(shared.detach().to(torch.float32, copy=True)[None])
         features = features.detach().to(torch.float32, copy=True)
@@ -77,12 +88,15 @@ class TerrainEmbeddingNetwork(nn.Module):
         self.register_buffer("features", features)
         self.register_buffer("center", center)
         self.register_buffer("scale", _deviations(features - center, settings.channels))
+        self.register_buffer("points", None if points is None else points.detach().to(torch.float32, copy=True))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.body = _body(features.shape[1], settings)
             self.ids = nn.Embedding(len(features), settings.hidden) if settings.terrain_id else None
             self.norm = nn.LayerNorm(settings.hidden)
             self.head = nn.Linear(settings.hidden, shared.numel())
+            # Last, so that a network without it begins as it always did.
+            self.kinds = None if points is None else KindReader(points.shape[2], settings.hidden)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -97,31 +111,41 @@ class TerrainEmbeddingNetwork(nn.Module):
         return self.shared
 
     def forward(self, terrain_index: Tensor) -> Tensor:
-        """Returns the prompts of these trained terrains, shape (b,) to (b, n_soft_tokens, d_model)."""
+        """Returns the prompts of these indices, shape (b,) to (b, n_soft_tokens, d_model); see `prompts`."""
         return take_prompts(self.prompts(), terrain_index)
 
     def prompts(self, known: Tensor | None = None) -> Tensor:
-        """Returns the prompts of all trained terrains, shape (n_terrains, n_soft_tokens, d_model); see PromptSource.
+        """Returns the prompts of all trained terrains, shape (n_prompts, n_soft_tokens, d_model); see PromptSource.
 
-        A terrain that is not ``known`` is treated as a new one: it gets the id of the nearest of the others.
+        Several prompts of a terrain stand side by side. A terrain that is not ``known`` is treated as a new one: it
+        gets the id of the nearest of the others.
         """
         ids = torch.arange(len(self.features), device=self.features.device)
         if known is not None:
             ids = torch.where(known, ids, self._nearest(self.features, not_itself=True))
-        return self._prompts(self.features, ids)
+        return self._prompts(self.features, ids, self.points)
 
     @torch.no_grad()
-    def prompts_for(self, features: Tensor) -> Tensor:
+    def move(self, points: Tensor) -> None:
+        """Gives prompts other kinds to write, shape (n_terrains, n_points, size); for a network that has points."""
+        assert self.points is not None
+        self.points.copy_(points)
+
+    @torch.no_grad()
+    def prompts_for(self, features: Tensor, points: Tensor | None = None) -> Tensor:
         """Returns prompts for terrains that were not trained on.
 
         Args:
             features: shape (b, n_features).
+            points: where the kinds of program lie that are wanted of each terrain, shape (n_points, size); left out,
+                those of the trained terrain whose features are nearest. Of a network without points, always None.
 
         Returns:
-            Shape (b, n_soft_tokens, d_model).
+            Shape (b, n_soft_tokens, d_model); of a network with points, (b * n_points, n_soft_tokens, d_model), those
+            of a terrain side by side.
 
         Raises:
-            ValueError: the network reads another number of features.
+            ValueError: the network reads another number of features, or points of another size or none at all.
         """
         if features.ndim != 2 or features.shape[1] != self.features.shape[1]:
             raise ValueError(
@@ -129,13 +153,28 @@ class TerrainEmbeddingNetwork(nn.Module):
                 f"{' x '.join(map(str, features.shape[1:]))}"
             )
         features = features.to(self.features)
-        return self._prompts(features, self._nearest(features))
+        nearest = self._nearest(features)
+        return self._prompts(features, nearest, self._wanted(nearest, points))
 
-    def _prompts(self, features: Tensor, ids: Tensor) -> Tensor:
-        """From features (b, n_features) and ids (b,) to prompts (b, n_soft_tokens, d_model)."""
+    def _wanted(self, nearest: Tensor, points: Tensor | None) -> Tensor | None:
+        """The points of each of some new terrains, shape (b, n_points, size)."""
+        if points is None:
+            return None if self.points is None else self.points[nearest]
+        if self.points is None:
+            raise ValueError("the network reads no points: it makes one prompt a terrain")
+        size = self.points.shape[2]
+        if points.ndim != 2 or points.shape[1] != size or not len(points):
+            raise ValueError(f"the network reads points of shape (n_points, {size}), and not {tuple(points.shape)}")
+        return points.to(self.points).expand(len(nearest), -1, -1)
+
+    def _prompts(self, features: Tensor, ids: Tensor, points: Tensor | None = None) -> Tensor:
+        """From features (b, n_features), ids (b,) and points (b, n_points, size) to prompts."""
         hidden = self.body(self._normalised(features))
         if self.ids is not None:
             hidden = hidden + self.ids(ids)
+        if self.kinds is not None and points is not None:
+            # Expanded and not indexed: the gradient of that is summed in one order.
+            hidden = self.kinds(hidden[:, None].expand(-1, points.shape[1], -1).flatten(0, 1), points.flatten(0, 1))
         return self.shared + self.head(self.norm(hidden)).unflatten(1, self.shared.shape[1:])
 
     def _normalised(self, features: Tensor) -> Tensor:

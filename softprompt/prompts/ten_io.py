@@ -31,13 +31,15 @@ def save_network(directory: str | Path, network: TerrainEmbeddingNetwork, terrai
     """
     folder = Path(directory)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    said = {
+    said: dict[str, Any] = {
         "settings": asdict(network.settings),
         "n_soft_tokens": network.n_soft_tokens,
         "d_model": network.shared.shape[2],
         "n_features": network.features.shape[1],
         "terrains": list(terrains),
     }
+    if network.points is not None:
+        said["points"] = list(network.points.shape[1:])
     # First whole under other names: a full disk leaves the files of before.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished_") as drafts:
         save_file(tensors, Path(drafts) / WEIGHTS_FILE)
@@ -60,7 +62,8 @@ def load_network(directory: str | Path) -> tuple[TerrainEmbeddingNetwork, list[s
         terrains = [str(name) for name in said["terrains"]]
         shared = torch.zeros(int(said["n_soft_tokens"]), int(said["d_model"]))
         features = torch.zeros(len(terrains), int(said["n_features"]))
-        network = TerrainEmbeddingNetwork(shared, features, TenSettings(**said["settings"]))
+        points = torch.zeros(len(terrains), *map(int, said["points"])) if "points" in said else None
+        network = TerrainEmbeddingNetwork(shared, features, TenSettings(**said["settings"]), points=points)
         network.load_state_dict(tensors)
     except FileNotFoundError as error:
         raise ValueError(f"no terrain embedding network in {str(folder)!r}: there is no {error.filename}") from None

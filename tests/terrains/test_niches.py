@@ -29,6 +29,14 @@ def test_places_give_back_the_cell_along_each_descriptor():
     assert places.shape == (15, 2) and (places[:, 0] * 5 + places[:, 1] == every).all()
 
 
+def test_the_middle_of_a_cell_lies_in_it():
+    cells = np.arange(GRID.size)
+    shares = GRID.centres(cells)
+    assert shares[:2].tolist() == [[1 / 6, 0.1], [1 / 6, 0.3]]
+    low, high = np.array(GRID.low), np.array(GRID.high)
+    assert GRID.cell(low + shares * (high - low)).tolist() == cells.tolist()
+
+
 def test_no_programs_have_no_cells():
     assert GRID.cell(np.empty((0, 2))).shape == (0,)
 

@@ -103,6 +103,10 @@ def test_sequence_length_is_derived() -> None:
             {"method.prompt_source": "ten", "method.reparameterize": "residual"},
             "method: reparameterize is for prompt_source",
         ),
+        (
+            {"method.prompts_per_terrain": 2, "method.reparameterize": "residual"},
+            "method: prompts_per_terrain above 1 is for rows or a ten",
+        ),
         ({"method.estimator": "es", "method.prompt_source": "ten"}, "method: estimator es moves rows"),
         ({"method.estimator": "es", "method.num_rollouts": 9}, "method.num_rollouts: 9 programs"),
         ({"method.estimator": "es", "rollouts.max_staleness": 1}, "rollouts.max_staleness: estimator es waits"),

@@ -230,3 +230,16 @@ def test_networks_and_layers_are_taken_over_whole_with_their_moments(lm, setting
     rates = [group["lr"] for group in ours["optimizer"]["param_groups"]]
     assert rates[0] == 0.02 and rates[1:] == [group["lr"] for group in donor["optimizer"]["param_groups"]][1:]
     assert heir.round()["step"] == 4
+
+
+@pytest.mark.parametrize("source", ["table", "ten"])
+def test_members_with_several_prompts_begin_with_the_kinds_that_the_untuned_samples_had(lm, source):
+    run = search_config(method__prompts_per_terrain=2, method__replay_bar=0.0, method__prompt_source=source)
+    crowd = replace(population(run, lm), niches=LetterWorld.niches)
+    known = crowd.untuned["learner"]["teachers"]["archive"]
+    assert any(known["cells"])
+    member = member_of(crowd, lm, method__prompts_per_terrain=2, method__prompt_source=source)
+    assert member.loop.learner.teachers.archive.state_dict() == known
+    member.loop.advance()
+    assert member.loop.stage == "steps" and max(member.loop.learner.teachers.owned) >= 0
+    assert crowd.untuned["learner"]["teachers"]["archive"] == known
