@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from distributed.rollout.types import Rollouts
+from softprompt.rl.kl import k1, k3
+from softprompt.rl.ppo import PolicyStats, masked_mean
 
 
 @dataclass
@@ -32,6 +34,59 @@ class Batch:
         return Batch(
             **{name: each[index] if each.ndim == 1 else each[index][:, :width] for name, each in vars(self).items()}
         )
+
+
+@dataclass
+class Drawn:
+    """The programs of one step as they were drawn, as tensors; shapes are (b, l) where none is said."""
+
+    ids: Tensor
+    mask: Tensor
+    logprobs: Tensor
+    terrain: Tensor  # (b,)
+    prompt: Tensor  # (b,)
+    instruction: Tensor  # (b,)
+    rewards: Tensor  # (b,)
+    valid: Tensor  # (b,) bool
+
+    @classmethod
+    def of(cls, rollouts: Sequence[Rollouts], device: torch.device) -> Drawn:
+        """Joins the answers to a step's requests."""
+        tokens = [join([getattr(r, name) for r in rollouts]) for name in ("ids", "mask", "logprobs")]
+        places = [
+            torch.from_numpy(np.concatenate([getattr(r, name) for r in rollouts]))
+            for name in ("terrain", "prompt", "instruction")
+        ]
+        rewards = torch.from_numpy(np.concatenate([r.rewards[:, 0] for r in rollouts])).float()
+        valid = torch.tensor([row[0] is None for r in rollouts for row in r.failures])
+        return cls(*(each.to(device) for each in (*tokens, *places, rewards, valid)))
+
+    def rows(self, index: Tensor) -> Drawn:
+        """Some of the programs."""
+        return Drawn(**{name: each[index] for name, each in vars(self).items()})
+
+    def statistics(self, n_terrains: int) -> PolicyStats:
+        """Statistics of what they earned and how likely they were, under trlx's names where it has them."""
+        return {
+            "rollout_scores/mean": self.rewards.mean().item(),
+            "rollout_scores/std": self.rewards.std(correction=0).item(),
+            "reward/mean": self.rewards.mean().item(),
+            "policy/entropy_per_program": -(self.logprobs * self.mask).sum(1).mean().item(),
+            **{f"reward_std/{k}": reward_std(self.rewards[self.terrain == k]) for k in range(n_terrains)},
+        }
+
+    def divergence(self, ref_logprobs: Tensor) -> PolicyStats:
+        """How far the policy that drew them is from the reference, under trlx's names.
+
+        Args:
+            ref_logprobs: log-probabilities of their tokens under the reference, shape (b, l).
+        """
+        apart = k1(self.logprobs, ref_logprobs)
+        return {
+            "policy/kl_per_token": masked_mean(apart, self.mask).item(),
+            "policy/kl_per_program": (apart * self.mask).sum(1).mean().item(),
+            "policy/sqrt_kl": masked_mean(k3(ref_logprobs, self.logprobs), self.mask).clamp(min=0).sqrt().item(),
+        }
 
 
 def join(parts: Sequence[np.ndarray]) -> Tensor:

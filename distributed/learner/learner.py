@@ -14,7 +14,7 @@ from distributed.checkpoint.serialization import copied
 from distributed.config import RunConfig
 from distributed.learner import evolution
 from distributed.learner.advantages import estimate, groups_of, make_scaling
-from distributed.learner.batch import Batch, join, reward_std, rewards_of
+from distributed.learner.batch import Batch, Drawn, rewards_of
 from distributed.learner.imitation import Imitation
 from distributed.learner.kinds import points_of
 from distributed.learner.optimizers import make_optimizer, make_schedule, make_step, trained
@@ -30,7 +30,7 @@ from softprompt.prompts.stats import nearest_tokens, prompt_drift, relative_step
 from softprompt.prompts.ten import TerrainEmbeddingNetwork
 from softprompt.rl.down_sampling import down_sampled
 from softprompt.rl.elites import EliteBuffer
-from softprompt.rl.kl import k1, k3, make_kl_controller
+from softprompt.rl.kl import k3, make_kl_controller
 from softprompt.rl.ppo import PolicyStats, masked_mean, policy_loss, token_rewards, value_loss
 from terrains.base import Terrain
 from terrains.niches import Niches
@@ -221,47 +221,31 @@ class Learner:
     @torch.no_grad()
     def _prepare(self, rollouts: Sequence[Rollouts], known: Tensor | None = None) -> tuple[Batch, PolicyStats]:
         """Joins the rollouts and computes reference log-probabilities, rewards and advantages."""
-        method = self.config.method
-        ids, mask, logprobs = (join([getattr(r, name) for r in rollouts]) for name in ("ids", "mask", "logprobs"))
-        ids, mask, logprobs = (t.to(self.lm.device) for t in (ids, mask, logprobs))
-        terrain, prompt, instruction = (
-            torch.from_numpy(np.concatenate([getattr(r, name) for r in rollouts])).to(self.lm.device)
-            for name in ("terrain", "prompt", "instruction")
-        )
-        rewards = torch.from_numpy(np.concatenate([r.rewards[:, 0] for r in rollouts])).float().to(self.lm.device)
-        valid = torch.tensor([row[0] is None for r in rollouts for row in r.failures], device=self.lm.device)
-        group = groups_of(method, terrain, instruction)
+        method, drawn = self.config.method, Drawn.of(rollouts, self.lm.device)
+        group = groups_of(method, drawn.terrain, drawn.instruction)
         earned = rewards_of(rollouts).float().to(self.lm.device)
-        earned, variety = self.variety(earned, rollouts, (ids, mask), group, self.teachers.archive)
-        scores = self._scaling(earned, terrain)
-        entropy = -(logprobs * mask).sum(1).mean().item()
-        of_terrains = {f"reward_std/{k}": reward_std(rewards[terrain == k]) for k in range(len(self.instructions))}
-        if method.down_sample_to is not None and method.down_sample_to < len(ids):
+        earned, variety = self.variety(earned, rollouts, (drawn.ids, drawn.mask), group, self.teachers.archive)
+        scores = self._scaling(earned, drawn.terrain)
+        info = drawn.statistics(len(self.instructions)) | variety
+        if method.down_sample_to is not None and method.down_sample_to < len(drawn.ids):
             learnt = down_sampled(scores if scores.ndim == 1 else scores.sum(1), group, method.down_sample_to)
-            ids, mask, logprobs, prompt, instruction = (t[learnt] for t in (ids, mask, logprobs, prompt, instruction))
-            scores, group, valid = scores[learnt], group[learnt], valid[learnt]
+            drawn, scores, group = drawn.rows(learnt), scores[learnt], group[learnt]
+        ids, mask, logprobs, prompt, instruction = (
+            drawn.ids, drawn.mask, drawn.logprobs, drawn.prompt, drawn.instruction
+        )  # fmt: skip
         ref_logprobs = self.policy.reference(ids, mask, prompt, instruction)
-        policy, values = self.policy, torch.zeros_like(logprobs)
-        if policy.value_head:
-            values = policy.evaluate(ids, mask, prompt, known, instruction)[1]
+        values = torch.zeros_like(logprobs)
+        if self.policy.value_head:
+            values = self.policy.evaluate(ids, mask, prompt, known, instruction)[1]
         kl_price = self._kl.value if method.kl_in == "reward" else 0.0
         token_level = token_rewards(scores, logprobs, ref_logprobs, mask, kl_price)
         if method.entropy_coef:
             token_level = token_level - method.entropy_coef * logprobs * mask
-        advantages, returns = estimate(method, token_level, values, mask, group, valid)
-        info = {
+        advantages, returns = estimate(method, token_level, values, mask, group, drawn.valid)
+        info |= drawn.divergence(ref_logprobs) | {
             "kl_ctl_value": self._kl.value,
-            "policy/kl_per_token": masked_mean(k1(logprobs, ref_logprobs), mask).item(),
-            "policy/kl_per_program": (k1(logprobs, ref_logprobs) * mask).sum(1).mean().item(),
-            "policy/sqrt_kl": masked_mean(k3(ref_logprobs, logprobs), mask).clamp(min=0).sqrt().item(),
-            "rollout_scores/mean": rewards.mean().item(),
-            "rollout_scores/std": rewards.std(correction=0).item(),
             "rollout_scores/running_mean": self._scaling.moments.mean,
             "rollout_scores/running_std": self._scaling.moments.std,
-            "reward/mean": rewards.mean().item(),
-            "policy/entropy_per_program": entropy,
-            **variety,
-            **of_terrains,
         }
         return Batch(prompt, instruction, ids, mask, logprobs, ref_logprobs, advantages, values, returns), info
 
