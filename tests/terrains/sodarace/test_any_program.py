@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from terrains.base import Attempt
 from terrains.sodarace.programs.seeds import SEEDS
+from terrains.sodarace.score_cache import CHANCE
 from terrains.sodarace.world import SodaraceWorld, WorldConfig
 from tests.terrains.sodarace.any_programs import flipped, texts, trees
 
@@ -40,7 +41,9 @@ def check(world, known, programs):
         assert math.isfinite(score.reward) and math.isfinite(score.fitness) and score.fitness >= 0
         assert score.valid == (score.detail == "") == (score.reward == score.fitness / 100)
         assert score.detail.isprintable() and len(score.detail) <= 200
-    assert world.score(attempts[::-1]) == scores[::-1]
+    for again, score in zip(world.score(attempts[::-1])[::-1], scores, strict=True):
+        # A program that never ends and takes ever more memory meets the limit of time or that of memory, as it happens.
+        assert again == score or {again.failure, score.failure} & CHANCE and again.reward == score.reward < 0
 
 
 @pytest.mark.parametrize("kind", PROGRAMS)
