@@ -10,7 +10,6 @@ that was interrupted goes on. What is compared is the final evaluation of the tu
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, interval, merge
+from record import RESULTS, check_recipes, interval, merge
 from rich.console import Console
 from rich.table import Table
 
@@ -102,11 +101,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "recipes.json")
     parser.add_argument("overrides", nargs="*", help="settings of all runs, such as train.total_steps=16")
     arguments = parser.parse_args()
-    for name in arguments.only:
-        if name not in RECIPES:
-            parser.error(
-                f"there is no recipe {name!r}; did you mean {difflib.get_close_matches(name, RECIPES, 1, 0)[0]!r}?"
-            )
+    check_recipes(parser, arguments.only, RECIPES)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.only}
     for seed in arguments.seeds:
         for name, outcomes in runs.items():

@@ -11,7 +11,6 @@ terrain.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, interval, merge
+from record import RESULTS, check_recipes, interval, merge
 from rich.console import Console
 from rich.table import Table
 
@@ -134,10 +133,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "variety.json")
     parser.add_argument("overrides", nargs="*", help="settings of all runs, such as train.total_steps=16")
     a = parser.parse_args()
-    for name in a.only:
-        if name not in RECIPES:
-            near = difflib.get_close_matches(name, RECIPES, 1, 0)[0]
-            parser.error(f"there is no recipe {name!r}; did you mean {near!r}?")
+    check_recipes(parser, a.only, RECIPES)
     stages = {f"MAP-Elites, {n:,}": n for n in a.evaluations}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in (*a.only, *stages)}
     for seed in a.seeds:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +29,11 @@ def merge(path: Path, found: Mapping[str, Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(before | dict(found), indent=2) + "\n")
     os.replace(partial, path)
+
+
+def check_recipes(parser: argparse.ArgumentParser, names: Iterable[str], recipes: Mapping[str, Any]) -> None:
+    """Ends the program with the nearest right name where there is no such recipe."""
+    for name in names:
+        if name not in recipes:
+            near = difflib.get_close_matches(name, recipes, 1, 0)[0]
+            parser.error(f"there is no recipe {name!r}; did you mean {near!r}?")

@@ -34,9 +34,7 @@ def draw_run(shows: Sequence[Show], path: Path, unit: str = "") -> Path:
     Raises:
         ValueError: there is no walker to draw.
     """
-    shows = [show for show in shows if show.moving]
-    if not shows:
-        raise ValueError("there is no walker to draw")
+    shows = _moving(shows)
     # Imported here: a run needs matplotlib only at its end.
     from matplotlib.figure import Figure
 
@@ -70,9 +68,7 @@ def draw_stack(shows: Sequence[Show], path: Path, unit: str = "") -> Path:
     Raises:
         ValueError: there is no walker to draw.
     """
-    shows = [show for show in shows if show.moving]
-    if not shows:
-        raise ValueError("there is no walker to draw")
+    shows = _moving(shows)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.4 * len(shows)), layout="constrained")
@@ -105,9 +101,7 @@ def different(shows: Sequence[Show], unit: str = "", heads: Mapping[str, str] | 
     Raises:
         ValueError: there is no walker to draw.
     """
-    shows = [show for show in shows if show.moving]
-    if not shows:
-        raise ValueError("there is no walker to draw")
+    shows = _moving(shows)
     from matplotlib.figure import Figure
 
     terrains = list(dict.fromkeys(show.terrain for show in shows))
@@ -133,3 +127,11 @@ def different(shows: Sequence[Show], unit: str = "", heads: Mapping[str, str] | 
             axes.set_xlabel(f"{fitness_text(show.fitness)}{unit}", fontweight="bold", parse_math=False)
             axes.tick_params(labelsize="small")
     return figure
+
+
+def _moving(shows: Sequence[Show]) -> list[Show]:
+    """Those with frames; without any, there is nothing to draw."""
+    moving = [show for show in shows if show.moving]
+    if not moving:
+        raise ValueError("there is no walker to draw")
+    return moving
